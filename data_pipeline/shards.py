@@ -1,0 +1,298 @@
+"""The corpus on disk: a folder of memory-mapped arrays that `prepare` writes and training reads.
+
+Layout::
+
+    corpus.json                     written last: a folder without it is not a corpus
+    vocab.txt | sentencepiece.model the tokenizer's own file
+    train-00000.tokens.npy          token ids of all documents of the shard, one after the other
+    train-00000.sentences.npy       uint32 [sentences + 1], token offset where each sentence starts
+    train-00000.documents.npy       uint32 [documents + 1], sentence index where each document starts
+    heldout-00000.*.npy             the same for the held-out documents
+"""
+
+import dataclasses
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from data_pipeline.errors import DataError
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "heldout")
+ARRAYS = ("tokens", "sentences", "documents")
+# Above this many bytes, opening checks lengths only: reading every byte of a large corpus would
+# delay each start by minutes. `python -m data_pipeline.prepare --verify DIR` checks everything.
+CHECKSUM_LIMIT_BYTES = 1 << 30
+
+
+def token_dtype(vocab_size: int) -> np.dtype:
+    """The smallest dtype that holds every token id: uint16 up to 65,536 pieces, else uint32."""
+    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as JSON aside and renames it, so that a reader never sees half a file."""
+    aside = path.with_name(path.name + ".tmp")
+    with open(aside, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+
+
+def file_checksum(path: Path) -> str:
+    """CRC-32 of a file as eight hexadecimal digits."""
+    crc = 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            crc = zlib.crc32(block, crc)
+    return f"{crc:08x}"
+
+
+class _ArrayFile:
+    """A one-dimensional .npy file that grows by appending; only the buffer is held in memory."""
+
+    def __init__(self, path: Path, dtype: np.dtype):
+        self.path = path
+        self.dtype = dtype
+        self.length = 0
+        self._file: BinaryIO = open(path.with_name(path.name + ".tmp"), "wb")  # noqa: SIM115
+        self._write_header()
+        self._header_bytes = self._file.tell()
+
+    def _write_header(self) -> None:
+        # NumPy pads the header so that a longer shape still fits when it is written again.
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self.dtype),
+                "fortran_order": False,
+                "shape": (self.length,),
+            },
+        )
+
+    def append(self, values: np.ndarray) -> None:
+        self._file.write(values.astype(self.dtype, copy=False).tobytes())
+        self.length += len(values)
+
+    def truncate(self, length: int) -> None:
+        self.length = length
+        self._file.seek(self._header_bytes + length * self.dtype.itemsize)
+        self._file.truncate()
+
+    def finish(self) -> dict[str, Any]:
+        self._file.seek(0)
+        self._write_header()
+        assert self._file.tell() == self._header_bytes, "the .npy header changed its length"
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.rename(self._file.name, self.path)
+        return {"bytes": self.path.stat().st_size, "crc32": file_checksum(self.path)}
+
+    def discard(self) -> None:
+        self._file.close()
+        Path(self._file.name).unlink(missing_ok=True)
+
+
+class ShardWriter:
+    """Writes one shard, a piece of a document at a time, so that a document may have any length.
+
+    Args:
+      folder: the corpus folder.
+      name: the shard's name, such as "train-00000".
+      dtype: dtype of the token ids (`token_dtype`).
+    """
+
+    def __init__(self, folder: Path, name: str, dtype: np.dtype):
+        self.name = name
+        dtypes = {
+            "tokens": np.dtype(dtype),
+            "sentences": np.dtype(np.uint32),
+            "documents": np.dtype(np.uint32),
+        }
+        self._files = {
+            array: _ArrayFile(folder / f"{name}.{array}.npy", dtypes[array]) for array in ARRAYS
+        }
+        self._files["sentences"].append(np.zeros(1, np.int64))
+        self._files["documents"].append(np.zeros(1, np.int64))
+        self.documents = 0
+        self._kept_sentences = 0
+        self._kept_tokens = 0
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens written so far, those of the open document among them."""
+        return self._files["tokens"].length
+
+    @property
+    def sentences(self) -> int:
+        """Number of sentences written so far, those of the open document among them."""
+        return self._files["sentences"].length - 1
+
+    def add(self, tokens: np.ndarray, sentence_lengths: np.ndarray) -> None:
+        """Appends sentences to the open document.
+
+        Args:
+          tokens: integer [sum of sentence_lengths], the token ids.
+          sentence_lengths: integer [sentences], tokens of each sentence, all positive.
+        """
+        ends = self.tokens + np.cumsum(sentence_lengths, dtype=np.int64)
+        self._files["tokens"].append(tokens)
+        self._files["sentences"].append(ends)
+
+    def end_document(self, keep: bool = True) -> None:
+        """Closes the open document; one without a sentence, or with `keep` false, leaves no trace."""
+        if not keep:
+            self._files["tokens"].truncate(self._kept_tokens)
+            self._files["sentences"].truncate(self._kept_sentences + 1)
+        if self.sentences > self._kept_sentences:
+            self._files["documents"].append(np.array([self.sentences]))
+            self.documents += 1
+        self._kept_tokens, self._kept_sentences = self.tokens, self.sentences
+
+    def finish(self) -> dict[str, Any]:
+        """Renames the files into place and returns the shard's entry for `corpus.json`."""
+        return {
+            "name": self.name,
+            "documents": self.documents,
+            "sentences": self.sentences,
+            "tokens": self.tokens,
+            "files": {array: file.finish() for array, file in self._files.items()},
+        }
+
+    def discard(self) -> None:
+        """Removes what was written."""
+        for file in self._files.values():
+            file.discard()
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One shard's arrays, mapped and not read: see the layout in this module's docstring."""
+
+    tokens: np.ndarray
+    sentences: np.ndarray
+    documents: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """All shards of one split.
+
+    Attributes:
+      shards: the shards in order.
+      first_document: int64 [shards + 1], number of documents before each shard.
+      documents, sentences, tokens: counts over all shards.
+    """
+
+    shards: tuple[Shard, ...]
+    first_document: np.ndarray
+    documents: int
+    sentences: int
+    tokens: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """An opened corpus folder.
+
+    Attributes:
+      folder: where it is.
+      metadata: the contents of `corpus.json`.
+    """
+
+    folder: Path
+    metadata: dict[str, Any]
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.metadata["vocab_size"])
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """Token ids under the keys "pad", "unk", "cls", "sep" and "mask"."""
+        return dict(self.metadata["special_ids"])
+
+    def split(self, name: str) -> Split:
+        """Maps the shards of the split "train" or "heldout"."""
+        entries = self.metadata["splits"][name]["shards"]
+        shards = tuple(
+            Shard(
+                *(
+                    np.load(self.folder / f"{entry['name']}.{array}.npy", mmap_mode="r")
+                    for array in ARRAYS
+                )
+            )
+            for entry in entries
+        )
+        counts = np.array([entry["documents"] for entry in entries], np.int64)
+        return Split(
+            shards=shards,
+            first_document=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+            documents=int(counts.sum()),
+            sentences=sum(entry["sentences"] for entry in entries),
+            tokens=sum(entry["tokens"] for entry in entries),
+        )
+
+
+def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> Corpus:
+    """Opens a corpus folder and checks its files against `corpus.json`.
+
+    Args:
+      folder: the folder that `data_pipeline.prepare` wrote.
+      verify: whether to read every byte for its checksum; by default only where the corpus is
+        smaller than `CHECKSUM_LIMIT_BYTES`. Lengths are always checked.
+
+    Raises:
+      DataError: the folder is not a corpus, has another format version, or a file is missing or
+        does not fit its recorded length or checksum.
+    """
+    folder = Path(folder)
+    path = folder / "corpus.json"
+    if not path.is_file():
+        state = "has no corpus.json" if folder.is_dir() else "does not exist"
+        raise DataError(
+            f"{folder} is not a corpus ({state}); make one with: "
+            f"python -m data_pipeline.prepare --input FILES --output {folder}"
+        )
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        version = metadata["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a corpus description ({error!r}); prepare it again") from None
+    if version != FORMAT_VERSION:
+        raise DataError(
+            f"{folder} has corpus format version {version!r}, this program reads version "
+            f"{FORMAT_VERSION}; prepare the corpus again"
+        )
+    files = [
+        (folder / f"{shard['name']}.{array}.npy", shard["files"][array])
+        for split in SPLITS
+        for shard in metadata["splits"][split]["shards"]
+        for array in ARRAYS
+    ]
+    for file, expected in files:
+        size = file.stat().st_size if file.is_file() else None
+        if size != expected["bytes"]:
+            found = "is missing" if size is None else f"has {size:,} bytes"
+            raise DataError(
+                f"{file} {found}, corpus.json says {expected['bytes']:,}; copy or prepare the "
+                "corpus again"
+            )
+    if verify is None:
+        verify = sum(expected["bytes"] for _, expected in files) <= CHECKSUM_LIMIT_BYTES
+    if verify:
+        for file, expected in files:
+            checksum = file_checksum(file)
+            if checksum != expected["crc32"]:
+                raise DataError(
+                    f"{file} has checksum {checksum}, corpus.json says {expected['crc32']}; copy or "
+                    "prepare the corpus again"
+                )
+    return Corpus(folder, metadata)
