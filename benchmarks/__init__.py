@@ -1,0 +1,1 @@
+"""Everything that measures time. Run as `python -m benchmarks.NAME` from the repository root."""
