@@ -1,0 +1,1 @@
+"""BERT in JAX and Flax: encoder, heads, optimizer and training loop. Never imports tensorflow."""

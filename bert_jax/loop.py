@@ -1,0 +1,350 @@
+"""The only training loop: pre-training and fine-tuning give it an objective and stages of batches."""
+
+import collections
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from bert_jax.checkpoint import Checkpoints
+from bert_jax.errors import UserError
+from bert_jax.evaluate import evaluate
+from bert_jax.sharding import put_batch
+from bert_jax.tracker import ProgressBar, Tracker
+from bert_jax.train import (
+    Objective,
+    TrainState,
+    abstract_state,
+    init_state,
+    make_eval_step,
+    make_train_step,
+)
+
+HostBatch = dict[str, np.ndarray]
+PREFETCHED_BATCHES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """When the loop logs, evaluates and saves; every number of steps is of optimizer steps.
+
+    Attributes:
+      log_every: steps between rows of metrics.jsonl; the host waits for the device only then.
+      evaluate_every: steps between evaluations on the held-out set; 0 evaluates only before the
+        first step and after the last.
+      save_every: steps between checkpoints.
+      keep_checkpoints: number of latest checkpoints kept.
+      keep_best: also save and keep the checkpoint with the lowest held-out loss.
+      patience: stop after that many evaluations in a row without a new lowest loss; 0 never stops.
+      accumulation_steps: micro-batches whose gradients make one optimizer step.
+    """
+
+    log_every: int = 100
+    evaluate_every: int = 10_000
+    save_every: int = 10_000
+    keep_checkpoints: int = 3
+    keep_best: bool = False
+    patience: int = 0
+    accumulation_steps: int = 1
+
+    def validate(self) -> None:
+        """Raises UserError where a number is out of range."""
+        for name in ("log_every", "save_every", "keep_checkpoints", "accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"loop.{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("evaluate_every", "patience"):
+            if getattr(self, name) < 0:
+                raise UserError(f"loop.{name} is {getattr(self, name)}; it must not be negative")
+        if self.patience and not self.evaluate_every:
+            raise UserError(
+                f"loop.patience {self.patience} needs evaluations; set loop.evaluate_every"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stretch of training with batches of one shape.
+
+    Attributes:
+      steps: optimizer steps.
+      batches: opens the endless batches from a cursor, or from the stage's start for None. Each
+        batch carries, besides the model's inputs, "cursor": int64 [n], where to go on after it.
+      evaluation: opens the fixed held-out batches, or returns an empty list where there are none.
+      flops_per_step: model FLOPs of one optimizer step.
+    """
+
+    steps: int
+    batches: Callable[[Sequence[int] | None], Iterator[HostBatch]]
+    evaluation: Callable[[], Sequence[HostBatch]]
+    flops_per_step: float
+
+
+class Outcome(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+      state: the last state.
+      reason: "finished", "patience" (early stopping) or "stopped" (a signal; the state is saved).
+    """
+
+    state: TrainState
+    reason: str
+
+
+class NonFiniteLoss(Exception):
+    """The loss or the gradient is no longer a number; the message says where and what is left."""
+
+
+class _StopSignal:
+    """Turns the first SIGTERM or Ctrl-C into a flag; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+
+    def __enter__(self) -> "_StopSignal":
+        self._previous = {
+            number: signal.signal(number, self._handle)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number).name
+        for other, previous in self._previous.items():
+            signal.signal(other, previous)
+
+    def __exit__(self, *_: object) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+
+
+class _Prefetched(NamedTuple):
+    batch: dict[str, jax.Array]
+    start: list[int] | None  # cursor before the batch, None at the start of a stage
+    end: list[int]
+    sequences: int
+    tokens: int
+
+
+def _prefetch(
+    batches: Iterator[HostBatch], start: Sequence[int] | None, mesh: Mesh
+) -> Iterator[_Prefetched]:
+    """Sends batches to the device ahead of their use."""
+    queue: collections.deque[_Prefetched] = collections.deque()
+    before = None if start is None else list(start)
+    for host_batch in batches:
+        after = host_batch.pop("cursor").tolist()
+        mask = host_batch["attention_mask"]
+        tokens = np.count_nonzero(mask) * jax.process_count()
+        rows = len(mask) * jax.process_count()
+        queue.append(_Prefetched(put_batch(host_batch, mesh), before, after, rows, tokens))
+        before = after
+        if len(queue) == PREFETCHED_BATCHES:
+            yield queue.popleft()
+    yield from queue
+
+
+class _Pending(NamedTuple):
+    """A step that was dispatched and whose metrics the host has not looked at."""
+
+    step: int
+    start: list[int] | None
+    metrics: dict[str, jax.Array]
+
+
+def run(
+    config: LoopConfig,
+    stages: Sequence[Stage],
+    *,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+    open_tracker: Callable[[int | None], Tracker],
+    saved_config: dict[str, Any],
+    seed: int,
+    peak_flops: float | None = None,
+) -> Outcome:
+    """Trains from the last checkpoint, or from the start, to the end of the last stage.
+
+    Args:
+      config: when to log, evaluate and save.
+      stages: one after the other; one schedule and one line of checkpoints for all.
+      objective: what is trained.
+      optimizer: from `optimizer.make_optimizer`, for the steps of all stages.
+      learning_rate: the optimizer's schedule, for the logs.
+      mesh: the device mesh.
+      checkpoints: where to save, and what to continue from.
+      open_tracker: makes the tracker from the step that the run continues from.
+      saved_config: the resolved configuration, saved in every checkpoint.
+      seed: of the parameters and of dropout.
+      peak_flops: dense peak of all devices together in FLOP/s, if known.
+
+    Raises:
+      NonFiniteLoss: the loss or the gradient norm became NaN or infinite.
+    """
+    shapes, shardings = abstract_state(objective, optimizer, mesh)
+    restored = checkpoints.restore(shapes, shardings)
+    if restored is None:
+        state, cursor, step = init_state(objective, optimizer, mesh, seed), None, 0
+    else:
+        state, cursor, step = restored.state, list(restored.cursor), int(restored.state.step)
+    train_step = make_train_step(
+        objective, optimizer, mesh, seed=seed, accumulation=config.accumulation_steps
+    )
+    eval_step = make_eval_step(objective, mesh)
+    tracker = open_tracker(None if restored is None else step)
+    total_steps = sum(stage.steps for stage in stages)
+    reason = "finished"
+
+    with _StopSignal() as stop, ProgressBar(total_steps, step) as progress:
+        if restored is not None:
+            progress.say(f"continuing from the checkpoint of step {step}")
+        stage_end = 0
+        for stage in stages:
+            stage_start, stage_end = stage_end, stage_end + stage.steps
+            if step >= stage_end or reason != "finished":
+                continue
+            if step == stage_start:
+                cursor = None
+            held_out = stage.evaluation()
+
+            def run_evaluation(
+                step: int, state: TrainState, held_out: Sequence[HostBatch]
+            ) -> float | None:
+                if not held_out:
+                    return None
+                metrics = evaluate(eval_step, state.params, held_out, mesh)
+                tracker.log(step, "eval", metrics)
+                shown = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+                progress.say(f"step {step} held-out {shown}")
+                return metrics["loss"]
+
+            if step == 0:
+                run_evaluation(step, state, held_out)
+
+            pending: list[_Pending] = []
+            clock = _Clock()
+            for item in _prefetch(stage.batches(cursor), cursor, mesh):
+                state, metrics = train_step(state, item.batch)
+                step += 1
+                cursor = item.end
+                pending.append(_Pending(step, item.start, metrics))
+                clock.count(item)
+                progress.step(step)
+
+                last = step == stage_end
+                evaluation_due = (
+                    config.evaluate_every and step % config.evaluate_every == 0
+                ) or step == total_steps
+                save_due = step % config.save_every == 0 or last
+                log_due = step % config.log_every == 0 or last
+                if log_due or evaluation_due or save_due or stop.received:
+                    values = _check(pending, checkpoints)
+                    pending = []
+                if log_due:
+                    rates = clock.read(stage.flops_per_step, peak_flops)
+                    row = values | {"learning_rate": float(learning_rate(step - 1))} | rates
+                    tracker.log(step, "train", row)
+                    progress.metrics(
+                        f"loss {row['loss']:.4f} | {rates['sequences_per_second']:,.0f} sequences/s"
+                    )
+                evaluation_loss = None
+                if evaluation_due:
+                    evaluation_loss = run_evaluation(step, state, held_out)
+                    clock.restart()
+                    losses = [row["loss"] for row in tracker.evaluations()]
+                    new_best = bool(losses) and losses[-1] == min(losses)
+                    save_due = save_due or (config.keep_best and new_best)
+                    if config.patience and _evaluations_since_best(losses) >= config.patience:
+                        reason = "patience"
+                if stop.received and step < total_steps:
+                    reason = "stopped"
+                if save_due or reason != "finished":
+                    tracker.sync()
+                    checkpoints.save(state, cursor, saved_config, evaluation_loss)
+                    clock.restart()
+                if last or reason != "finished":
+                    break
+        checkpoints.wait()
+        tracker.close()
+        if reason == "stopped":
+            progress.say(f"{stop.received}: saved step {step}; the same command continues")
+        if reason == "patience":
+            progress.say(
+                f"step {step}: {config.patience} evaluations without a new lowest held-out loss"
+            )
+    return Outcome(state, reason)
+
+
+def _evaluations_since_best(losses: Sequence[float]) -> int:
+    """How many evaluations came after the lowest loss.
+
+    >>> _evaluations_since_best([3.0, 2.0, 2.5, 2.1])
+    2
+    """
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+
+def _check(pending: Sequence[_Pending], checkpoints: Checkpoints) -> dict[str, float]:
+    """Fetches the metrics of the steps since the last look, and returns those of the last.
+
+    Raises:
+      NonFiniteLoss: one of the steps had a loss or gradient norm that is not finite.
+    """
+    fetched = jax.device_get([item.metrics for item in pending])
+    for item, metrics in zip(pending, fetched, strict=True):
+        loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            checkpoints.wait()
+            good = checkpoints.latest_step
+            left = "there is no checkpoint yet" if good is None else f"step {good} is saved"
+            raise NonFiniteLoss(
+                f"step {item.step}: loss {loss}, gradient norm {norm}; the batch starts at data "
+                f"position {item.start or 'start of the stage'}; this state is not saved, {left}; "
+                "lower optimizer.learning_rate or lengthen optimizer.warmup_steps"
+            )
+    return {name: float(value) for name, value in fetched[-1].items()}
+
+
+class _Clock:
+    """Sequences and tokens per second since the last reading."""
+
+    def __init__(self) -> None:
+        self._counted = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Leaves the time since the last reading out."""
+        self._start = time.perf_counter()
+        self._steps = self._sequences = self._tokens = 0
+
+    def count(self, item: _Prefetched) -> None:
+        """Counts a step; that of the first, which compiles, counts only if it stands alone."""
+        self._counted += 1
+        if self._counted == 2:
+            self.restart()
+        self._steps += 1
+        self._sequences += item.sequences
+        self._tokens += item.tokens
+
+    def read(self, flops_per_step: float, peak_flops: float | None) -> dict[str, float]:
+        """The rates; tokens are counted without padding."""
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        rates = {
+            "sequences_per_second": self._sequences / seconds,
+            "tokens_per_second": self._tokens / seconds,
+        }
+        if peak_flops:
+            rates["mfu"] = self._steps * flops_per_step / seconds / peak_flops
+        self.restart()
+        return rates

@@ -1,0 +1,126 @@
+"""The pre-training objective: a batch of the documented contract into losses and metrics.
+
+An objective is anything with the three members of `train.Objective`; fine-tuning tasks are others.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.heads import BertForPreTraining
+from bert_jax.losses import Sum, accuracy, cross_entropy
+from bert_jax.model import BertConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingObjective:
+    """Masked language model plus, if asked, next-sentence prediction.
+
+    Attributes:
+      config: the encoder's architecture.
+      next_sentence: whether batches carry `next_sentence_labels`.
+    """
+
+    config: BertConfig
+    next_sentence: bool = True
+
+    @property
+    def model(self) -> BertForPreTraining:
+        return BertForPreTraining(self.config, self.next_sentence)
+
+    def init(self, key: jax.Array) -> Any:
+        """Fresh parameters, boxed with their logical axis names."""
+        ids = jnp.zeros((1, 2), jnp.int32)
+        batch = {
+            "input_ids": ids,
+            "token_type_ids": ids,
+            "attention_mask": ids,
+            "masked_positions": ids[:, :1],
+        }
+        return self.model.init(key, batch)["params"]
+
+    def loss_weights(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """What each loss is divided by; the 1e-5 is in `run_pretraining.py` of the original."""
+        weights = {"masked_lm_loss": jnp.sum(batch["masked_weights"]) + 1e-5}
+        if self.next_sentence:
+            weights["next_sentence_loss"] = jnp.float32(batch["next_sentence_labels"].shape[0])
+        return weights
+
+    def sums(
+        self, params: Any, batch: dict[str, jax.Array], dropout_key: jax.Array | None
+    ) -> dict[str, Sum]:
+        """Every loss and accuracy as (sum, weight).
+
+        Args:
+          params: the model's parameters.
+          batch: design of the batch in `data_pipeline/pretrain.py`.
+          dropout_key: random key of the step; None evaluates without dropout.
+        """
+        outputs = self.model.apply(
+            {"params": params},
+            batch,
+            deterministic=dropout_key is None,
+            rngs=None if dropout_key is None else {"dropout": dropout_key},
+        )
+        labels, weights = batch["masked_labels"], batch["masked_weights"]
+        sums = {
+            "masked_lm_loss": cross_entropy(outputs.masked_lm_logits, labels, weights),
+            "masked_lm_accuracy": accuracy(outputs.masked_lm_logits, labels, weights),
+        }
+        if self.next_sentence:
+            labels = batch["next_sentence_labels"]
+            ones = jnp.ones(labels.shape, jnp.float32)
+            sums["next_sentence_loss"] = cross_entropy(outputs.next_sentence_logits, labels, ones)
+            sums["next_sentence_accuracy"] = accuracy(outputs.next_sentence_logits, labels, ones)
+        return sums
+
+
+def fill_mask(
+    config: BertConfig,
+    params: Any,
+    input_ids: np.ndarray,
+    masked_positions: np.ndarray,
+    top: int = 5,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable pieces at the masked positions of one sequence.
+
+    Args:
+      config: the encoder's architecture.
+      params: parameters of `BertForPreTraining`.
+      input_ids: int32 [L], with [CLS], [SEP] and [MASK].
+      masked_positions: int32 [K].
+      top: number of pieces.
+
+    Returns:
+      (ids int32 [K, top], probabilities float32 [K, top]), best first.
+    """
+    batch = {
+        "input_ids": input_ids[None],
+        "token_type_ids": np.zeros_like(input_ids)[None],
+        "attention_mask": np.ones_like(input_ids)[None],
+        "masked_positions": masked_positions[None],
+    }
+    model = BertForPreTraining(config, next_sentence="pooler" in params)
+    logits = jax.jit(model.apply)({"params": params}, batch).masked_lm_logits[0]
+    probabilities, ids = jax.lax.top_k(jax.nn.softmax(logits, axis=-1), top)
+    return np.asarray(ids), np.asarray(probabilities)
+
+
+def model_flops(
+    config: BertConfig, *, batch_size: int, sequence_length: int, max_predictions: int
+) -> float:
+    """Floating-point operations of one training step, forward and backward.
+
+    Only matrix products count: encoder, attention scores and context, and the masked-LM head at its
+    K positions; two per multiply-add, and the backward pass is twice the forward pass.
+    """
+    hidden, feed_forward = config.hidden_size, config.intermediate_size
+    per_token = config.num_hidden_layers * (
+        2 * (4 * hidden * hidden + 2 * hidden * feed_forward) + 4 * sequence_length * hidden
+    )
+    per_prediction = 2 * hidden * (hidden + config.vocab_size)
+    forward = sequence_length * per_token + max_predictions * per_prediction
+    return 3.0 * batch_size * forward

@@ -1,0 +1,185 @@
+"""What a run leaves to be looked at: metrics.jsonl, TensorBoard files and the progress bar."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import tensorboardX
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+# Dense peak of one chip or card in FLOP/s by compute dtype, from the makers' data sheets; the keys
+# are the start of jax's `device_kind`.
+PEAK_FLOPS: dict[str, dict[str, float]] = {
+    "NVIDIA H100 80GB HBM3": {"bfloat16": 989e12, "float32": 67e12},
+    "NVIDIA H200": {"bfloat16": 989e12, "float32": 67e12},
+    "NVIDIA A100": {"bfloat16": 312e12, "float32": 19.5e12},
+    "TPU v4": {"bfloat16": 275e12},
+    "TPU v5 lite": {"bfloat16": 197e12},
+    "TPU v5": {"bfloat16": 459e12},
+    "TPU v6 lite": {"bfloat16": 918e12},
+}
+
+
+def peak_flops(device_kind: str, dtype: str) -> float | None:
+    """Dense peak of one device in FLOP/s, None where it is not known (a CPU's is not)."""
+    for kind, peaks in PEAK_FLOPS.items():
+        if device_kind.startswith(kind):
+            return peaks.get(dtype)
+    return None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that a crash cut short is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+class Tracker:
+    """Writes each logged step to metrics.jsonl and TensorBoard.
+
+    Args:
+      work_dir: the run's folder.
+      resume_step: step that the run continues from. Rows of later steps, which a crash left behind,
+        are removed: they will be computed again. None removes all.
+    """
+
+    def __init__(self, work_dir: Path, resume_step: int | None):
+        self.path = work_dir / "metrics.jsonl"
+        kept = [] if resume_step is None else read_metrics(self.path)
+        self.rows = [row for row in kept if row["step"] <= (resume_step or 0)]
+        aside = self.path.with_name("metrics.jsonl.tmp")
+        aside.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+        aside.rename(self.path)
+        self._file: TextIO = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+        self._board = tensorboardX.SummaryWriter(
+            str(work_dir / "tensorboard"), purge_step=0 if resume_step is None else resume_step + 1
+        )
+
+    def log(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
+        """Adds one row.
+
+        Args:
+          step: optimizer steps taken.
+          split: "train" or "eval".
+          metrics: finite numbers by name.
+        """
+        row = {"step": step, "split": split, **metrics}
+        self.rows.append(row)
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            self._board.add_scalar(f"{split}/{name}", value, step)
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The rows of the evaluations so far."""
+        return [row for row in self.rows if row["split"] == "eval"]
+
+    def sync(self) -> None:
+        """Forces everything logged so far to disk; done before a checkpoint of the same step."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._board.flush()
+
+    def close(self) -> None:
+        """Closes the files."""
+        self.sync()
+        self._file.close()
+        self._board.close()
+
+
+class ProgressBar:
+    """A progress bar on a terminal; elsewhere a plain line every few seconds.
+
+    Args:
+      total: number of steps.
+      done: steps taken before.
+      seconds_between_lines: in a log file.
+    """
+
+    def __init__(self, total: int, done: int, seconds_between_lines: float = 10.0):
+        self._total = total
+        self._done = done
+        self._start = self._last_line = time.monotonic()
+        self._first = done
+        self._seconds = seconds_between_lines
+        self._console = Console(file=sys.stderr)
+        self._bar: Progress | None = None
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("step"),
+                MofNCompleteColumn(),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("", total=total, completed=done, text="compiling")
+
+    def __enter__(self) -> "ProgressBar":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def step(self, done: int) -> None:
+        """Says how many steps have been taken."""
+        self._done = done
+        if self._bar:
+            self._bar.update(self._task, completed=done)
+
+    def metrics(self, text: str) -> None:
+        """Shows the newest figures, such as "loss 5.12 | 310 sequences/s"."""
+        now = time.monotonic()
+        if self._bar:
+            self._bar.update(self._task, text=text)
+        elif now - self._last_line >= self._seconds:
+            self._last_line = now
+            rate = (self._done - self._first) / (now - self._start)
+            left = (self._total - self._done) / rate if rate else float("inf")
+            self.say(f"step {self._done}/{self._total} | {text} | {_duration(left)} left")
+
+    def say(self, text: str) -> None:
+        """Prints a line that stays, above the bar."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> _duration(75), _duration(7384)
+    ('1:15', '2:03:04')
+    """
+    if seconds == float("inf"):
+        return "unknown time"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,173 @@
+"""The train state, born sharded, and the jitted steps that every objective shares."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from bert_jax.losses import Sum
+from bert_jax.sharding import batch_sharding, replicated, tree_sharding
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+class Objective(Protocol):
+    """What is trained: see `pretraining.PretrainingObjective`."""
+
+    def init(self, key: jax.Array) -> Any:
+        """Fresh parameters, boxed with logical axis names."""
+
+    def loss_weights(self, batch: Batch) -> dict[str, jax.Array]:
+        """What the sum of each loss is divided by; the keys name the losses that are added up."""
+
+    def sums(self, params: Any, batch: Batch, dropout_key: jax.Array | None) -> dict[str, Sum]:
+        """Losses and other metrics of a batch as (sum, weight)."""
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes.
+
+    Attributes:
+      step: int32 scalar, optimizer steps taken.
+      params: the parameters, a plain nested dictionary.
+      opt_state: the optimizer's state.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+
+
+def init_state(
+    objective: Objective, optimizer: optax.GradientTransformation, mesh: Mesh, seed: int
+) -> TrainState:
+    """A fresh state, every array created where the mesh wants it: none is ever whole on one device.
+
+    Args:
+      objective: what is trained.
+      optimizer: from `optimizer.make_optimizer`.
+      mesh: the device mesh.
+      seed: of the parameters.
+    """
+    _, shardings = abstract_state(objective, optimizer, mesh)
+    init = jax.jit(_initializer(objective, optimizer), out_shardings=shardings)
+    return init(jax.random.key(seed))
+
+
+def abstract_state(
+    objective: Objective, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> tuple[TrainState, TrainState]:
+    """Shapes and shardings of the state, without computing it."""
+
+    def boxed(key: jax.Array) -> TrainState:
+        params = objective.init(key)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    shapes = jax.eval_shape(_initializer(objective, optimizer), jax.random.key(0))
+    shardings = tree_sharding(jax.eval_shape(boxed, jax.random.key(0)), mesh)
+    return shapes, shardings
+
+
+def _initializer(
+    objective: Objective, optimizer: optax.GradientTransformation
+) -> Callable[[jax.Array], TrainState]:
+    def init(key: jax.Array) -> TrainState:
+        params = nn.unbox(objective.init(key))
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    return init
+
+
+def _metrics(sums: dict[str, Sum], loss_weights: dict[str, jax.Array]) -> Metrics:
+    metrics = {
+        name: total / loss_weights.get(name, weight) for name, (total, weight) in sums.items()
+    }
+    loss = sum((metrics[name] for name in loss_weights), start=jnp.float32(0))
+    return {"loss": loss, **metrics}
+
+
+def make_train_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    seed: int,
+    accumulation: int = 1,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """The jitted optimizer step; the state that it is given is donated, so use the one returned.
+
+    Args:
+      objective: what is trained.
+      optimizer: from `optimizer.make_optimizer`.
+      mesh: the device mesh.
+      seed: of the dropout masks, which depend on it and on the step alone.
+      accumulation: number of micro-batches whose gradients are added up. The losses are divided by
+        the weights of the whole batch, so the result is that of one large batch.
+
+    Returns:
+      A function (state, batch) -> (new state, metrics), the metrics float32 scalars computed before
+      the update: `loss`, those of the objective, and `gradient_norm` before clipping.
+    """
+    _, shardings = abstract_state(objective, optimizer, mesh)
+
+    def loss_and_sums(
+        params: Any, batch: Batch, key: jax.Array, loss_weights: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, Sum]]:
+        sums = objective.sums(params, batch, key)
+        loss = sum(
+            (sums[name][0] / weight for name, weight in loss_weights.items()),
+            start=jnp.float32(0),
+        )
+        return loss, sums
+
+    gradient = jax.grad(loss_and_sums, has_aux=True)
+
+    def accumulated(
+        params: Any, batch: Batch, key: jax.Array, loss_weights: dict[str, jax.Array]
+    ) -> tuple[Any, dict[str, Sum]]:
+        # Rows are dealt round robin, so that each micro-batch stays spread over all devices.
+        micro_batches = jax.tree.map(
+            lambda x: x.reshape(-1, accumulation, *x.shape[1:]).swapaxes(0, 1), batch
+        )
+        keys = jax.random.split(key, accumulation)
+
+        def add(carry: Any, inputs: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+            micro_batch, micro_key = inputs
+            result = gradient(params, micro_batch, micro_key, loss_weights)
+            return jax.tree.map(jnp.add, carry, result), None
+
+        first = jax.tree.map(lambda x: x[0], (micro_batches, keys))
+        shapes = jax.eval_shape(lambda inputs: gradient(params, *inputs, loss_weights), first)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(add, zeros, (micro_batches, keys))[0]
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        loss_weights = objective.loss_weights(batch)
+        compute = gradient if accumulation == 1 else accumulated
+        gradients, sums = compute(state.params, batch, key, loss_weights)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = _metrics(sums, loss_weights) | {"gradient_norm": optax.global_norm(gradients)}
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    return jax.jit(
+        train_step,
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
+        donate_argnums=0,
+    )
+
+
+def make_eval_step(objective: Objective, mesh: Mesh) -> Callable[[Any, Batch], dict[str, Sum]]:
+    """The jitted evaluation of one batch: (params, batch) -> {metric: (sum, weight)}."""
+
+    def eval_step(params: Any, batch: Batch) -> dict[str, Sum]:
+        return objective.sums(params, batch, None)
+
+    return jax.jit(eval_step, out_shardings=replicated(mesh))
