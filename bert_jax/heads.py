@@ -36,7 +36,7 @@ class MaskedLMHead(nn.Module):
         x = jnp.take_along_axis(hidden_states, masked_positions[..., None], axis=1)  # (B, K, H)
         x = dense(config, config.hidden_size, ("embed", "heads"), "transform")(x)
         x = LayerNorm(config, name="norm")(activation(config)(x))
-        bias = self.param(
+        bias: jax.Array = self.param(  # type: ignore[assignment]
             "bias",
             nn.with_logical_partitioning(nn.initializers.zeros_init(), ("vocab",)),
             (config.vocab_size,),

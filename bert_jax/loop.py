@@ -1,4 +1,4 @@
-"""The only training loop: pre-training and fine-tuning give it an objective and stages of batches."""
+"""The only training loop: any objective, over stages of batches."""
 
 import collections
 import dataclasses
@@ -77,13 +77,13 @@ class Stage:
       steps: optimizer steps.
       batches: opens the endless batches from a cursor, or from the stage's start for None. Each
         batch carries, besides the model's inputs, "cursor": int64 [n], where to go on after it.
-      evaluation: opens the fixed held-out batches, or returns an empty list where there are none.
+      evaluation: the fixed held-out batches, none to train without evaluation.
       flops_per_step: model FLOPs of one optimizer step.
     """
 
     steps: int
     batches: Callable[[Sequence[int] | None], Iterator[HostBatch]]
-    evaluation: Callable[[], Sequence[HostBatch]]
+    evaluation: Sequence[HostBatch]
     flops_per_step: float
 
 
@@ -206,6 +206,15 @@ def run(
     total_steps = sum(stage.steps for stage in stages)
     reason = "finished"
 
+    def run_evaluation(step: int, state: TrainState, held_out: Sequence[HostBatch]) -> float | None:
+        if not held_out:
+            return None
+        metrics = evaluate(eval_step, state.params, held_out, mesh)
+        tracker.log(step, "eval", metrics)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        progress.say(f"step {step} held-out: {shown}")
+        return metrics["loss"]
+
     with _StopSignal() as stop, ProgressBar(total_steps, step) as progress:
         if restored is not None:
             progress.say(f"continuing from the checkpoint of step {step}")
@@ -216,21 +225,8 @@ def run(
                 continue
             if step == stage_start:
                 cursor = None
-            held_out = stage.evaluation()
-
-            def run_evaluation(
-                step: int, state: TrainState, held_out: Sequence[HostBatch]
-            ) -> float | None:
-                if not held_out:
-                    return None
-                metrics = evaluate(eval_step, state.params, held_out, mesh)
-                tracker.log(step, "eval", metrics)
-                shown = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-                progress.say(f"step {step} held-out {shown}")
-                return metrics["loss"]
-
             if step == 0:
-                run_evaluation(step, state, held_out)
+                run_evaluation(step, state, stage.evaluation)
 
             pending: list[_Pending] = []
             clock = _Clock()
@@ -260,7 +256,7 @@ def run(
                     )
                 evaluation_loss = None
                 if evaluation_due:
-                    evaluation_loss = run_evaluation(step, state, held_out)
+                    evaluation_loss = run_evaluation(step, state, stage.evaluation)
                     clock.restart()
                     losses = [row["loss"] for row in tracker.evaluations()]
                     new_best = bool(losses) and losses[-1] == min(losses)

@@ -6,7 +6,7 @@ F feed-forward (intermediate) size, V vocabulary size.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -74,7 +74,7 @@ class BertConfig:
                 raise UserError(f"model.{name} is {getattr(self, name)}; it must be in [0, 1)")
 
 
-def initializer(config: BertConfig, *axes: str) -> Callable[..., jax.Array]:
+def initializer(config: BertConfig, *axes: str) -> Callable[..., Any]:
     """Normal, cut at two deviations and not rescaled, as in the original; `axes` are logical."""
     return nn.with_logical_partitioning(
         jax.nn.initializers.truncated_normal(config.initializer_range), axes

@@ -1,4 +1,4 @@
-"""BERT's optimizer: Adam without bias correction, decoupled decay, clipping, warmup, linear decay."""
+"""BERT's optimizer: uncorrected Adam, decoupled decay, clipping, warmup and linear decay."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -54,7 +54,7 @@ class OptimizerConfig:
 
 
 def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
-    """Linear warmup, then linear decay to 0 counted from step 0 (`optimization.py` of the original).
+    """Linear warmup, then linear decay to 0 counted from step 0 (the original's `optimization.py`).
 
     At the end of the warmup the rate therefore steps down by the share warmup / total:
 
@@ -91,9 +91,7 @@ def scale_by_uncorrected_adam(
     """
 
     def init(params: Any) -> AdamState:
-        return AdamState(
-            jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params)
-        )
+        return AdamState(jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params))
 
     def update(gradients: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
         del params

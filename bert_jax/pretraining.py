@@ -59,7 +59,7 @@ class PretrainingObjective:
           batch: design of the batch in `data_pipeline/pretrain.py`.
           dropout_key: random key of the step; None evaluates without dropout.
         """
-        outputs = self.model.apply(
+        outputs: Any = self.model.apply(
             {"params": params},
             batch,
             deterministic=dropout_key is None,

@@ -1,7 +1,7 @@
 """The device mesh and the one table that places every array on it.
 
-Parameters carry *logical* axis names (`model.py`); `LOGICAL_AXES` says which mesh axis, if any, each
-of them is split over. Everything else follows from the table.
+Parameters carry *logical* axis names (`model.py`); `LOGICAL_AXES` says which mesh axis, if any,
+each of them is split over. Everything else follows from the table.
 """
 
 from typing import Any

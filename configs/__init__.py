@@ -1,1 +1,1 @@
-"""Recipes: functions that return one frozen, checked configuration. Imported by the scripts only."""
+"""Recipes: functions that return one frozen, checked configuration. Only scripts import them."""

@@ -1,0 +1,243 @@
+"""Pre-trains a BERT: `python run_pretrain.py [RECIPE] [--corpus DIR] [--field value ...]`.
+
+Without arguments it is the demo: a small BERT on the documentation of your own Python. The same
+command typed again continues an interrupted run.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from bert_jax import loop
+from bert_jax.checkpoint import Checkpoints
+from bert_jax.errors import UserError
+from bert_jax.optimizer import learning_rate_schedule, make_optimizer
+from bert_jax.plots import plot_curves
+from bert_jax.pretraining import PretrainingObjective, fill_mask, model_flops
+from bert_jax.sharding import check_batch_size, make_mesh
+from bert_jax.tracker import Tracker, peak_flops, read_metrics
+from configs.errors import user_errors
+from configs.pretrain import (
+    EMBEDDED_CORPUS,
+    Phase,
+    PretrainConfig,
+    differences,
+    from_command_line,
+)
+from data_pipeline.predict import fill_mask_inputs
+from data_pipeline.prepare import PrepareConfig, prepare
+from data_pipeline.pretrain import batches, evaluation_batches
+from data_pipeline.shards import Corpus, open_corpus, write_json
+from data_pipeline.tokenizer import Tokenizer, load_tokenizer
+
+EXAMPLES = (
+    "The function returns a [MASK] .",
+    "If the file does not [MASK] , an error is raised.",
+    "Return the number of [MASK] in the list.",
+)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Reads the command line, trains, and prints what to type next."""
+    started = time.monotonic()
+    recipe, config = from_command_line(arguments)
+    work_dir = Path(config.work_dir)
+    console = Console(soft_wrap=True, highlight=False)
+
+    mesh = make_mesh()
+    for phase in config.phases:
+        check_batch_size(phase.batch_size, mesh, config.loop.accumulation_steps)
+    corpus = _open_corpus(config)
+    if corpus.vocab_size != config.model.vocab_size:
+        raise UserError(
+            f"model.vocab_size is {config.model.vocab_size}, the vocabulary of {config.corpus} has "
+            f"{corpus.vocab_size} pieces; add --model.vocab-size {corpus.vocab_size}"
+        )
+    saved_config = config.resolved() | {
+        "recipe": recipe,
+        "corpus_fingerprint": corpus.metadata["tokenizer"]["fingerprint"],
+    }
+    if _finished(work_dir, saved_config):
+        console.print(
+            f"{work_dir} holds this run, finished; nothing to do. Another run: --work-dir DIR"
+        )
+        return
+    tokenizer = load_tokenizer(corpus.folder)
+    stages = [_stage(config, corpus, tokenizer, index) for index in range(len(config.phases))]
+
+    work_dir.mkdir(parents=True, exist_ok=True)
+    write_json(work_dir / "config.json", saved_config)
+    tokenizer.save(work_dir)
+    objective = PretrainingObjective(config.model, config.data.pairs == "next_sentence")
+    checkpoints = Checkpoints(
+        work_dir / "checkpoints", config.loop.keep_checkpoints, config.loop.keep_best
+    )
+    device_peak = peak_flops(jax.devices()[0].device_kind, config.model.dtype)
+    parameters = sum(
+        x.size for x in jax.tree.leaves(jax.eval_shape(objective.init, jax.random.key(0)))
+    )
+    console.print(
+        f"{recipe}: {parameters:,} parameters, {config.total_steps:,} steps on "
+        f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), "
+        f"{corpus.split('train').tokens:,} training tokens in {config.corpus}"
+    )
+    outcome = loop.run(
+        config.loop,
+        stages,
+        objective=objective,
+        optimizer=make_optimizer(config.optimizer, config.total_steps),
+        learning_rate=learning_rate_schedule(config.optimizer, config.total_steps),
+        mesh=mesh,
+        checkpoints=checkpoints,
+        open_tracker=partial(Tracker, work_dir),
+        saved_config=saved_config,
+        seed=config.seed,
+        peak_flops=device_peak and device_peak * jax.device_count(),
+    )
+    checkpoints.close()
+    rows = read_metrics(work_dir / "metrics.jsonl")
+    plot_curves(rows, work_dir / "curves.png", corpus.metadata["heldout_unigram_entropy"])
+    if outcome.reason == "stopped":
+        return
+    console.print(_summary(config, corpus, rows))
+    params = jax.device_get(outcome.state.params)
+    if recipe == "demo":
+        for text in EXAMPLES:
+            console.print(_filled(config, params, tokenizer, text), markup=False)
+    step = int(outcome.state.step)
+    write_json(work_dir / "summary.json", {"step": step, "reason": outcome.reason})
+    console.print(
+        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Look at: "
+        f"{work_dir}/curves.png, {work_dir}/metrics.jsonl, tensorboard --logdir {work_dir}\n"
+        "Type next:\n"
+        f'  python run_predict.py fill-mask --checkpoint {work_dir} "{EXAMPLES[0]}"\n'
+        "  python -m data_pipeline.prepare --help    # a corpus of your own text",
+        markup=False,
+    )
+
+
+def _open_corpus(config: PretrainConfig) -> Corpus:
+    """Opens the corpus; the embedded one is built first if it is not there."""
+    if config.corpus == EMBEDDED_CORPUS and not Path(config.corpus, "corpus.json").is_file():
+        prepare(PrepareConfig(input=("embedded",), output=Path(config.corpus), vocab_size=8192))
+    return open_corpus(config.corpus)
+
+
+def _finished(work_dir: Path, saved_config: dict[str, Any]) -> bool:
+    """Whether the work folder holds this very run, complete.
+
+    Raises:
+      UserError: it holds a run with another configuration.
+    """
+    if not (work_dir / "config.json").is_file():
+        return False
+    earlier = json.loads((work_dir / "config.json").read_text(encoding="utf-8"))
+    differing = differences(earlier, saved_config)
+    if differing:
+        raise UserError(
+            f"{work_dir} was made with another configuration ({'; '.join(differing)}); "
+            "type the same options to continue it, or another --work-dir to start anew"
+        )
+    return (work_dir / "summary.json").is_file()
+
+
+def _stage(config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, index: int) -> loop.Stage:
+    """The stage of one phase; everything that can be wrong with its data is checked here."""
+    phase: Phase = config.phases[index]
+    shape: dict[str, Any] = {
+        "sequence_length": phase.sequence_length,
+        "max_predictions": phase.max_predictions,
+        "starts_word": tokenizer.starts_word,
+    }
+    # Streams that share a seed would draw the same order in every phase.
+    seed = int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0])
+
+    def train_batches(cursor: Sequence[int] | None) -> Iterator[loop.HostBatch]:
+        return batches(
+            corpus,
+            config.data,
+            batch_size=phase.batch_size,
+            seed=seed,
+            cursor=cursor or (0, 0, 0),
+            **shape,
+        )
+
+    train_batches(None)  # refuses what does not fit before any work is spent
+    return loop.Stage(
+        steps=phase.steps,
+        batches=train_batches,
+        evaluation=_held_out(config, corpus, phase.batch_size, shape),
+        flops_per_step=model_flops(
+            config.model,
+            batch_size=phase.batch_size,
+            sequence_length=phase.sequence_length,
+            max_predictions=phase.max_predictions,
+        ),
+    )
+
+
+def _held_out(
+    config: PretrainConfig, corpus: Corpus, batch_size: int, shape: dict[str, Any]
+) -> list[loop.HostBatch]:
+    """The fixed evaluation batches, whole ones, that every device gets the same share of."""
+    if not config.evaluation_examples:
+        return []
+    needed = 2 if config.data.pairs == "next_sentence" else 1
+    documents = corpus.split("heldout").documents
+    if documents < needed:
+        raise UserError(
+            f"{config.corpus} has {documents} held-out documents, evaluation needs {needed}; "
+            "prepare it with a larger --heldout-fraction or add --evaluation-examples 0"
+        )
+    size = min(batch_size, config.evaluation_examples)
+    size += -size % jax.device_count()
+    examples = config.evaluation_examples + -config.evaluation_examples % size
+    return evaluation_batches(
+        corpus, config.data, batch_size=size, examples=examples, seed=config.seed, **shape
+    )
+
+
+def _summary(config: PretrainConfig, corpus: Corpus, rows: list[dict[str, Any]]) -> str:
+    """The held-out figures before and after."""
+    held_out = [row for row in rows if row["split"] == "eval"]
+    if not held_out:
+        return "No held-out figures: evaluation_examples is 0."
+    first, last = held_out[0], held_out[-1]
+    entropy = corpus.metadata["heldout_unigram_entropy"]
+    lines = [
+        f"Held-out          step {first['step']:>8}  step {last['step']:>8}",
+        f"masked-LM loss    {first['masked_lm_loss']:13.3f}  {last['masked_lm_loss']:13.3f}   "
+        f"unigram entropy {entropy:.3f}: {entropy - last['masked_lm_loss']:.3f} nats below it",
+        f"masked-LM acc.    {first['masked_lm_accuracy']:13.3f}  "
+        f"{last['masked_lm_accuracy']:13.3f}",
+    ]
+    if "next_sentence_accuracy" in last:
+        lines.append(
+            f"next-sent. acc.   {first['next_sentence_accuracy']:13.3f}  "
+            f"{last['next_sentence_accuracy']:13.3f}   a constant answer 0.5"
+        )
+    return "\n".join(lines)
+
+
+def _filled(config: PretrainConfig, params: Any, tokenizer: Tokenizer, text: str) -> str:
+    """One line: the text and the five best pieces for its mask."""
+    inputs = fill_mask_inputs(tokenizer, text, config.model.max_position_embeddings)
+    ids, probabilities = fill_mask(config.model, params, *inputs)
+    pieces = ", ".join(
+        f"{tokenizer.id_to_piece(int(token))} {probability:.2f}"
+        for token, probability in zip(ids[0], probabilities[0], strict=True)
+    )
+    return f"{text}  ->  {pieces}"
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main(sys.argv[1:])
