@@ -1,0 +1,39 @@
+# make pretrain   the demo: builds a corpus, pre-trains a small BERT, fills masks
+# make test       all tests
+# make lint       ruff and mypy
+# Each makes .venv on first use; a second run installs nothing.
+
+# TensorFlow has no wheels for Python 3.14 yet.
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c '$(IN_RANGE)' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+READY := $(VENV)/.installed
+RUN := $(VENV)/bin/python
+
+.PHONY: pretrain test lint install
+
+pretrain: install
+	$(RUN) run_pretrain.py
+
+test: install
+	$(RUN) -m pytest -n auto
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+install: $(READY)
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@$(or $(PYTHON),false) -c '$(IN_RANGE)' || { \
+		echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@if command -v uv >/dev/null; then \
+		uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV) && \
+		uv pip install --python $(RUN) --constraint constraints.txt --editable '.[dev]'; \
+	else \
+		{ $(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }; } && \
+		$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
+	fi
+	@touch $@
