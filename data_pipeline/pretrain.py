@@ -6,6 +6,7 @@ of the consumer. The keys of a batch are described in `Batch`.
 
 import dataclasses
 import os
+import weakref
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -337,10 +338,28 @@ def fill_batch(
 def import_tensorflow() -> Any:
     """TensorFlow without its start-up messages and without a GPU, which belongs to the trainer."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The log level does not silence the remark about oneDNN, which tf.data has no use for.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")
     return tf
+
+
+class _Stream(Iterator[Batch]):
+    """The iterator of a tf.data dataset, ended in time when the interpreter exits.
+
+    The dataset's threads call Python. When they want to while the interpreter is being torn down,
+    they never return, and TensorFlow waits for them forever.
+    """
+
+    def __init__(self, dataset: Any):
+        # The list is the only owner, and it is emptied when this object goes, or before the exit.
+        self._owner = [dataset.as_numpy_iterator()]
+        weakref.finalize(self, self._owner.clear)
+
+    def __next__(self) -> Batch:
+        return next(self._owner[0])
 
 
 def _stream(plans: Any, fill: Any, workers: int) -> Iterator[Batch]:
@@ -375,4 +394,4 @@ def _stream(plans: Any, fill: Any, workers: int) -> Iterator[Batch]:
         .prefetch(_BATCHES_AHEAD)
         .with_options(options)
     )
-    return dataset.as_numpy_iterator()
+    return _Stream(dataset)
