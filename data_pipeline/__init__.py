@@ -1,1 +1,1 @@
-"""From raw text to batches: offline preparation and the tf.data input pipeline. Never imports jax."""
+"""From raw text to batches: offline preparation and the tf.data pipeline. Never imports jax."""

@@ -10,6 +10,7 @@ import inspect
 import itertools
 import os
 import re
+import sys
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -17,31 +18,19 @@ from pathlib import Path
 
 from data_pipeline.clean import clean_text
 from data_pipeline.sentences import splitter
+from data_pipeline.sources import Chunk, FileSource
+
+MapFiles = Callable[[Callable[[Path], list[str]], list[Path]], Iterable[list[str]]]
 
 MINIMUM_SENTENCES = 4
 
 # Tests and demonstrations hold little prose; vendored and generated modules repeat others.
-_SKIPPED_FOLDERS = frozenset(
-    [
-        "__pycache__",
-        "_api",
-        "_vendor",
-        "_vendored",
-        "ensurepip",
-        "idlelib",
-        "lib2to3",
-        "mypyc",
-        "pip",
-        "raw_ops",
-        "site-packages",
-        "test",
-        "testdata",
-        "testing",
-        "tests",
-        "turtledemo",
-        "vendor",
-    ]
-)
+_SKIPPED_FOLDERS = {
+    *("_vendor", "_vendored", "pip", "site-packages", "vendor"),
+    *("_api", "mypyc", "raw_ops"),
+    *("__pycache__", "ensurepip", "idlelib", "lib2to3", "turtledemo"),
+    *("test", "testdata", "testing", "tests"),
+}
 _SKIPPED_FILES = re.compile(r"test_.*|.*_test|.*_tests|conftest|.*_pb2(_grpc)?|pydoc_data")
 # Parsing takes most of the time, so that files with little documentation for their size (tables,
 # generated code) are not worth it.
@@ -73,7 +62,7 @@ _WORD = re.compile(r"[A-Za-z]{2,}")
 
 
 def embedded_documents(
-    map_files: Callable[[Callable[[Path], list[str]], list[Path]], Iterable[list[str]]] = map,
+    map_files: MapFiles = map,
 ) -> Iterator[str]:
     """The documents in a fixed order: topics by name, then modules by path.
 
@@ -222,3 +211,30 @@ def _is_prose(text: str) -> bool:
         and text.count("=") <= 2
         and "|" not in text
     )
+
+
+class EmbeddedSource:
+    """The embedded corpus as a `Source`, extracted once into a text file.
+
+    Args:
+      path: where the text goes; a file that is there is taken as it is.
+    """
+
+    name = "embedded"
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.identity = ["embedded", sys.version]
+
+    def extract(self, map_files: MapFiles = map) -> None:
+        """Writes the text, one paragraph a line, a blank line after each document."""
+        if self.path.exists():
+            return
+        aside = self.path.with_name(self.path.name + ".tmp")
+        with open(aside, "w", encoding="utf-8") as file:
+            for document in embedded_documents(map_files):
+                file.write(document + "\n\n")
+        aside.rename(self.path)
+
+    def chunks(self) -> Iterator[Chunk]:
+        return FileSource(self.path, "text").chunks()

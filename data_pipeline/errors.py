@@ -2,7 +2,7 @@
 
 
 class DataError(Exception):
-    """A user's mistake: the message is one line that names the value, what was expected and the fix.
+    """A user's mistake: the message is one line that names the value, what was expected, the fix.
 
     Command lines print it without a traceback and exit with code 2.
     """

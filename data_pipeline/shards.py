@@ -5,8 +5,8 @@ Layout::
     corpus.json                     written last: a folder without it is not a corpus
     vocab.txt | sentencepiece.model the tokenizer's own file
     train-00000.tokens.npy          token ids of all documents of the shard, one after the other
-    train-00000.sentences.npy       uint32 [sentences + 1], token offset where each sentence starts
-    train-00000.documents.npy       uint32 [documents + 1], sentence index where each document starts
+    train-00000.sentences.npy       uint32 [sentences + 1], token offset of each sentence's start
+    train-00000.documents.npy       uint32 [documents + 1], index of each document's first sentence
     heldout-00000.*.npy             the same for the held-out documents
 """
 
@@ -147,7 +147,7 @@ class ShardWriter:
         self._files["sentences"].append(ends)
 
     def end_document(self, keep: bool = True) -> None:
-        """Closes the open document; one without a sentence, or with `keep` false, leaves no trace."""
+        """Closes the open document; without a sentence or with `keep` false it leaves no trace."""
         if not keep:
             self._files["tokens"].truncate(self._kept_tokens)
             self._files["sentences"].truncate(self._kept_sentences + 1)
@@ -265,7 +265,7 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
         metadata = json.loads(path.read_text(encoding="utf-8"))
         version = metadata["format_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a corpus description ({error!r}); prepare it again") from None
+        raise DataError(f"{path} does not describe a corpus ({error!r}); prepare it again") from None
     if version != FORMAT_VERSION:
         raise DataError(
             f"{folder} has corpus format version {version!r}, this program reads version "
@@ -292,7 +292,7 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
             checksum = file_checksum(file)
             if checksum != expected["crc32"]:
                 raise DataError(
-                    f"{file} has checksum {checksum}, corpus.json says {expected['crc32']}; copy or "
-                    "prepare the corpus again"
+                    f"{file} has checksum {checksum}, corpus.json says {expected['crc32']}; copy "
+                    "or prepare the corpus again"
                 )
     return Corpus(folder, metadata)

@@ -1,0 +1,132 @@
+"""Encoded chunks into shards: duplicates, the held-out split, and commits that allow a restart."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.encode import DocumentKey, EncodedChunk
+from data_pipeline.journal import Journal
+from data_pipeline.shards import SPLITS, ShardWriter
+
+# Offsets in a shard are 32-bit: a document beyond this many tokens goes on as another document.
+MAX_DOCUMENT_TOKENS = 1 << 30
+
+
+class CorpusWriter:
+    """Writes documents to the shards of both splits; used as a context manager.
+
+    All open shards are finished, and the journal committed, whenever they hold `max_shard_tokens`
+    together: where that happens follows from the input alone, so a run that was interrupted and
+    repeated writes the same bytes as one that was not.
+
+    Args:
+      folder: the corpus folder.
+      dtype: dtype of the token ids.
+      heldout_fraction: expected share of documents in the held-out split.
+      max_shard_tokens: tokens after which shards are finished.
+      journal: remembers documents and progress; its last progress is where writing goes on.
+
+    Attributes:
+      chunk: index of the chunk to go on with.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        dtype: np.dtype,
+        heldout_fraction: float,
+        max_shard_tokens: int,
+        journal: Journal,
+    ):
+        self._folder = folder
+        self._dtype = dtype
+        self._heldout_fraction = heldout_fraction
+        self._max_shard_tokens = max_shard_tokens
+        self._journal = journal
+        # `documents`: how many of the chunk's documents are done.
+        self._progress: dict[str, Any] = journal.progress() or {
+            "chunk": 0,
+            "documents": 0,
+            "duplicates": 0,
+            "shards": {split: [] for split in SPLITS},
+        }
+        self._open: dict[str, ShardWriter] = {}
+        self._key = DocumentKey()
+        self._split = SPLITS[0]
+
+    @property
+    def chunk(self) -> int:
+        return int(self._progress["chunk"])
+
+    @property
+    def duplicates(self) -> int:
+        """Documents left out because an earlier one was the same."""
+        return int(self._progress["duplicates"])
+
+    @property
+    def shards(self) -> dict[str, list[dict[str, Any]]]:
+        """The finished shards of each split, as corpus.json lists them."""
+        return dict(self._progress["shards"])
+
+    def __enter__(self) -> "CorpusWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for shard in self._open.values():
+            with contextlib.suppress(OSError):  # a full disk refuses the last buffer too
+                shard.discard()
+
+    def add(self, chunk: EncodedChunk) -> None:
+        """Appends the next chunk."""
+        last = len(chunk.keys) - 1
+        sentences = np.concatenate([[0], np.cumsum(chunk.document_sentences, dtype=np.int64)])
+        tokens = np.concatenate([[0], np.cumsum(chunk.sentence_lengths, dtype=np.int64)])
+        for index in range(self._progress["documents"], last + 1):
+            start, end = sentences[index], sentences[index + 1]
+            self._add_piece(
+                chunk.keys[index],
+                chunk.tokens[tokens[start] : tokens[end]],
+                chunk.sentence_lengths[start:end],
+            )
+            if index < last or chunk.ends_document or self._is_too_long():
+                self._end_document()
+                self._progress["documents"] = index + 1
+                if sum(shard.tokens for shard in self._open.values()) >= self._max_shard_tokens:
+                    self.commit()
+        self._progress |= {"chunk": self.chunk + 1, "documents": 0}
+
+    def commit(self) -> None:
+        """Finishes the open shards and makes everything up to here permanent."""
+        for split, shard in self._open.items():
+            if shard.documents:
+                self._progress["shards"][split].append(shard.finish())
+            else:
+                shard.discard()
+        self._open.clear()
+        self._journal.commit(self._progress)
+
+    def _add_piece(self, key: DocumentKey, tokens: np.ndarray, lengths: np.ndarray) -> None:
+        if not key.paragraphs:
+            return
+        if not self._key.paragraphs:
+            # By the document's first piece: the rest of a long one may not be read yet.
+            self._split = SPLITS[key.fraction() < self._heldout_fraction]
+        self._key += key
+        if self._split not in self._open:
+            name = f"{self._split}-{len(self._progress['shards'][self._split]):05d}"
+            self._open[self._split] = ShardWriter(self._folder, name, self._dtype)
+        self._open[self._split].add(tokens, lengths)
+
+    def _is_too_long(self) -> bool:
+        shard = self._open.get(self._split)
+        return shard is not None and shard.tokens > MAX_DOCUMENT_TOKENS
+
+    def _end_document(self) -> None:
+        if not self._key.paragraphs:
+            return
+        new = self._journal.add_document(self._key.digest())
+        self._open[self._split].end_document(keep=new)
+        self._progress["duplicates"] += not new
+        self._key = DocumentKey()
