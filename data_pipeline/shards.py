@@ -265,7 +265,7 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
         metadata = json.loads(path.read_text(encoding="utf-8"))
         version = metadata["format_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not describe a corpus ({error!r}); prepare it again") from None
+        raise DataError(f"{path} does not describe a corpus ({error!r}); prepare it anew") from None
     if version != FORMAT_VERSION:
         raise DataError(
             f"{folder} has corpus format version {version!r}, this program reads version "
