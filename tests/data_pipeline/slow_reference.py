@@ -1,0 +1,102 @@
+"""The rules of the original in slow, plain Python, step by step: what the fast code must match.
+
+After create_pretraining_data.py of google-research/bert and the paper's appendix A.1, with the dice
+in the same places.
+"""
+
+from itertools import chain
+from random import Random
+from typing import NamedTuple
+
+
+class Pair(NamedTuple):
+    """One example before special tokens."""
+
+    a: list[int]
+    b: list[int]
+    is_random: bool
+
+
+def pairs_of_document(
+    documents: list[list[list[int]]], number: int, budget: int, short_rate: float, random: Random
+) -> list[Pair]:
+    """All pairs of one pass over a document; `budget` is the sequence length less three."""
+    document = documents[number]
+    target = random.randint(2, budget) if random.random() < short_rate else budget
+    pairs = []
+    position = 0
+    while position < len(document):
+        chunk = []
+        while position + len(chunk) < len(document):
+            chunk.append(document[position + len(chunk)])
+            if sum(map(len, chunk)) >= target:
+                break
+        a_size = random.randint(1, len(chunk) - 1) if len(chunk) > 1 else 1
+        a = list(chain.from_iterable(chunk[:a_size]))
+        is_random = len(chunk) == 1 or random.random() < 0.5
+        if is_random:
+            other = number
+            while other == number:
+                other = random.randrange(len(documents))
+            start = random.randrange(len(documents[other]))
+            b: list[int] = []
+            for sentence in documents[other][start:]:
+                b += sentence
+                if len(b) >= target - len(a):
+                    break
+            position += a_size
+        else:
+            b = list(chain.from_iterable(chunk[a_size:]))
+            position += len(chunk)
+        pairs.append(Pair(*truncate(a, b, budget, random), is_random))
+    return pairs
+
+
+def truncate(
+    a: list[int], b: list[int], budget: int, random: Random
+) -> tuple[list[int], list[int]]:
+    """Drops tokens one at a time from the longer side, B on ties, at a random end of it."""
+    a, b = list(a), list(b)
+    while len(a) + len(b) > budget:
+        longer = a if len(a) > len(b) else b
+        longer.pop(0 if random.random() < 0.5 else -1)
+    return a, b
+
+
+def words(eligible: list[bool], starts_word: list[bool]) -> list[list[int]]:
+    """Positions of every word: a piece and its continuations, up to a special token."""
+    found: list[list[int]] = []
+    for position, (can, starts) in enumerate(zip(eligible, starts_word, strict=True)):
+        if can and not starts and position and eligible[position - 1]:
+            found[-1].append(position)
+        elif can:
+            found.append([position])
+    return found
+
+
+def mask(
+    tokens: list[int],
+    units: list[list[int]],
+    *,
+    slots: int,
+    probability: float,
+    mask_id: int,
+    vocab_size: int,
+    random: Random,
+) -> tuple[list[int], list[int]]:
+    """Masked tokens and the chosen positions; `units` are the words (or tokens) to choose from."""
+    wanted = min(slots, max(1, round(len(tokens) * probability)))
+    shown = list(tokens)
+    chosen: list[int] = []
+    for unit in random.sample(units, len(units)):
+        if len(chosen) >= wanted:
+            break
+        if len(chosen) + len(unit) > wanted:
+            continue
+        for position in unit:
+            if random.random() < 0.8:
+                shown[position] = mask_id
+            elif random.random() >= 0.5:
+                shown[position] = random.randrange(vocab_size)
+            chosen.append(position)
+    return shown, sorted(chosen)
