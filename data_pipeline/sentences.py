@@ -20,6 +20,8 @@ _ABBREVIATION = re.compile(
 _NUMBER = re.compile(r"[(\[]?(?:\d|[IVXLC]+\b)")
 # ... and before closing brackets or bare punctuation.
 _NO_WORD = re.compile(r"[\W_]*$")
+# Where it does not end one: after a closing bracket that holds the full stop.
+_BRACKETED_END = re.compile(r"""(?<=[.!?][)\]])\s+(?=["“‘(\[]?[A-Z])""")
 
 _CHINESE_SENTENCE = re.compile(
     r"""[^。！？；｡!?]*(?:[。！？；｡!?]+[”’"'」』）)】》〉\]]*|$)"""  # a mark, then what it closes
@@ -58,7 +60,12 @@ def _split_english(text: str) -> list[str]:
             sentences[-1] += part
         else:
             sentences.append(part)
-    return [stripped for sentence in sentences if (stripped := sentence.strip())]
+    return [
+        stripped
+        for sentence in sentences
+        for half in _BRACKETED_END.split(sentence)
+        if (stripped := half.strip())
+    ]
 
 
 def _continues(before: str, part: str) -> bool:
