@@ -125,6 +125,8 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     if isinstance(node, documented) and (text := ast.get_docstring(node, clean=True)):
         yield text
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return  # what is inside a function is no one's documentation
     for inner in getattr(node, "body", ()):
         if isinstance(inner, (*documented, ast.If, ast.Try)):
             yield from _docstrings(inner)

@@ -68,7 +68,7 @@ def chunk_documents(chunk: Chunk) -> list[list[str]]:
         records = [json.loads(line) for line in chunk.data.split(b"\n") if line.strip()]
         return [_lines(record[chunk.text_field]) for record in records]
     documents: list[list[str]] = [[]]
-    for line in _lines(chunk.data.decode().removesuffix("\n")):
+    for line in _lines(chunk.data.decode()):
         if not line or line.isspace():
             documents.append([])
         else:
@@ -78,7 +78,7 @@ def chunk_documents(chunk: Chunk) -> list[list[str]]:
 
 def _lines(text: str) -> list[str]:
     # Not splitlines(), to which a form feed or U+2028 inside a paragraph is a line's end too.
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
 
 
 class FileSource:
