@@ -1,6 +1,7 @@
 """The only training loop: any objective, over stages of batches."""
 
 import collections
+import contextlib
 import dataclasses
 import math
 import signal
@@ -202,7 +203,6 @@ def run(
         objective, optimizer, mesh, seed=seed, accumulation=config.accumulation_steps
     )
     eval_step = make_eval_step(objective, mesh)
-    tracker = open_tracker(None if restored is None else step)
     total_steps = sum(stage.steps for stage in stages)
     reason = "finished"
 
@@ -215,7 +215,11 @@ def run(
         progress.say(f"step {step} held-out: {shown}")
         return metrics["loss"]
 
-    with _StopSignal() as stop, ProgressBar(total_steps, step) as progress:
+    with (
+        _StopSignal() as stop,
+        contextlib.closing(open_tracker(None if restored is None else step)) as tracker,
+        ProgressBar(total_steps, step) as progress,
+    ):
         if restored is not None:
             progress.say(f"continuing from the checkpoint of step {step}")
         stage_end = 0
@@ -272,7 +276,6 @@ def run(
                 if last or reason != "finished":
                     break
         checkpoints.wait()
-        tracker.close()
         if reason == "stopped":
             progress.say(f"{stop.received}: saved step {step}; the same command continues")
         if reason == "patience":

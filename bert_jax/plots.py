@@ -18,7 +18,7 @@ def plot_curves(
 
     Args:
       rows: rows of metrics.jsonl.
-      path: the .png to write, aside first and then renamed.
+      path: the .png to write, aside first and then renamed; none is written without rows.
       unigram_entropy: drawn beside the masked-LM loss, in nats.
     """
     train = [row for row in rows if row["split"] == "train"]
@@ -35,6 +35,8 @@ def plot_curves(
         )
         if any(name in row for row in rows)
     ]
+    if not names:
+        return
     figure, axes = plt.subplots(
         -(-len(names) // 2), 2, figsize=(10, 9), sharex=True, layout="constrained", squeeze=False
     )

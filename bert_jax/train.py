@@ -153,7 +153,7 @@ def make_train_step(
         gradients, sums = compute(state.params, batch, key, loss_weights)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = _metrics(sums, loss_weights) | {"gradient_norm": optax.global_norm(gradients)}
+        metrics = _metrics(sums, loss_weights) | {"gradient_norm": optax.tree.norm(gradients)}
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return jax.jit(

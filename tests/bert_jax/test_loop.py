@@ -1,0 +1,182 @@
+"""The loop on a toy objective: logging, evaluation, saving, stopping and resuming."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from bert_jax import loop
+from bert_jax.checkpoint import Checkpoints
+from bert_jax.errors import UserError
+from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
+from bert_jax.tracker import Tracker, read_metrics
+
+
+class Regression:
+    """Fits one vector to the batches' `input_ids`; anything with these members is an objective."""
+
+    def init(self, key):
+        return {"kernel": nn.LogicallyPartitioned(jax.random.normal(key, (4,)), ("embed",))}
+
+    def loss_weights(self, batch):
+        return {"regression_loss": jnp.float32(batch["input_ids"].size)}
+
+    def sums(self, params, batch, dropout_key):
+        errors = (params["kernel"] - batch["input_ids"]) ** 2
+        return {"regression_loss": (errors.sum(), jnp.float32(errors.size))}
+
+
+def stage(steps, *, poison=None, signal_at=None, held_out=1.0):
+    """Batches drawn from their cursor; batch `poison` holds a NaN, `signal_at` raises SIGTERM."""
+
+    def batches(cursor):
+        number = 0 if cursor is None else cursor[0]
+        while True:
+            if number == signal_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            ids = np.random.default_rng(number).normal(1.0, 0.1, (4, 4)).astype(np.float32)
+            if number == poison:
+                ids[0, 0] = np.nan
+            number += 1
+            mask = np.ones((4, 4), np.int32)
+            cursor_after = np.array([number], np.int64)
+            yield {"input_ids": ids, "attention_mask": mask, "cursor": cursor_after}
+
+    evaluation = [{"input_ids": np.full((4, 4), held_out, np.float32)}]
+    return loop.Stage(steps, batches, evaluation, flops_per_step=1e6)
+
+
+def run(folder, stages, learning_rate=0.1, peak_flops=None, **settings):
+    config = loop.LoopConfig(**({"log_every": 2, "evaluate_every": 4, "save_every": 4} | settings))
+    optimizer_config = OptimizerConfig(learning_rate=learning_rate, warmup_steps=0)
+    steps = sum(stage.steps for stage in stages)
+    checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints, config.keep_best)
+    try:
+        return loop.run(
+            config,
+            stages,
+            objective=Regression(),
+            optimizer=make_optimizer(optimizer_config, steps),
+            learning_rate=learning_rate_schedule(optimizer_config, steps),
+            mesh=Mesh(np.array(jax.devices()[:1]), ("data",)),
+            checkpoints=checkpoints,
+            open_tracker=lambda step: Tracker(folder, step),
+            saved_config={"name": "toy"},
+            seed=0,
+            peak_flops=peak_flops,
+        )
+    finally:
+        checkpoints.close()
+
+
+def rows_of(folder, split):
+    return [row for row in read_metrics(folder / "metrics.jsonl") if row["split"] == split]
+
+
+def without_rates(rows):
+    return [
+        {name: value for name, value in row.items() if "per_second" not in name} for row in rows
+    ]
+
+
+def saved_steps(folder):
+    return sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
+
+
+def test_logs_evaluates_and_saves_when_asked(tmp_path):
+    outcome = run(tmp_path, [stage(6), stage(4)], keep_checkpoints=2, peak_flops=1e12)
+    assert outcome.reason == "finished"
+    train = rows_of(tmp_path, "train")
+    assert [row["step"] for row in train] == [2, 4, 6, 8, 10]
+    assert [row["step"] for row in rows_of(tmp_path, "eval")] == [0, 4, 8, 10]
+    assert saved_steps(tmp_path) == [8, 10]
+    assert train[-1]["loss"] < train[0]["loss"]
+    # The rate of the last update, whose step counts from 0.
+    assert train[-1]["learning_rate"] == pytest.approx(0.1 * (1 - 9 / 10))
+    for name in ("gradient_norm", "sequences_per_second", "tokens_per_second", "mfu"):
+        assert train[0][name] > 0
+    assert train[0]["tokens_per_second"] == pytest.approx(4 * train[0]["sequences_per_second"])
+
+
+def test_a_finished_run_does_nothing(tmp_path):
+    first = run(tmp_path, [stage(4)])
+    before = (tmp_path / "metrics.jsonl").read_text()
+    second = run(tmp_path, [stage(4)])
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+    np.testing.assert_array_equal(first.state.params["kernel"], second.state.params["kernel"])
+
+
+@pytest.mark.parametrize("signal_at", [3, 6, 9])
+def test_a_stopped_run_continues_as_if_nothing_had_happened(tmp_path, signal_at):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    expected = run(whole, [stage(7), stage(5)])
+    index = 0 if signal_at < 7 else 1
+    stages = [stage(7), stage(5)]
+    stages[index] = stage((7, 5)[index], signal_at=signal_at - 7 * index)
+    stopped = run(parts, stages)
+    assert stopped.reason == "stopped"
+    assert 0 < int(stopped.state.step) < 12
+    found = run(parts, [stage(7), stage(5)])
+    assert found.reason == "finished"
+    np.testing.assert_array_equal(found.state.params["kernel"], expected.state.params["kernel"])
+    jax.tree.map(np.testing.assert_array_equal, found.state.opt_state, expected.state.opt_state)
+    for split in ("train", "eval"):
+        assert without_rates(rows_of(parts, split)) == without_rates(rows_of(whole, split))
+
+
+def test_rows_after_the_last_checkpoint_are_computed_again(tmp_path):
+    """As after kill -9: the log is ahead of the checkpoint, and its last line is cut short."""
+    run(tmp_path, [stage(8)], save_every=8)
+    expected = without_rates(read_metrics(tmp_path / "metrics.jsonl"))
+    other = tmp_path / "other"
+    other.mkdir()
+    stopped = run(other, [stage(8, signal_at=4)], save_every=8)
+    step = int(stopped.state.step)
+    with open(other / "metrics.jsonl", "a") as file:
+        file.write('{"step": %d, "split": "train", "loss": 9.0}\n{"step": 99, "sp' % (step + 1))
+    run(other, [stage(8)], save_every=8)
+    assert without_rates(read_metrics(other / "metrics.jsonl")) == expected
+
+
+def test_a_nan_stops_the_run_and_is_not_saved(tmp_path):
+    with pytest.raises(loop.NonFiniteLoss) as caught:
+        run(tmp_path, [stage(12, poison=6)])
+    message = str(caught.value)
+    assert "step 7:" in message
+    assert "position [6]" in message
+    assert "step 4 is saved" in message
+    assert saved_steps(tmp_path) == [4]
+    assert max(row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")) == 6
+
+
+def test_patience_stops_and_the_best_checkpoint_stays(tmp_path):
+    """The held-out value lies at the start, so training makes it worse and worse."""
+    start = float(jax.random.normal(jax.random.key(0), (4,))[0])
+    stages = [stage(100, held_out=start)]
+    outcome = run(
+        tmp_path, stages, evaluate_every=2, save_every=50, keep_checkpoints=1, keep_best=True,
+        patience=3,
+    )  # fmt: skip
+    losses = [row["loss"] for row in rows_of(tmp_path, "eval")]
+    assert outcome.reason == "patience"
+    best = losses.index(min(losses))
+    assert len(losses) == best + 4
+    kept = saved_steps(tmp_path)
+    assert kept[-1] == int(outcome.state.step) == 2 * (len(losses) - 1)
+    if best:
+        assert kept[0] == 2 * best
+
+
+@pytest.mark.parametrize(
+    "change", [{"log_every": 0}, {"save_every": 0}, {"patience": -1}, {"accumulation_steps": 0}]
+)
+def test_settings_out_of_range_are_refused(change):
+    with pytest.raises(UserError, match=next(iter(change))):
+        loop.LoopConfig(**change).validate()

@@ -1,0 +1,26 @@
+"""Losses and accuracies against direct sums."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.losses import accuracy, cross_entropy
+
+
+def test_cross_entropy_and_accuracy_equal_direct_sums():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(4, 3, 7))
+    labels = random.integers(0, 7, (4, 3))
+    weights = random.integers(0, 2, (4, 3)).astype(np.float32)
+    total = correct = 0.0
+    for index in np.ndindex(4, 3):
+        if weights[index]:
+            row = logits[index]
+            total += math.log(sum(math.exp(x) for x in row)) - row[labels[index]]
+            correct += max(range(7), key=lambda k: row[k]) == labels[index]
+    arguments = jnp.asarray(logits, jnp.float32), jnp.asarray(labels), jnp.asarray(weights)
+    assert cross_entropy(*arguments)[0] == pytest.approx(total, rel=1e-5)
+    assert accuracy(*arguments)[0] == correct
+    assert cross_entropy(*arguments)[1] == accuracy(*arguments)[1] == weights.sum()

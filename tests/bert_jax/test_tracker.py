@@ -1,0 +1,65 @@
+"""What a run leaves to be looked at."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from bert_jax.plots import plot_curves
+from bert_jax.tracker import ProgressBar, Tracker, peak_flops, read_metrics
+
+
+def test_rows_are_whole_json_objects(tmp_path):
+    tracker = Tracker(tmp_path, None)
+    tracker.log(10, "train", {"loss": 1.5})
+    tracker.log(10, "eval", {"loss": 2.5})
+    tracker.close()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == tracker.rows
+    assert tracker.evaluations() == [{"step": 10, "split": "eval", "loss": 2.5}]
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize(("resume", "kept"), [(None, []), (0, [0]), (20, [0, 10, 20])])
+def test_resuming_drops_later_rows(tmp_path, resume, kept):
+    tracker = Tracker(tmp_path, None)
+    for step in (0, 10, 20, 30):
+        tracker.log(step, "train", {"loss": 1.0})
+    tracker.close()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 40, "spl')
+    Tracker(tmp_path, resume).close()
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == kept
+
+
+def test_peak_is_known_for_accelerators_only():
+    assert peak_flops("TPU v5 lite", "bfloat16") == 197e12
+    assert peak_flops("TPU v5p", "bfloat16") == 459e12
+    assert peak_flops("cpu", "float32") is None
+
+
+def test_a_log_file_gets_plain_lines(monkeypatch):
+    output = io.StringIO()
+    progress = ProgressBar(10, 0, seconds_between_lines=0.0)
+    progress._console = Console(file=output, width=40)
+    with progress:
+        progress.step(5)
+        progress.metrics("loss 1.0 | 20 sequences/s")
+        progress.say("a line that is longer than forty characters stays on one line")
+    lines = output.getvalue().splitlines()
+    assert lines[0].startswith("step 5/10 | loss 1.0 | 20 sequences/s | 0:0")
+    assert lines[1].endswith("stays on one line")
+    assert "\x1b" not in output.getvalue()
+
+
+def test_curves_are_drawn(tmp_path):
+    rows = [
+        {"step": step, "split": split, "masked_lm_loss": 5.0 - step / 10, "learning_rate": 0.1}
+        for step in range(10)
+        for split in ("train", "eval")
+    ]
+    plot_curves(rows, tmp_path / "curves.png", unigram_entropy=5.9)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    plot_curves([], tmp_path / "empty.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
