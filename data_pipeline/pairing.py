@@ -8,6 +8,7 @@ first sentence of every document gives the chunks.
 """
 
 import enum
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -158,17 +159,26 @@ def locate_documents(
     shard = np.searchsorted(split.first_document, documents, side="right") - 1
     local = documents - split.first_document[shard]
     first, last = np.empty_like(local), np.empty_like(local)
-    for number, rows in rows_by_shard(shard):
+    for number, rows in _rows_by_shard(shard):
         boundaries = split.shards[number].documents
         first[rows], last[rows] = boundaries[local[rows]], boundaries[local[rows] + 1]
     return shard, first, last
 
 
-def rows_by_shard(shard: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """The distinct values of int64 [n] `shard`, each with the indices where it stands."""
+def sort_by_shard(shard: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """An order of int64 [n] `shard` and its runs: shard, first index and index after the last."""
     order = np.argsort(shard, kind="stable")
-    cuts = np.flatnonzero(np.diff(shard[order])) + 1
-    return [(int(shard[rows[0]]), rows) for rows in np.split(order, cuts) if len(rows)]
+    in_order = shard[order]
+    first = np.flatnonzero(np.diff(in_order, prepend=-1))
+    last = np.append(first[1:], len(shard))
+    runs = zip(in_order[first].tolist(), first.tolist(), last.tolist(), strict=True)
+    return order, list(runs)
+
+
+def _rows_by_shard(shard: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The distinct values of int64 [n] `shard`, each with the indices where it stands."""
+    order, runs = sort_by_shard(shard)
+    return ((number, order[first:last]) for number, first, last in runs)
 
 
 def truncate_pair(lengths: np.ndarray, budget: int) -> np.ndarray:
@@ -195,7 +205,7 @@ def _read_sentences(
     """Token offset in its shard and length of every sentence of the block, int64 [S] each."""
     index = np.arange(len(document_of)) + (first - document_start)[document_of]
     starts, lengths = np.empty_like(index), np.empty_like(index)
-    for number, rows in rows_by_shard(shard[document_of]):
+    for number, rows in _rows_by_shard(shard[document_of]):
         offsets = split.shards[number].sentences
         starts[rows] = offsets[index[rows]]
         lengths[rows] = offsets[index[rows] + 1]
@@ -242,7 +252,7 @@ def _random_stretches(
     shard, first, last = locate_documents(split, documents)
     start = first + uniform_below(bits, last - first)
     offset, length = np.empty_like(start), np.empty_like(start)
-    for number, rows in rows_by_shard(shard):
+    for number, rows in _rows_by_shard(shard):
         offsets = split.shards[number].sentences
         begin = offsets[start[rows]].astype(np.int64)
         wanted = np.minimum(begin + np.maximum(target[rows], 1), offsets[-1])

@@ -16,7 +16,7 @@ import numpy as np
 from data_pipeline.errors import DataError
 from data_pipeline.masking import MAX_LENGTH, mask_tokens
 from data_pipeline.order import Cursor, batches_of_examples, blocks_per_epoch
-from data_pipeline.pairing import EXAMPLE, Pairs, plan_block, rows_by_shard, special_tokens
+from data_pipeline.pairing import EXAMPLE, Pairs, plan_block, sort_by_shard, special_tokens
 from data_pipeline.shards import Corpus, Shard, Split
 
 # B sequences of L tokens with K predictions:
@@ -302,18 +302,22 @@ def fill_batch(
     flat_ids[row_start] = special_ids["cls"]
     flat_ids[row_start + first_sep] = special_ids["sep"]
     flat_ids[row_start + lengths - 1] = special_ids["sep"]
-    # Both segments of every example as one list [2B] of stretches, each to its place.
+    # Both segments of every example as one list [2B] of stretches, sorted by shard; their T tokens
+    # are read one shard after the other and go to their places together.
     place = np.stack([row_start + 1, row_start + first_sep + 1], axis=1).reshape(-1)
-    shard, offset, length = (examples[name].reshape(-1) for name in ("shard", "offset", "length"))
-    for number, rows in rows_by_shard(shard):
-        ends = np.cumsum(length[rows])
-        within = np.arange(ends[-1])
-        begin = ends - length[rows]
-        source = np.repeat(offset[rows] - begin, length[rows])
-        source += within
-        target = np.repeat(place[rows] - begin, length[rows])
-        target += within
-        flat_ids[target] = split.shards[number].tokens[source]
+    order, runs = sort_by_shard(examples["shard"].reshape(-1))
+    offset, length, place = (
+        array.reshape(-1)[order] for array in (examples["offset"], examples["length"], place)
+    )
+    begin = np.concatenate([[0], np.cumsum(length)])  # [2B + 1]
+    within = np.arange(begin[-1])
+    source = np.repeat(offset - begin[:-1], length) + within  # [T]
+    target = np.repeat(place - begin[:-1], length) + within
+    tokens = np.empty(len(source), np.int32)
+    for number, first, last in runs:
+        part = slice(begin[first], begin[last])
+        tokens[part] = split.shards[number].tokens[source[part]]
+    flat_ids[target] = tokens
 
     columns = np.arange(sequence_length)
     is_token = columns < lengths[:, None]
