@@ -57,13 +57,13 @@ _EMBEDDED_TEXT = "embedded.txt"
 class PrepareConfig:
     """Turn text into a corpus folder for pre-training."""
 
-    input: tuple[str, ...]
+    input: tuple[str, ...] = ()
     """Text files (a blank line ends a document), JSON Lines files, either of them gzipped (.gz),
     folders of these, quoted patterns such as "books/*.txt", `embedded` (the documentation of the
     installed Python packages), or `tfds:NAME/CONFIG` (TensorFlow Datasets)."""
 
-    output: Path
-    """The corpus folder to make."""
+    output: Path = Path()
+    """The corpus folder to make. It and --input must be given."""
 
     language: Language = "en"
     """How to find sentences: en, zh, or lines (each line is one sentence, for any language)."""
@@ -137,6 +137,8 @@ def prepare(config: PrepareConfig) -> Corpus:
 def _check_settings(config: PrepareConfig) -> None:
     if not config.input:
         raise DataError("--input names no text; give files, folders, patterns or embedded")
+    if config.output == Path():
+        raise DataError("--output names no folder; give the corpus folder to make")
     if config.vocab and config.model:
         raise DataError("--vocab and --model exclude each other; give one tokenizer")
     kind = config.tokenizer or ("wordpiece" if config.model is None else "sentencepiece")

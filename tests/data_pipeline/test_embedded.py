@@ -3,7 +3,7 @@ import sysconfig
 from data_pipeline import embedded
 from data_pipeline.embedded import embedded_documents, module_prose, prose, python_files
 
-DOCSTRING = '''\
+DOCSTRING = """\
 Compute the sum of two arrays, element by
 element, with ``broadcasting``.
 
@@ -44,7 +44,7 @@ fenced code that reads like a sentence, with words in it.
 ```
 
 add(first, second, /, *, where=True) -> ndarray
-'''
+"""
 
 
 def test_prose_keeps_sentences_and_drops_the_rest():

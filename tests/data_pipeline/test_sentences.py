@@ -59,5 +59,5 @@ def test_lines_are_kept():
 
 
 def test_other_languages_are_refused_with_the_known_ones():
-    with pytest.raises(DataError, match="'fr'.*en, zh, lines"):
+    with pytest.raises(DataError, match=r"'fr'.*en, zh, lines"):
         splitter("fr")

@@ -76,7 +76,11 @@ def test_a_line_longer_than_a_chunk_is_cut_at_a_space_or_between_characters(tmp_
         ("a.txt", b"good\n" * 30 + b"caf\xe9\n", r"not UTF-8 text: see byte 153 \(0xe9\)"),
         ("a.txt", b"cut off \xe4\xbd", "not UTF-8 text: see byte 8"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": \n', "line 3 is not JSON"),
-        ("a.jsonl", b'{"text": "a"}\n' * 20 + b'{"body": "a"}', "line 21 has no text.*'text'.*body"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n' * 20 + b'{"body": "a"}',
+            "line 21 has no.*'text'.*body",
+        ),
         ("a.jsonl", b'{"text": null}\n', "line 1 has no text"),
         ("a.jsonl", b'["text"]\n', "line 1 has no text.*list"),
         ("a.txt.gz", b"not gzip", "cannot read .*a.txt.gz"),
@@ -107,7 +111,7 @@ def test_find_files(tmp_path):
     assert found("b/note.md") == ["b/note.md"]  # named outright, any file is text
     (tmp_path / "none").mkdir()
     for pattern in ("none", "*.pdf", "missing.txt"):
-        with pytest.raises(DataError, match="holds no|matches no file"):
+        with pytest.raises(DataError, match=r"holds no|matches no file"):
             found(pattern)
 
 
@@ -148,7 +152,7 @@ def test_tensorflow_datasets(tmp_path, monkeypatch):
     assert sorted(documents) == sorted([f"Novel {i}.", "Its second paragraph."] for i in range(30))
     assert _documents(source) == documents, "the order is fixed"
 
-    with pytest.raises(DataError, match="no feature 'text'.*body, id.*--text-field"):
+    with pytest.raises(DataError, match=r"no feature 'text'.*body, id.*--text-field"):
         TfdsSource("tiny_novels", "text")
     with pytest.raises(DataError, match="no TensorFlow dataset 'no_such_novels'"):
         TfdsSource("no_such_novels", "text")

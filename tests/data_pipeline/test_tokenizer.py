@@ -18,7 +18,9 @@ from data_pipeline.tokenizer import (
 
 SPECIAL = list(SPECIAL_PIECES.values())
 TEXTS = [
-    clean_text(f"The {noun} number {i} isn't {verb}ing the café's unbelievable {noun}s, 你好世界{i}!")
+    clean_text(
+        f"The {noun} number {i} isn't {verb}ing the café's unbelievable {noun}s, 你好世界{i}!"
+    )
     for i in range(80)
     for noun in ("horse", "house", "mouse")
     for verb in ("carry", "burn", "bury")
@@ -58,7 +60,7 @@ def test_wordpiece_is_greedy_longest_match(lowercase):
     pieces = {tokenizer.id_to_piece(i) for i in range(tokenizer.vocab_size)}
     generator = random.Random(0)
     alphabet = "abehorsuy ABÉé.,'!-_[]$€你好 界  ßΣ…"
-    texts = TEXTS[:50] + ["x" * 200, "x" * 121, "a[MASK]b [CLS]", "naïve Ünïcode"]
+    texts = [*TEXTS[:50], "x" * 200, "x" * 201, "a[MASK]b [CLS]", "naïve Ünïcode"]
     texts += ["".join(generator.choices(alphabet, k=40)) for _ in range(300)]
     ids, lengths = tokenizer.encode_batch(list(map(clean_text, texts)))
     assert ids.dtype == np.uint32
@@ -89,9 +91,7 @@ def test_a_trained_tokenizer(kind, tmp_path):
     loaded = load_tokenizer(tmp_path)
     assert loaded.description == tokenizer.description
     assert loaded.vocab_size == tokenizer.vocab_size
-    for one, other in zip(
-        loaded.encode_batch(TEXTS), tokenizer.encode_batch(TEXTS), strict=True
-    ):
+    for one, other in zip(loaded.encode_batch(TEXTS), tokenizer.encode_batch(TEXTS), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -1,0 +1,406 @@
+import errno
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipeline import shards, sources, writing
+from data_pipeline.errors import DataError
+from data_pipeline.prepare import PrepareConfig, main, prepare
+from data_pipeline.tokenizer import SPECIAL_PIECES, load_tokenizer
+
+WORDS = ["the", "a", "house", "horse", "river", "sees", "finds", "and", "old", "green", "slow"]
+
+
+def _documents(count, seed=0):
+    """Documents as lists of paragraphs; a paragraph is one sentence."""
+    generator = random.Random(seed)
+    return [
+        [
+            f"Story {seed} {i} {j} {' '.join(generator.choices(WORDS, k=8))}."
+            for j in range(generator.randint(1, 6))
+        ]
+        for i in range(count)
+    ]
+
+
+def _write(path, documents):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join("\n".join(document) for document in documents), encoding="utf-8")
+    return str(path)
+
+
+def _decoded(corpus, splits=("train", "heldout")):
+    """The corpus's documents as lists of decoded sentences."""
+    tokenizer = load_tokenizer(corpus.folder)
+    return [
+        [
+            tokenizer.decode(shard.tokens[shard.sentences[s] : shard.sentences[s + 1]])
+            for s in range(shard.documents[d], shard.documents[d + 1])
+        ]
+        for split in splits
+        for shard in corpus.split(split).shards
+        for d in range(len(shard.documents) - 1)
+    ]
+
+
+def _plain(document):
+    return [sentence.lower().replace(".", " .") for sentence in document]
+
+
+def _bytes(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def config(tmp_path):
+    text = _write(tmp_path / "text/a.txt", _documents(200))
+    return PrepareConfig(input=(text,), output=tmp_path / "corpus", vocab_size=200, processes=1)
+
+
+def _with(config, **changes):
+    return PrepareConfig(**{**vars(config), **changes})
+
+
+def test_a_corpus_holds_the_text(config, capsys):
+    corpus = prepare(config)
+    documents = _documents(200)
+    assert sorted(_decoded(corpus)) == sorted(map(_plain, documents))
+    heldout = corpus.split("heldout").documents
+    assert 0 < heldout < 20
+    reopened = shards.open_corpus(config.output, verify=True)
+    assert reopened.metadata == corpus.metadata
+    assert reopened.metadata["splits"]["train"]["sentences"] == corpus.split("train").sentences
+    assert reopened.vocab_size == load_tokenizer(config.output).vocab_size
+    assert reopened.special_ids == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    names = {path.name.split(".")[0] for path in config.output.iterdir()}
+    expected = {"corpus", "report", "vocab", "tokenizer_config", "train-00000", "heldout-00000"}
+    assert names == expected
+
+    shown = capsys.readouterr().out
+    written = (config.output / "report.md").read_text(encoding="utf-8")
+    for text in (shown, written):
+        assert f"200, of which {heldout} held out" in text
+        assert f"python run_pretrain.py tiny --corpus {config.output}" in text
+
+
+def test_heldout_unigram_entropy(config):
+    corpus = prepare(_with(config, heldout_fraction=0.3))
+    tokens = np.concatenate([shard.tokens for shard in corpus.split("heldout").shards])
+    share = np.unique(tokens, return_counts=True)[1] / len(tokens)
+    expected = -np.sum(share * np.log(share))
+    assert corpus.metadata["heldout_unigram_entropy"] == pytest.approx(expected)
+
+
+def test_the_heldout_split_is_stable(config, tmp_path):
+    first = prepare(config)
+    more = _write(tmp_path / "more.txt", _documents(50, seed=1))
+    second = prepare(
+        _with(
+            config,
+            input=(more, *config.input),
+            output=tmp_path / "second",
+            vocab_size=None,
+            vocab=config.output / "vocab.txt",
+            max_shard_tokens=1000,
+        )
+    )
+    for split in ("train", "heldout"):
+        of_first = [d for d in _decoded(second, [split]) if d[0].startswith("story 0")]
+        assert of_first == _decoded(first, [split])
+
+
+@pytest.mark.parametrize("chunk_bytes", [64, 1000])
+def test_documents_over_several_chunks(config, tmp_path, monkeypatch, chunk_bytes):
+    documents = _documents(200)
+    repeated = _write(tmp_path / "b.txt", [["Something before."], *documents[:100]])
+    config = _with(config, input=(*config.input, repeated), heldout_fraction=0.0)
+    monkeypatch.setattr(sources, "CHUNK_BYTES", chunk_bytes)
+    corpus = prepare(config)
+    # The copies are cut elsewhere than the originals and are found all the same.
+    assert corpus.metadata["duplicates"] == 100
+    assert _decoded(corpus) == [*map(_plain, documents), ["something before ."]]
+
+
+def test_duplicates_are_equal_after_cleaning_only(tmp_path):
+    same = [["A house.", "A tree."], [" A  house.\u200b", "A\ttree. "]]
+    others = [["A tree.", "A house."], ["A house."], ["A house.", "A tree.", "A tree."]]
+    text = _write(tmp_path / "a.txt", same + others)
+    corpus = prepare(
+        PrepareConfig((text,), tmp_path / "corpus", vocab_size=150, heldout_fraction=0, processes=1)
+    )
+    assert corpus.metadata["duplicates"] == 1
+    assert corpus.split("train").documents == 4
+
+
+def test_a_document_beyond_the_limit_goes_on_as_another(config, monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(writing, "MAX_DOCUMENT_TOKENS", 300)
+    document = [sentence for document in _documents(100) for sentence in document]
+    _write(Path(config.input[0]), [document])
+    corpus = prepare(_with(config, heldout_fraction=0.0))
+    found = _decoded(corpus)
+    assert len(found) > 5
+    assert [sentence for part in found for sentence in part] == _plain(document)
+
+
+def test_the_result_does_not_depend_on_processes(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 3000)
+    monkeypatch.chdir(tmp_path)
+    folders = []
+    for processes in (1, 3):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        prepare(_with(config, output=Path("corpus"), processes=processes, max_shard_tokens=5000))
+        folders.append(folder / "corpus")
+    assert _bytes(folders[0]) == _bytes(folders[1])
+
+
+def _command(text, *options):
+    return [
+        *(sys.executable, "-m", "data_pipeline.prepare", "--input", str(text)),
+        *("--output", "corpus", "--vocab-size", "200", "--max-shard-tokens", "6000"),
+        *("--processes", "2", *options),
+    ]
+
+
+def _environment():
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, stop):
+    _write(tmp_path / "a.txt", _documents(8_000))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    run = {"env": _environment(), "stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+    subprocess.run(_command(tmp_path / "a.txt"), cwd=whole, check=True, **run)
+
+    for shards_done in (2, 40) if stop == signal.SIGKILL else (2,):
+        with subprocess.Popen(_command(tmp_path / "a.txt"), cwd=broken, **run) as process:
+            waited = broken / f"corpus/train-{shards_done:05d}.tokens.npy"
+            deadline = time.monotonic() + 60
+            while not waited.exists() and time.monotonic() < deadline:
+                time.sleep(0.002)
+            process.send_signal(stop)
+            errors = process.communicate()[1].decode()
+        assert not (broken / "corpus/corpus.json").exists()
+        if stop == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 130
+            assert errors.splitlines()[-1].startswith("error: interrupted; the same command")
+            assert "Traceback" not in errors
+    kept = (broken / "corpus/train-00001.tokens.npy").stat().st_mtime_ns
+    again = subprocess.run(_command(tmp_path / "a.txt"), cwd=broken, check=True, **run)
+    assert b"training the tokenizer" not in again.stderr
+    assert (broken / "corpus/train-00001.tokens.npy").stat().st_mtime_ns == kept
+    assert _bytes(broken / "corpus") == _bytes(whole / "corpus")
+
+
+def test_a_finished_corpus_is_left_alone(config, capsys):
+    prepare(config)
+    before = {path: path.stat().st_mtime_ns for path in config.output.iterdir()}
+    capsys.readouterr()
+    prepare(_with(config, processes=2))
+    assert "nothing to do" in capsys.readouterr().out
+    with pytest.raises(DataError, match=r"other settings .*language: 'en' → 'zh'"):
+        prepare(_with(config, language="zh"))
+    assert before == {path: path.stat().st_mtime_ns for path in config.output.iterdir()}
+
+
+def _interrupt_after(monkeypatch, commits, error):
+    commit = writing.CorpusWriter.commit
+
+    def failing(self):
+        if sum(map(len, self.shards.values())) >= commits:
+            raise error
+        commit(self)
+
+    monkeypatch.setattr(writing.CorpusWriter, "commit", failing)
+
+
+def test_an_unfinished_corpus_is_refused_to_other_settings(config, monkeypatch):
+    with monkeypatch.context() as patch:
+        _interrupt_after(patch, 0, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config)
+    with pytest.raises(DataError, match=r"unfinished preparation .*lowercase: True → False"):
+        prepare(_with(config, lowercase=False))
+    os.utime(config.input[0], (1, 1))
+    with pytest.raises(DataError, match=r"unfinished preparation .*\(input: "):
+        prepare(config)
+
+
+def test_a_full_disk_keeps_what_is_complete(config, tmp_path, monkeypatch):
+    config = _with(config, max_shard_tokens=500)
+    with monkeypatch.context() as patch:
+        _interrupt_after(patch, 4, OSError(errno.ENOSPC, "No space left on device"))
+        with pytest.raises(DataError, match=r"disk of .* is full; .*repeat the same command"):
+            prepare(config)
+    kept = {p: p.stat().st_mtime_ns for p in config.output.glob("train-0000[01].*.npy")}
+    assert len(kept) == 6
+    assert not list(config.output.glob("*.tmp"))
+    prepare(config)
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input": ()}, "--input names no text"),
+        ({"output": Path()}, "--output names no folder"),
+        ({"input": ("nowhere/*.txt",)}, "nowhere/.*matches no file"),
+        ({"vocab_size": 50}, "--vocab-size 50 is too small"),
+        ({"vocab": Path("vocab.txt")}, "--vocab-size is for a tokenizer to train"),
+        ({"vocab": Path("vocab.txt"), "vocab_size": None}, "cannot read the vocabulary vocab.txt"),
+        ({"vocab": Path("a"), "model": Path("b")}, "exclude each other"),
+        ({"model": Path("b"), "tokenizer": "wordpiece"}, "--tokenizer wordpiece does not fit"),
+        ({"heldout_fraction": 1.0}, "--heldout-fraction 1.0"),
+        ({"max_shard_tokens": 0}, "--max-shard-tokens 0"),
+        ({"tokenizer_sample_mb": 0}, "--tokenizer-sample-mb 0"),
+        ({"processes": 0}, "--processes 0"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_written(config, changes, message):
+    with pytest.raises(DataError, match=message):
+        prepare(_with(config, **changes))
+    assert not config.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("b.txt", b"", "is empty"),
+        ("b.txt", b"caf\xe9", "not UTF-8 text: see byte 3"),
+        ("b.jsonl", b'{"texts": "a"}', "line 1 has no text in the field 'text'"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(config, tmp_path, name, data, message):
+    (tmp_path / "text" / name).write_bytes(data)
+    with pytest.raises(DataError, match=f"{name}.*{message}"):
+        prepare(_with(config, input=(str(tmp_path / "text"),)))
+    assert not config.output.exists()
+
+
+def test_the_output_folder_must_be_free(config, tmp_path):
+    (tmp_path / "text/inside").mkdir()
+    (tmp_path / "text/inside/a.txt").write_text("A house.")
+    with pytest.raises(DataError, match="lies where --input"):
+        prepare(_with(config, input=(str(tmp_path / "text"),), output=tmp_path / "text/inside"))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/letter.txt").touch()
+    with pytest.raises(DataError, match="is a file"):
+        prepare(_with(config, output=Path(config.input[0])))
+    with pytest.raises(DataError, match="holds other files"):
+        prepare(_with(config, output=tmp_path / "full"))
+
+
+def test_given_tokenizers(config, tmp_path):
+    vocab = tmp_path / "vocab.txt"
+    vocab.write_text("\n".join([*SPECIAL_PIECES.values(), "the", "house", "##s"]) + "\n")
+    corpus = prepare(_with(config, vocab=vocab, vocab_size=None))
+    assert corpus.vocab_size == 8
+    expected = hashlib.sha256(vocab.read_bytes()).hexdigest()
+    assert corpus.metadata["tokenizer"]["fingerprint"] == expected
+    assert "of the tokens are unknown" in (config.output / "report.md").read_text("utf-8")
+
+    trained = prepare(
+        _with(config, tokenizer="sentencepiece-bpe", vocab_size=400, output=tmp_path / "bpe")
+    )
+    model = tmp_path / "bpe/sentencepiece.model"
+    given = prepare(_with(config, model=model, vocab_size=None, output=tmp_path / "given"))
+    for name in ("tokens", "sentences", "documents"):
+        file = f"train-00000.{name}.npy"
+        assert (trained.folder / file).read_bytes() == (given.folder / file).read_bytes()
+
+
+def _warnings(corpus):
+    report = (corpus.folder / "report.md").read_text(encoding="utf-8")
+    return [line for line in report.splitlines() if "WARNING" in line]
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ([[s for d in _documents(200) for s in d]], "there is only one document"),
+        (
+            [["A house."], [s for d in _documents(200) for s in d]],
+            "blank lines between its documents missing",
+        ),
+        ([[s] for d in _documents(200) for s in d], "have one sentence only"),
+        (_documents(5), "document(s), too few to evaluate"),
+        (_documents(200), "tokens are little to learn from"),
+        (_documents(200), "pieces only, not the 5,000 asked for"),
+    ],
+)
+def test_warnings(config, documents, message):
+    _write(Path(config.input[0]), documents)
+    corpus = prepare(_with(config, vocab_size=5000))
+    assert any(message in line for line in _warnings(corpus)), _warnings(corpus)
+
+
+def test_chinese_json_lines(tmp_path):
+    path = tmp_path / "a.jsonl"
+    documents = [f"第{i}个故事。他去了哪里？\n不知道；也许回家了。" for i in range(40)]
+    path.write_text("\n".join(json.dumps({"body": d}) for d in documents), encoding="utf-8")
+    corpus = prepare(
+        PrepareConfig(
+            input=(str(path),),
+            output=tmp_path / "corpus",
+            language="zh",
+            text_field="body",
+            vocab_size=200,
+            processes=1,
+        )
+    )
+    found = _decoded(corpus)
+    assert len(found) == 40
+    assert all(len(document) == 4 for document in found)
+    assert sorted("".join(d).replace(" ", "") for d in found) == sorted(
+        d.replace("\n", "") for d in documents
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--inptu", "a", "--output", "b"], "--inptu.*--input"),
+        (["--input", "none.txt", "--output", "b"], "none.txt matches no file"),
+        (["--input", "a", "--output", "b", "--vocab-size", "many"], "--vocab-size.*many"),
+        (["--input", "a", "--output", "b", "--language", "fr"], "fr.*en.*zh"),
+        (["--verify", "none"], "none is not a corpus"),
+        (["--verify"], "takes one corpus folder"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_line(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    terminate = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    signal.signal(signal.SIGTERM, terminate)
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line), line
+    assert not (tmp_path / "b").exists()
+
+
+def test_verify(config, capsys):
+    prepare(config)
+    terminate = signal.getsignal(signal.SIGTERM)
+    main(["--verify", str(config.output)])
+    signal.signal(signal.SIGTERM, terminate)
+    assert "is whole" in capsys.readouterr().out
