@@ -69,6 +69,7 @@ def test_batch_contract(corpus, pairs):
     followed = 0
     for batch in take(corpus, 40, DataConfig(pairs=pairs)):
         assert {key: (value.dtype, value.shape) for key, value in batch.items()} == expected
+        assert batch["masked_labels"][batch["masked_weights"] == 1].min() >= FIRST_TOKEN
         ids = unmasked(batch)
         for row in range(batch_size):
             total = int(batch["attention_mask"][row].sum())
@@ -230,14 +231,22 @@ def test_held_out_documents_of_one_sentence_cannot_be_balanced(make_corpus):
 
 def test_an_open_stream_does_not_keep_the_interpreter_from_exiting(make_corpus):
     corpus = make_corpus(numbered_documents([[3] * 20] * 50))
+    # Slow enough that the exit always comes while a batch is being filled.
     program = f"""
-from data_pipeline.pretrain import DataConfig, batches
+import time
+from data_pipeline import pretrain
 from data_pipeline.shards import open_corpus
-stream = batches(open_corpus({str(corpus.folder)!r}), DataConfig(), batch_size=64,
-                 sequence_length=32, max_predictions=5, seed=0)
+
+def fill_slowly(*arguments, fill=pretrain.fill_batch, **others):
+    time.sleep(0.2)
+    return fill(*arguments, **others)
+
+pretrain.fill_batch = fill_slowly
+stream = pretrain.batches(open_corpus({str(corpus.folder)!r}), pretrain.DataConfig(), batch_size=64,
+                          sequence_length=32, max_predictions=5, seed=0)
 print(next(stream)["input_ids"].shape)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "(64, 32)", "")
