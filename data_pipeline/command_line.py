@@ -61,13 +61,14 @@ def parse(
 
 def _one_line(box: str) -> str:
     """What tyro's boxed message says, without the box, as one line."""
-    lines = [line.strip("│╭╮╰╯─ \n") for line in box.splitlines()]
-    sections = " ".join(line if line else "\n" for line in lines).split("\n")
+    # Rules part the sections. The title stands in the border, or without a box in a section.
+    text = "\n".join(line.strip("│ ") for line in box.splitlines())
+    sections = re.split(r"^(?:[╭╰].*|[─-]{3,})$", text, flags=re.MULTILINE)
     words = [re.sub(r"\s+", " ", section).strip() for section in sections]
     words = [section for section in words if section]
-    # The first section is the title of the box, where it has one of its own.
-    message = words[1] if len(words) > 1 and words[0].istitle() else words[0]
-    message = re.sub(r"^(Unrecognized options|Value error|Invalid choice) ", "", message)
+    if "╭" not in box and len(words) > 1:
+        del words[0]
+    message = words[0] if words else "the options could not be read; try --help"
     nearest = next((section for section in words if section.startswith("Perhaps you meant")), "")
     match = re.search(r"--[\w.-]+", nearest)
     return message + (f"; did you mean {match.group()}?" if match else "")

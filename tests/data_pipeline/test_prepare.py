@@ -166,30 +166,37 @@ def test_the_result_does_not_depend_on_processes(config, tmp_path, monkeypatch):
     assert _bytes(folders[0]) == _bytes(folders[1])
 
 
-def _command(text, *options):
-    return [
-        *(sys.executable, "-m", "data_pipeline.prepare", "--input", str(text)),
-        *("--output", "corpus", "--vocab-size", "200", "--max-shard-tokens", "6000"),
-        *("--processes", "2", *options),
-    ]
+COMMAND = [
+    *(sys.executable, "-m", "data_pipeline.prepare", "--input", "../a.txt", "--output", "corpus"),
+    *("--vocab-size", "200", "--max-shard-tokens", "6000", "--processes", "2"),
+]
+RUN = {
+    "env": {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    "stderr": subprocess.PIPE,
+    "stdout": subprocess.PIPE,
+}
 
 
-def _environment():
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A folder with the text of the command, and the bytes that it makes when left alone."""
+    folder = tmp_path_factory.mktemp("interruptions")
+    _write(folder / "a.txt", _documents(7_000))  # a chunk and a half
+    (folder / "whole").mkdir()
+    subprocess.run(COMMAND, cwd=folder / "whole", check=True, **RUN)
+    return folder, _bytes(folder / "whole/corpus")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, stop):
-    _write(tmp_path / "a.txt", _documents(8_000))
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    for folder in (whole, broken):
-        folder.mkdir()
-    run = {"env": _environment(), "stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
-    subprocess.run(_command(tmp_path / "a.txt"), cwd=whole, check=True, **run)
-
-    for shards_done in (2, 40) if stop == signal.SIGKILL else (2,):
-        with subprocess.Popen(_command(tmp_path / "a.txt"), cwd=broken, **run) as process:
-            waited = broken / f"corpus/train-{shards_done:05d}.tokens.npy"
+@pytest.mark.parametrize(
+    ("stop", "moments"), [(signal.SIGKILL, (2, 50)), (signal.SIGTERM, (2,)), (signal.SIGINT, (2,))]
+)
+def test_an_interrupted_run_goes_on_to_the_same_bytes(uninterrupted, stop, moments):
+    folder, expected = uninterrupted
+    broken = folder / stop.name
+    broken.mkdir()
+    for moment in moments:
+        with subprocess.Popen(COMMAND, cwd=broken, **RUN) as process:
+            waited = broken / f"corpus/train-{moment:05d}.tokens.npy"
             deadline = time.monotonic() + 60
             while not waited.exists() and time.monotonic() < deadline:
                 time.sleep(0.002)
@@ -203,10 +210,10 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, stop):
             assert errors.splitlines()[-1].startswith("error: interrupted; the same command")
             assert "Traceback" not in errors
     kept = (broken / "corpus/train-00001.tokens.npy").stat().st_mtime_ns
-    again = subprocess.run(_command(tmp_path / "a.txt"), cwd=broken, check=True, **run)
+    again = subprocess.run(COMMAND, cwd=broken, check=True, **RUN)
     assert b"training the tokenizer" not in again.stderr
     assert (broken / "corpus/train-00001.tokens.npy").stat().st_mtime_ns == kept
-    assert _bytes(broken / "corpus") == _bytes(whole / "corpus")
+    assert _bytes(broken / "corpus") == expected
 
 
 def test_a_finished_corpus_is_left_alone(config, capsys):

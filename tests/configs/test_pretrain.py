@@ -1,0 +1,89 @@
+"""Recipes against what is published, and overrides."""
+
+import jax
+import pytest
+
+from bert_jax.pretraining import PretrainingObjective, model_flops
+from configs.pretrain import RECIPES, differences, from_command_line
+
+# Parameters in millions, as published with the models: arXiv:1810.04805 and arXiv:1908.08962.
+PUBLISHED = {"tiny": 4.4, "mini": 11.3, "small": 29.1, "medium": 41.7, "base": 110, "large": 340}
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_recipes_have_the_published_sizes(recipe):
+    objective = PretrainingObjective(RECIPES[recipe]().model)
+    shapes = jax.eval_shape(objective.init, jax.random.key(0))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6
+    assert parameters == pytest.approx(PUBLISHED[recipe], rel=0.03)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_are_valid_and_say_how_to_run_them(recipe):
+    RECIPES[recipe]().validate()
+    documentation = RECIPES[recipe].__doc__
+    assert "Command: python run_pretrain.py" in documentation
+    assert "Hardware: " in documentation
+
+
+@pytest.mark.parametrize("recipe", ["base", "large"])
+def test_the_original_schedule(recipe):
+    config = RECIPES[recipe]()
+    assert config.total_steps == 1_000_000
+    assert [phase.sequence_length for phase in config.phases] == [128, 512]
+    assert config.phases[0].steps == 900_000
+    assert {phase.batch_size for phase in config.phases} == {256}
+    assert config.optimizer.learning_rate == 1e-4
+    assert config.optimizer.warmup_steps == 10_000
+
+
+def test_overrides_reach_nested_fields():
+    arguments = "base --corpus x --phases.1.steps 7 --model.dtype float32 --loop.keep-best"
+    name, config = from_command_line(arguments.split())
+    assert name == "base"
+    assert config.phases[1].steps == 7
+    assert config.phases[0].steps == 900_000
+    assert config.model.dtype == "float32"
+    assert config.loop.keep_best
+    assert config.work_dir == "runs/base"
+
+
+def test_the_default_is_the_demo():
+    name, config = from_command_line([])
+    assert name == "demo"
+    assert config.corpus == "corpora/embedded"
+
+
+def test_help_lists_the_recipes(capsys):
+    with pytest.raises(SystemExit) as caught:
+        from_command_line(["--help"])
+    assert not caught.value.code
+    text = capsys.readouterr().out
+    assert all(recipe in text for recipe in RECIPES)
+
+
+def test_differences_name_fields_and_leave_out_what_may_change():
+    config = RECIPES["base"]().resolved()
+    other = RECIPES["base"]().resolved()
+    other["loop"]["save_every"] = 1
+    other["corpus"] = "moved"
+    assert differences(config, other) == []
+    other["phases"][1]["steps"] = 5
+    other["phases"].append({"steps": 1})
+    assert differences(config, other)[0].startswith("phases: ")
+
+
+def test_model_flops_equal_a_count_of_products():
+    """The forward products of BERT-base one by one: (rows, inner, columns), times 3 for training."""
+    config = RECIPES["base"]().model
+    batch, length, slots, hidden = 2, 128, 20, config.hidden_size
+    tokens = batch * length
+    layer = 4 * [(tokens, hidden, hidden)]
+    layer += [(tokens, hidden, config.intermediate_size)] * 2
+    layer += [(batch * config.num_attention_heads * length, hidden // 12, length)] * 2
+    head = [(batch * slots, hidden, hidden), (batch * slots, hidden, config.vocab_size)]
+    products = config.num_hidden_layers * layer + head
+    expected = 3 * sum(2 * m * k * n for m, k, n in products)
+    assert expected == model_flops(
+        config, batch_size=batch, sequence_length=length, max_predictions=slots
+    )
