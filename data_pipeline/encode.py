@@ -6,13 +6,16 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
+import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -128,6 +131,27 @@ def encode_chunks(
         yield from ordered_map(pool, _encode_in_worker, chunks, waiting=2 * processes)
 
 
+class _WorkerProcess(SpawnProcess):
+    """A spawned process that does not import the script that was started.
+
+    Workers import what they need by name. The script may import jax, which would cost each of them
+    seconds, or start its work without a guard for `__main__`.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process_obj)
+        finally:
+            sys.modules["__main__"] = script
+
+
+class _WorkerContext(SpawnContext):
+    Process = _WorkerProcess
+
+
 @contextmanager
 def worker_pool(
     processes: int, initializer: Callable[..., None] | None = None, *arguments: object
@@ -135,7 +159,7 @@ def worker_pool(
     """Processes that stop at once when the block is left by an error, and never outlive us."""
     pool = ProcessPoolExecutor(
         processes,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=_WorkerContext(),
         initializer=_start_worker,
         initargs=(initializer, arguments),
     )

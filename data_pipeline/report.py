@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LINES = 10.0
 _SAMPLED_SENTENCES = 6
 _SHORT_CORPUS_TOKENS = 1_000_000
 _MAX_UNKNOWN_RATE = 0.01
-_BLOCK = 1 << 24
+_BLOCK = 1 << 22
 
 
 def tracked(
@@ -93,7 +93,7 @@ def measure(corpus: Corpus, tokenizer: Tokenizer, duplicates: int) -> dict[str, 
       nothing else.
     """
     splits = {name: corpus.split(name) for name in ("train", "heldout")}
-    shards = [shard for split in splits.values() for shard in split.shards]
+    lengths = [_lengths(shard) for split in splits.values() for shard in split.shards]
     documents = sum(split.documents for split in splits.values())
     sentences = sum(split.sentences for split in splits.values())
     tokens = sum(split.tokens for split in splits.values())
@@ -113,28 +113,38 @@ def measure(corpus: Corpus, tokenizer: Tokenizer, duplicates: int) -> dict[str, 
         "sentences_per_document": sentences / max(documents, 1),
         "tokens_per_sentence": tokens / max(sentences, 1),
         "unknown_rate": float(total[tokenizer.special_ids["unk"]] / max(tokens, 1)),
-        "one_sentence_rate": sum(
-            int(np.count_nonzero(np.diff(shard.documents) == 1)) for shard in shards
-        )
-        / max(documents, 1),
-        "longest_document": max(
-            (int(np.diff(shard.sentences[shard.documents]).max()) for shard in shards), default=0
-        ),
+        "one_sentence_rate": sum(single for single, _ in lengths) / max(documents, 1),
+        "longest_document": max((longest for _, longest in lengths), default=0),
         "largest_id": int(np.flatnonzero(total).max()) if tokens else -1,
         "duplicates": duplicates,
         "heldout_unigram_entropy": _entropy(counts["heldout"]),
     }
 
 
+def _lengths(shard: Shard) -> tuple[int, int]:
+    """Number of documents of one sentence, and tokens of the longest document."""
+    documents = _read(shard.documents)
+    tokens = np.diff(_read(shard.sentences)[documents])
+    return int(np.count_nonzero(np.diff(documents) == 1)), int(tokens.max())
+
+
 def _id_counts(shard: Shard, vocab_size: int) -> np.ndarray:
     """How often each id occurs, int64 [vocab_size or more]."""
     counts = np.zeros(vocab_size, np.int64)
     for start in range(0, len(shard.tokens), _BLOCK):
-        block = np.bincount(shard.tokens[start : start + _BLOCK], minlength=vocab_size)
+        block = np.bincount(_read(shard.tokens, start, _BLOCK), minlength=vocab_size)
         if len(block) > len(counts):
             counts = np.pad(counts, (0, len(block) - len(counts)))
         counts += block
     return counts
+
+
+def _read(array: np.ndarray, start: int = 0, count: int = -1) -> np.ndarray:
+    """A copy of a part of a mapped array that leaves no page of the mapping in memory."""
+    assert isinstance(array, np.memmap)
+    assert array.filename is not None
+    offset = array.offset + start * array.itemsize
+    return np.fromfile(array.filename, array.dtype, count, offset=offset)
 
 
 def _entropy(counts: np.ndarray) -> float | None:
