@@ -411,3 +411,12 @@ def test_verify(config, capsys):
     main(["--verify", str(config.output)])
     signal.signal(signal.SIGTERM, terminate)
     assert "is whole" in capsys.readouterr().out
+
+
+def test_sentences_and_documents_without_tokens_vanish(config):
+    accents = "\u0301 \u0300"  # an uncased tokenizer strips accents, here everything
+    text = [["A house.", accents, "A tree."], [accents], ["A river."]]
+    _write(Path(config.input[0]), text)
+    corpus = prepare(_with(config, heldout_fraction=0.0))
+    assert _decoded(corpus) == [["a house .", "a tree ."], ["a river ."]]
+    assert corpus.metadata["splits"]["train"]["sentences"] == 3
