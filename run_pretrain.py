@@ -4,13 +4,14 @@ Without arguments it is the demo: a small BERT on the documentation of your own 
 command typed again continues an interrupted run.
 """
 
+import fcntl
 import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import numpy as np
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str]) -> None:
     stages = [_stage(config, corpus, tokenizer, index) for index in range(len(config.phases))]
 
     work_dir.mkdir(parents=True, exist_ok=True)
+    lock = _lock(work_dir)  # noqa: F841 (held until the process ends)
     write_json(work_dir / "config.json", saved_config)
     tokenizer.save(work_dir)
     objective = PretrainingObjective(config.model, config.data.pairs == "next_sentence")
@@ -147,6 +149,22 @@ def _finished(work_dir: Path, saved_config: dict[str, Any]) -> bool:
             "type the same options to continue it, or another --work-dir to start anew"
         )
     return (work_dir / "summary.json").is_file()
+
+
+def _lock(work_dir: Path) -> TextIO:
+    """Makes sure that no other process trains in the work folder; the lock ends with the process.
+
+    Raises:
+      UserError: one does.
+    """
+    lock = open(work_dir / ".lock", "w")  # noqa: SIM115
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another process is training in {work_dir}; wait for it or give another --work-dir"
+        ) from None
+    return lock
 
 
 def _stage(config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, index: int) -> loop.Stage:

@@ -43,9 +43,7 @@ def parse(
     try:
         with contextlib.redirect_stderr(messages):
             if default is None:
-                return tyro.cli(
-                    config_class, args=arguments, prog=program, description=description
-                )
+                return tyro.cli(config_class, args=arguments, prog=program, description=description)
             return tyro.cli(
                 config_class,
                 default=default,

@@ -24,7 +24,7 @@ from data_pipeline.prepare import PrepareConfig, prepare
 
 ROOT = Path(__file__).parent.parent
 STEPS = 24
-WORDS = "the a small large cat dog tree house sees finds likes under over red green old new".split()
+WORDS = ["the", "a", "small", "large", "cat", "dog", "tree", "house", "sees", "finds", "likes"]
 
 
 @pytest.fixture(scope="session")
@@ -175,11 +175,12 @@ def test_kill_9_at_any_moment_loses_nothing_that_shows(corpus, whole_run, tmp_pa
     assert not any("tmp" in path.name for path in checkpoints.iterdir())
 
 
-def test_sigterm_saves_and_the_same_command_continues(corpus, whole_run, tmp_path):
+def test_sigterm_saves_and_the_same_command_continues(corpus, whole_run, tmp_path, capsys):
     work_dir = tmp_path / "run"
     arguments = options(corpus, work_dir)
     process = start(arguments)
     wait_for(process, lambda: len(read_metrics(work_dir / "metrics.jsonl")) > 2)
+    assert "another process is training" in mistake(capsys, run_pretrain.main, arguments)
     process.terminate()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
@@ -199,9 +200,7 @@ def test_a_finished_run_typed_again_says_so(corpus, whole_run, capsys):
 
 
 def test_fill_mask_prints_pieces_with_probabilities(whole_run, capsys):
-    run_predict.main(
-        ["fill-mask", "--checkpoint", str(whole_run[0]), "the [MASK] sees a [MASK]."]
-    )
+    run_predict.main(["fill-mask", "--checkpoint", str(whole_run[0]), "the [MASK] sees a [MASK]."])
     lines = capsys.readouterr().out.splitlines()
     probabilities = [float(line.split()[0]) for line in lines if line.startswith("  ")]
     assert len(probabilities) == 10

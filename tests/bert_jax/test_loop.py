@@ -1,5 +1,6 @@
 """The loop on a toy objective: logging, evaluation, saving, stopping and resuming."""
 
+import json
 import os
 import signal
 
@@ -140,7 +141,8 @@ def test_rows_after_the_last_checkpoint_are_computed_again(tmp_path):
     stopped = run(other, [stage(8, signal_at=4)], save_every=8)
     step = int(stopped.state.step)
     with open(other / "metrics.jsonl", "a") as file:
-        file.write('{"step": %d, "split": "train", "loss": 9.0}\n{"step": 99, "sp' % (step + 1))
+        file.write(json.dumps({"step": step + 1, "split": "train", "loss": 9.0}))
+        file.write('\n{"step": 99, "sp')
     run(other, [stage(8)], save_every=8)
     assert without_rates(read_metrics(other / "metrics.jsonl")) == expected
 

@@ -10,7 +10,7 @@ from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_opt
 
 
 def numpy_steps(params, gradients, config, total_steps):
-    """`AdamWeightDecayOptimizer` and `clip_by_global_norm` of the original, float64, step by step."""
+    """The original's `AdamWeightDecayOptimizer` and clipping in float64, step by step."""
     params = {name: value.astype(np.float64) for name, value in params.items()}
     m = {name: np.zeros_like(value) for name, value in params.items()}
     v = {name: np.zeros_like(value) for name, value in params.items()}

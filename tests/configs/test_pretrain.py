@@ -74,7 +74,7 @@ def test_differences_name_fields_and_leave_out_what_may_change():
 
 
 def test_model_flops_equal_a_count_of_products():
-    """The forward products of BERT-base one by one: (rows, inner, columns), times 3 for training."""
+    """The forward products of BERT-base one by one: (rows, inner, columns)."""
     config = RECIPES["base"]().model
     batch, length, slots, hidden = 2, 128, 20, config.hidden_size
     tokens = batch * length

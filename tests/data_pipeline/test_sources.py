@@ -1,6 +1,5 @@
 import gzip
 import json
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -131,7 +130,6 @@ def test_tensorflow_datasets(tmp_path, monkeypatch):
         """Thirty documents."""
 
         VERSION = tfds.core.Version("1.0.0")
-        url_infos: ClassVar = {}  # nothing to download
 
         def _info(self):
             features = tfds.features.FeaturesDict({"body": tfds.features.Text(), "id": np.int64})
