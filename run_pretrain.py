@@ -56,25 +56,19 @@ def main(arguments: Sequence[str]) -> None:
     mesh = make_mesh()
     for phase in config.phases:
         check_batch_size(phase.batch_size, mesh, config.loop.accumulation_steps)
-    corpus = _open_corpus(config)
-    if corpus.vocab_size != config.model.vocab_size:
-        raise UserError(
-            f"model.vocab_size is {config.model.vocab_size}, the vocabulary of {config.corpus} has "
-            f"{corpus.vocab_size} pieces; add --model.vocab-size {corpus.vocab_size}"
-        )
-    saved_config = config.resolved() | {
-        "recipe": recipe,
-        "corpus_fingerprint": corpus.metadata["tokenizer"]["fingerprint"],
-    }
-    if _finished(work_dir, saved_config):
+    saved_config = config.resolved() | {"recipe": recipe}
+    earlier = _earlier_config(work_dir)
+    _check_same_run(work_dir, earlier, saved_config)
+    if earlier and (work_dir / "summary.json").is_file():
         console.print(
             f"{work_dir} holds this run, finished; nothing to do. Another run: --work-dir DIR"
         )
         return
-    tokenizer = load_tokenizer(corpus.folder)
+    corpus, tokenizer = _open_corpus(config)
+    saved_config["corpus_fingerprint"] = corpus.fingerprint
+    _check_same_run(work_dir, earlier, saved_config)
     stages = [_stage(config, corpus, tokenizer, index) for index in range(len(config.phases))]
 
-    work_dir.mkdir(parents=True, exist_ok=True)
     lock = _lock(work_dir)  # noqa: F841 (held until the process ends)
     write_json(work_dir / "config.json", saved_config)
     tokenizer.save(work_dir)
@@ -126,38 +120,81 @@ def main(arguments: Sequence[str]) -> None:
     )
 
 
-def _open_corpus(config: PretrainConfig) -> Corpus:
-    """Opens the corpus; the embedded one is built first if it is not there."""
-    if config.corpus == EMBEDDED_CORPUS and not Path(config.corpus, "corpus.json").is_file():
-        prepare(PrepareConfig(input=("embedded",), output=Path(config.corpus), vocab_size=8192))
-    return open_corpus(config.corpus)
-
-
-def _finished(work_dir: Path, saved_config: dict[str, Any]) -> bool:
-    """Whether the work folder holds this very run, complete.
+def _open_corpus(config: PretrainConfig) -> tuple[Corpus, Tokenizer]:
+    """Opens the corpus and its tokenizer; the embedded one is built first if it is not there.
 
     Raises:
-      UserError: it holds a run with another configuration.
+      UserError: they do not fit each other or the model.
     """
-    if not (work_dir / "config.json").is_file():
-        return False
-    earlier = json.loads((work_dir / "config.json").read_text(encoding="utf-8"))
-    differing = differences(earlier, saved_config)
+    vocab_size = config.model.vocab_size
+    if config.corpus == EMBEDDED_CORPUS and not Path(config.corpus, "corpus.json").is_file():
+        prepare(
+            PrepareConfig(input=("embedded",), output=Path(config.corpus), vocab_size=vocab_size)
+        )
+    corpus = open_corpus(config.corpus)
+    if corpus.vocab_size != vocab_size:
+        raise UserError(
+            f"model.vocab_size is {vocab_size}, the vocabulary of {config.corpus} has "
+            f"{corpus.vocab_size} pieces; add --model.vocab-size {corpus.vocab_size}"
+        )
+    tokenizer = load_tokenizer(corpus.folder)
+    expected = corpus.metadata["tokenizer"]["fingerprint"]
+    if tokenizer.description["fingerprint"] != expected:
+        raise UserError(
+            f"the tokenizer in {config.corpus} is not the one that the corpus was made with (its "
+            f"fingerprint is not {expected}); copy or prepare the corpus again"
+        )
+    return corpus, tokenizer
+
+
+def _earlier_config(work_dir: Path) -> dict[str, Any]:
+    """The configuration of the run that the work folder holds, empty for a new folder.
+
+    Raises:
+      UserError: the folder cannot be used.
+    """
+    path = work_dir / "config.json"
+    if path.is_file():
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError:
+            raise UserError(
+                f"{path} is damaged; give another --work-dir or restore it from a checkpoint's "
+                "config/metadata"
+            ) from None
+    if work_dir.exists() and (
+        not work_dir.is_dir() or any(set(work_dir.iterdir()) - {work_dir / ".lock"})
+    ):
+        raise UserError(
+            f"{work_dir} is not the work folder of a run and not empty; give another --work-dir"
+        )
+    return {}
+
+
+def _check_same_run(work_dir: Path, earlier: dict[str, Any], saved_config: dict[str, Any]) -> None:
+    """Raises UserError where the work folder was made with another configuration."""
+    known = {name: value for name, value in earlier.items() if name in saved_config}
+    differing = differences(known, saved_config) if earlier else []
     if differing:
         raise UserError(
             f"{work_dir} was made with another configuration ({'; '.join(differing)}); "
             "type the same options to continue it, or another --work-dir to start anew"
         )
-    return (work_dir / "summary.json").is_file()
 
 
 def _lock(work_dir: Path) -> TextIO:
-    """Makes sure that no other process trains in the work folder; the lock ends with the process.
+    """Makes the work folder and keeps other processes out of it until this one ends.
 
     Raises:
-      UserError: one does.
+      UserError: the folder cannot be made, or another process trains in it.
     """
-    lock = open(work_dir / ".lock", "w")  # noqa: SIM115
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        lock = open(work_dir / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(
+            f"{work_dir} cannot be written ({error.strerror}); give another --work-dir"
+        ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -44,6 +44,7 @@ def write_synthetic_corpus(folder: Path, tokens: int) -> None:
         {
             "format_version": FORMAT_VERSION,
             "vocab_size": VOCAB_SIZE,
+            "tokenizer": {"fingerprint": "of the benchmark"},
             "special_ids": {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4},
             "dtype": "uint16",
             "splits": {

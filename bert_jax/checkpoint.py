@@ -1,15 +1,25 @@
 """Checkpoints by Orbax: asynchronous, atomic, with a retention policy."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from bert_jax.errors import UserError
 from bert_jax.train import TrainState
+
+# What goes wrong in Orbax's threads reaches the caller as an exception; its own log repeats that.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+
+def _badness(metrics: dict[str, float]) -> float:
+    """Orders checkpoints; losses of different stages do not compare, so a later stage wins."""
+    return metrics["loss"] - 1e9 * metrics["stage"]
 
 
 class Restored(NamedTuple):
@@ -32,7 +42,7 @@ class Checkpoints:
     Args:
       folder: made if it is not there.
       keep: number of latest checkpoints kept.
-      keep_best: keeps the one with the lowest evaluation loss as well.
+      keep_best: keeps the one with the lowest evaluation loss of the latest stage as well.
     """
 
     def __init__(self, folder: Path, keep: int = 3, keep_best: bool = False):
@@ -40,7 +50,7 @@ class Checkpoints:
         if keep_best:
             policies.append(
                 checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics["loss"],
+                    get_metric_fn=_badness,
                     reverse=True,
                     n=1,
                     keep_checkpoints_without_metrics=False,
@@ -50,6 +60,9 @@ class Checkpoints:
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+                # Only with this does Orbax write the metrics that a later process compares.
+                best_fn=_badness if keep_best else None,
+                best_mode="min",
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
             ),
@@ -65,7 +78,7 @@ class Checkpoints:
         state: TrainState,
         cursor: list[int],
         config: dict[str, Any],
-        evaluation_loss: float | None = None,
+        evaluation: dict[str, float] | None = None,
     ) -> None:
         """Copies the state to the host and writes it in the background.
 
@@ -73,7 +86,7 @@ class Checkpoints:
           state: its step names the checkpoint.
           cursor: where the data continues after that step.
           config: the resolved configuration, as JSON values.
-          evaluation_loss: the loss of the evaluation at this very step, if there was one.
+          evaluation: "loss" and "stage" of the evaluation at this very step, if there was one.
         """
         step = int(state.step)
         if step == self.latest_step:
@@ -85,7 +98,7 @@ class Checkpoints:
                 data=ocp.args.JsonSave({"cursor": cursor}),
                 config=ocp.args.JsonSave(config),
             ),
-            metrics=None if evaluation_loss is None else {"loss": evaluation_loss},
+            metrics=evaluation,
         )
 
     def restore(self, shapes: TrainState, shardings: TrainState) -> Restored | None:
@@ -143,13 +156,21 @@ def load_params(work_dir: Path, step: int | None = None) -> tuple[Any, dict[str,
         step = steps[-1]
     if step not in steps:
         raise UserError(f"{work_dir} has no checkpoint of step {step}; it has {steps}")
-    checkpoint = folder / str(step)
-    config = json.loads((checkpoint / "config" / "metadata").read_text(encoding="utf-8"))
-    with ocp.StandardCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(checkpoint / "state").item_metadata.tree
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree
-        )
-        state = checkpointer.restore(checkpoint.absolute() / "state", target)
+    checkpoint = folder.absolute() / str(step)
+    try:
+        config = json.loads((checkpoint / "config" / "metadata").read_text(encoding="utf-8"))
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            tree = checkpointer.metadata(checkpoint / "state").item_metadata.tree["params"]
+            arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+            state = checkpointer.restore(
+                checkpoint / "state",
+                args=ocp.args.PyTreeRestore(
+                    item={"params": tree}, restore_args={"params": arrays}, partial_restore=True
+                ),
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"the checkpoint {checkpoint} cannot be read ({str(error).splitlines()[0]}); choose "
+            f"another of {steps} by its step"
+        ) from None
     return state["params"], config, step

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -203,13 +204,15 @@ def run(
         objective, optimizer, mesh, seed=seed, accumulation=config.accumulation_steps
     )
     eval_step = make_eval_step(objective, mesh)
+    all_finite = jax.jit(
+        lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
+    )
     total_steps = sum(stage.steps for stage in stages)
-    reason = "finished"
 
-    def run_evaluation(step: int, state: TrainState, held_out: Sequence[HostBatch]) -> float | None:
-        if not held_out:
-            return None
+    def run_evaluation(step: int, state: TrainState, held_out: Sequence[HostBatch]) -> float:
         metrics = evaluate(eval_step, state.params, held_out, mesh)
+        if not math.isfinite(metrics["loss"]):
+            raise NonFiniteLoss(_not_saved(step, cursor, "held-out loss", checkpoints))
         tracker.log(step, "eval", metrics)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         progress.say(f"step {step} held-out: {shown}")
@@ -222,20 +225,29 @@ def run(
     ):
         if restored is not None:
             progress.say(f"continuing from the checkpoint of step {step}")
+        reason = "finished"
         stage_end = 0
-        for stage in stages:
+        for number, stage in enumerate(stages):
             stage_start, stage_end = stage_end, stage_end + stage.steps
-            if step >= stage_end or reason != "finished":
+            if reason != "finished":
+                break
+            since_best = _evaluations_since_best(tracker, stage_start)
+            if stage_start < step <= stage_end and 0 < config.patience <= since_best:
+                reason = "patience"  # the run ended so, but was killed before it could say so
+                break
+            if step >= stage_end:
                 continue
             if step == stage_start:
                 cursor = None
-            if step == 0:
+            if step == 0 and stage.evaluation:
                 run_evaluation(step, state, stage.evaluation)
 
             pending: list[_Pending] = []
             clock = _Clock()
             for item in _prefetch(stage.batches(cursor), cursor, mesh):
                 state, metrics = train_step(state, item.batch)
+                if clock.steps == 0:
+                    jax.block_until_ready(metrics)  # so that the clock starts after compilation
                 step += 1
                 cursor = item.end
                 pending.append(_Pending(step, item.start, metrics))
@@ -243,9 +255,9 @@ def run(
                 progress.step(step)
 
                 last = step == stage_end
-                evaluation_due = (
+                evaluation_due = last or (
                     config.evaluate_every and step % config.evaluate_every == 0
-                ) or step == total_steps
+                )
                 save_due = step % config.save_every == 0 or last
                 log_due = step % config.log_every == 0 or last
                 if log_due or evaluation_due or save_due or stop.received:
@@ -258,20 +270,24 @@ def run(
                     progress.metrics(
                         f"loss {row['loss']:.4f} | {rates['sequences_per_second']:,.0f} sequences/s"
                     )
-                evaluation_loss = None
-                if evaluation_due:
-                    evaluation_loss = run_evaluation(step, state, stage.evaluation)
+                evaluation = None
+                if evaluation_due and stage.evaluation:
+                    evaluation = {
+                        "loss": run_evaluation(step, state, stage.evaluation),
+                        "stage": number,
+                    }
                     clock.restart()
-                    losses = [row["loss"] for row in tracker.evaluations()]
-                    new_best = bool(losses) and losses[-1] == min(losses)
-                    save_due = save_due or (config.keep_best and new_best)
-                    if config.patience and _evaluations_since_best(losses) >= config.patience:
+                    since_best = _evaluations_since_best(tracker, stage_start)
+                    save_due = save_due or (config.keep_best and since_best == 0)
+                    if 0 < config.patience <= since_best:
                         reason = "patience"
                 if stop.received and step < total_steps:
                     reason = "stopped"
                 if save_due or reason != "finished":
+                    if not all_finite(state.params):
+                        raise NonFiniteLoss(_not_saved(step, item.start, "parameters", checkpoints))
                     tracker.sync()
-                    checkpoints.save(state, cursor, saved_config, evaluation_loss)
+                    checkpoints.save(state, cursor, saved_config, evaluation)
                     clock.restart()
                 if last or reason != "finished":
                     break
@@ -285,13 +301,28 @@ def run(
     return Outcome(state, reason)
 
 
-def _evaluations_since_best(losses: Sequence[float]) -> int:
-    """How many evaluations came after the lowest loss.
-
-    >>> _evaluations_since_best([3.0, 2.0, 2.5, 2.1])
-    2
-    """
+def _evaluations_since_best(tracker: Tracker, stage_start: int) -> int:
+    """How many evaluations of the stage came after its lowest loss; other stages do not compare."""
+    losses = [
+        row["loss"]
+        for row in tracker.evaluations()
+        if row["step"] > stage_start or row["step"] == stage_start == 0
+    ]
     return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+
+def _not_saved(
+    step: int, position: Sequence[int] | None, what: str, checkpoints: Checkpoints
+) -> str:
+    """The message of a run that is stopped because `what` is no longer finite."""
+    checkpoints.wait()
+    good = checkpoints.latest_step
+    return (
+        f"step {step}: {what} not finite; the batch starts at data position "
+        f"{position or 'start of the stage'}; this state is not saved, "
+        f"{'there is no checkpoint yet' if good is None else f'step {good} is saved'}; start again "
+        "in another work folder with a lower optimizer.learning_rate or more optimizer.warmup_steps"
+    )
 
 
 def _check(pending: Sequence[_Pending], checkpoints: Checkpoints) -> dict[str, float]:
@@ -304,22 +335,20 @@ def _check(pending: Sequence[_Pending], checkpoints: Checkpoints) -> dict[str, f
     for item, metrics in zip(pending, fetched, strict=True):
         loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            checkpoints.wait()
-            good = checkpoints.latest_step
-            left = "there is no checkpoint yet" if good is None else f"step {good} is saved"
-            raise NonFiniteLoss(
-                f"step {item.step}: loss {loss}, gradient norm {norm}; the batch starts at data "
-                f"position {item.start or 'start of the stage'}; this state is not saved, {left}; "
-                "lower optimizer.learning_rate or lengthen optimizer.warmup_steps"
-            )
+            what = f"loss {loss}, gradient norm {norm}:"
+            raise NonFiniteLoss(_not_saved(item.step, item.start, what, checkpoints))
     return {name: float(value) for name, value in fetched[-1].items()}
 
 
 class _Clock:
-    """Sequences and tokens per second since the last reading."""
+    """Sequences and tokens per second since the last reading, without the first step's compilation.
+
+    Attributes:
+      steps: counted so far.
+    """
 
     def __init__(self) -> None:
-        self._counted = 0
+        self.steps = 0
         self.restart()
 
     def restart(self) -> None:
@@ -328,9 +357,9 @@ class _Clock:
         self._steps = self._sequences = self._tokens = 0
 
     def count(self, item: _Prefetched) -> None:
-        """Counts a step; that of the first, which compiles, counts only if it stands alone."""
-        self._counted += 1
-        if self._counted == 2:
+        """Counts a step that was dispatched; the first counts only if it stands alone."""
+        self.steps += 1
+        if self.steps == 2:
             self.restart()
         self._steps += 1
         self._sequences += item.sequences

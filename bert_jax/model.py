@@ -69,6 +69,9 @@ class BertConfig:
                 f"model.hidden_size {self.hidden_size} is not divisible by "
                 f"model.num_attention_heads {self.num_attention_heads}; change one of them"
             )
+        for name in ("initializer_range", "layer_norm_eps"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"model.{name} is {getattr(self, name)}; it must be positive")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}; it must be in [0, 1)")

@@ -34,8 +34,6 @@ class OptimizerConfig:
 
     def validate(self, total_steps: int) -> None:
         """Raises UserError where a value is out of range or the warmup outlasts the run."""
-        if not self.learning_rate > 0:
-            raise UserError(f"optimizer.learning_rate is {self.learning_rate}; it must be positive")
         if not 0 <= self.warmup_steps <= total_steps:
             raise UserError(
                 f"optimizer.warmup_steps is {self.warmup_steps}; it must be between 0 and the "
@@ -44,10 +42,10 @@ class OptimizerConfig:
         for name in ("beta_1", "beta_2"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"optimizer.{name} is {getattr(self, name)}; it must be in [0, 1)")
-        for name in ("epsilon", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
+        for name in ("learning_rate", "epsilon", "max_gradient_norm"):
+            if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"optimizer.{name} is {getattr(self, name)}; it must be positive")
-        if self.weight_decay < 0:
+        if not 0 <= self.weight_decay < float("inf"):
             raise UserError(
                 f"optimizer.weight_decay is {self.weight_decay}; it must not be negative"
             )

@@ -79,6 +79,25 @@ class PretrainConfig:
                     f"model's {self.model.max_position_embeddings} positions; lower it or raise "
                     "model.max_position_embeddings"
                 )
+            shortest = 5 if self.data.pairs == "next_sentence" else 4
+            if phase.sequence_length < shortest:
+                raise UserError(
+                    f"phases.{number}.sequence_length is {phase.sequence_length}; it must be at "
+                    f"least {shortest}"
+                )
+            if phase.max_predictions >= phase.sequence_length:
+                raise UserError(
+                    f"phases.{number}.max_predictions {phase.max_predictions} does not fit "
+                    f"sequence_length {phase.sequence_length}; usual is 15% of it"
+                )
+        if self.data.pairs == "next_sentence" and self.model.type_vocab_size < 2:
+            raise UserError(
+                f"model.type_vocab_size is {self.model.type_vocab_size}; sentence pairs need 2"
+            )
+        if not 0 <= self.seed < 1 << 31:
+            raise UserError(f"seed is {self.seed}; it must be within 0 and 2147483647")
+        if not self.work_dir:
+            raise UserError("work_dir is empty; name the folder of the run: --work-dir DIR")
         self.optimizer.validate(self.total_steps)
         if self.evaluation_examples < 0:
             raise UserError(

@@ -11,6 +11,7 @@ Layout::
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import zlib
@@ -215,6 +216,12 @@ class Corpus:
         return int(self.metadata["vocab_size"])
 
     @property
+    def fingerprint(self) -> str:
+        """The same for two corpora whose tokenizer and every shard are the same."""
+        contents = [self.metadata["tokenizer"], self.metadata["splits"]]
+        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
     def special_ids(self) -> dict[str, int]:
         """Token ids under the keys "pad", "unk", "cls", "sep" and "mask"."""
         return dict(self.metadata["special_ids"])
@@ -239,6 +246,20 @@ class Corpus:
             sentences=sum(entry["sentences"] for entry in entries),
             tokens=sum(entry["tokens"] for entry in entries),
         )
+
+
+def _check_description(metadata: dict[str, Any], files: list[tuple[Path, dict[str, Any]]]) -> None:
+    """Raises KeyError naming what is missing or cannot be."""
+    metadata["tokenizer"]["fingerprint"]
+    special = [metadata["special_ids"][key] for key in ("pad", "unk", "cls", "sep", "mask")]
+    if len(set(special)) < 5 or not 0 <= min(special) <= max(special) < metadata["vocab_size"]:
+        raise KeyError("special_ids")
+    for split in SPLITS:
+        for name in ("documents", "sentences", "tokens"):
+            metadata["splits"][split][name]
+            [shard[name] for shard in metadata["splits"][split]["shards"]]
+    for _, expected in files:
+        expected["bytes"], expected["crc32"]
 
 
 def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> Corpus:
@@ -271,12 +292,18 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
             f"{folder} has corpus format version {version!r}, this program reads version "
             f"{FORMAT_VERSION}; prepare the corpus again"
         )
-    files = [
-        (folder / f"{shard['name']}.{array}.npy", shard["files"][array])
-        for split in SPLITS
-        for shard in metadata["splits"][split]["shards"]
-        for array in ARRAYS
-    ]
+    try:
+        files = [
+            (folder / f"{shard['name']}.{array}.npy", shard["files"][array])
+            for split in SPLITS
+            for shard in metadata["splits"][split]["shards"]
+            for array in ARRAYS
+        ]
+        _check_description(metadata, files)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} does not describe a corpus (damaged at {error}); prepare it anew"
+        ) from None
     for file, expected in files:
         size = file.stat().st_size if file.is_file() else None
         if size != expected["bytes"]:

@@ -94,7 +94,8 @@ def test_logs_evaluates_and_saves_when_asked(tmp_path):
     assert outcome.reason == "finished"
     train = rows_of(tmp_path, "train")
     assert [row["step"] for row in train] == [2, 4, 6, 8, 10]
-    assert [row["step"] for row in rows_of(tmp_path, "eval")] == [0, 4, 8, 10]
+    # Every so many steps, and at the end of each stage.
+    assert [row["step"] for row in rows_of(tmp_path, "eval")] == [0, 4, 6, 8, 10]
     assert saved_steps(tmp_path) == [8, 10]
     assert train[-1]["loss"] < train[0]["loss"]
     # The rate of the last update, whose step counts from 0.
@@ -151,29 +152,71 @@ def test_a_nan_stops_the_run_and_is_not_saved(tmp_path):
     with pytest.raises(loop.NonFiniteLoss) as caught:
         run(tmp_path, [stage(12, poison=6)])
     message = str(caught.value)
-    assert "step 7:" in message
+    assert "step 7: loss nan" in message
     assert "position [6]" in message
     assert "step 4 is saved" in message
     assert saved_steps(tmp_path) == [4]
     assert max(row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")) == 6
 
 
-def test_patience_stops_and_the_best_checkpoint_stays(tmp_path):
-    """The held-out value lies at the start, so training makes it worse and worse."""
+def best_in_the_middle(steps=100):
+    """The held-out value lies on the way of training, so that the loss falls, then rises."""
     start = float(jax.random.normal(jax.random.key(0), (4,))[0])
-    stages = [stage(100, held_out=start)]
-    outcome = run(
-        tmp_path, stages, evaluate_every=2, save_every=50, keep_checkpoints=1, keep_best=True,
-        patience=3,
-    )  # fmt: skip
+    return [stage(steps, held_out=(start + 1.0) / 2)]
+
+
+def run_with_patience(folder, stages, **settings):
+    settings = {"evaluate_every": 1, "save_every": 50, "keep_checkpoints": 1} | settings
+    return run(folder, stages, learning_rate=0.05, keep_best=True, patience=3, **settings)
+
+
+def test_patience_stops_and_the_best_checkpoint_stays(tmp_path):
+    outcome = run_with_patience(tmp_path, best_in_the_middle())
     losses = [row["loss"] for row in rows_of(tmp_path, "eval")]
     assert outcome.reason == "patience"
     best = losses.index(min(losses))
+    assert best > 0
     assert len(losses) == best + 4
-    kept = saved_steps(tmp_path)
-    assert kept[-1] == int(outcome.state.step) == 2 * (len(losses) - 1)
-    if best:
-        assert kept[0] == 2 * best
+    assert saved_steps(tmp_path) == [best, best + 3]
+    again = run_with_patience(tmp_path, best_in_the_middle())
+    assert again.reason == "patience"
+    assert int(again.state.step) == best + 3
+    assert saved_steps(tmp_path) == [best, best + 3]
+
+
+def test_the_best_checkpoint_survives_a_resume(tmp_path):
+    stages = best_in_the_middle()
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    run_with_patience(whole, stages)
+    best, end = saved_steps(whole)
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    start = float(jax.random.normal(jax.random.key(0), (4,))[0])
+    stopped = run_with_patience(parts, [stage(100, signal_at=best + 1, held_out=(start + 1.0) / 2)])
+    assert best <= int(stopped.state.step) < end
+    run_with_patience(parts, stages)
+    assert saved_steps(parts) == [best, end]
+
+
+def test_losses_of_different_stages_are_not_compared(tmp_path):
+    """The second stage's held-out set is harder: it is neither out of patience nor never best."""
+    outcome = run_with_patience(tmp_path, [stage(6), stage(6, held_out=50.0)], evaluate_every=1)
+    assert outcome.reason == "finished"
+    assert all(step > 6 for step in saved_steps(tmp_path))
+
+
+def test_a_state_that_is_not_finite_is_neither_logged_nor_saved(tmp_path):
+    """The loss is computed before the update, so the last step's update shows only afterwards."""
+    with pytest.raises(loop.NonFiniteLoss, match="step 1: held-out loss not finite"):
+        run(tmp_path, [stage(4)], learning_rate=3e38, evaluate_every=1, save_every=1)
+    assert all(np.isfinite(row["loss"]) for row in read_metrics(tmp_path / "metrics.jsonl"))
+    assert saved_steps(tmp_path) == []
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(loop.NonFiniteLoss, match="step 1: parameters not finite"):
+        run(other, [stage(4)], learning_rate=3e38, evaluate_every=0, save_every=1)
+    assert saved_steps(other) == []
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def make_corpus(tmp_path: Path) -> Callable[..., Corpus]:
             {
                 "format_version": FORMAT_VERSION,
                 "vocab_size": VOCAB_SIZE,
+                "tokenizer": {"fingerprint": "of the tests"},
                 "special_ids": SPECIAL_IDS,
                 "dtype": str(token_dtype(VOCAB_SIZE)),
                 "splits": splits,
