@@ -67,15 +67,20 @@ def options(corpus, work_dir, changes=()):
         "model.max-position-embeddings": 32,
         "optimizer.warmup-steps": 4,
         "optimizer.learning-rate": 1e-2,
-        "phases.0.steps": STEPS,
-        "phases.0.sequence-length": 32,
+        "model.dtype": "float32",
+        "phases.0.steps": 14,
+        "phases.0.sequence-length": 24,
         "phases.0.batch-size": 8,
         "phases.0.max-predictions": 5,
+        "phases.1.steps": STEPS - 14,
+        "phases.1.sequence-length": 32,
+        "phases.1.batch-size": 8,
+        "phases.1.max-predictions": 5,
         "loop.log-every": 2,
         "loop.evaluate-every": 6,
         "loop.save-every": 8,
     } | dict(changes)
-    return ["tiny", *(f"--{name}={value}" for name, value in values.items())]
+    return ["base", *(f"--{name}={value}" for name, value in values.items())]
 
 
 def start(arguments):
@@ -141,7 +146,7 @@ def test_a_run_leaves_what_it_promises(whole_run):
         "tokens_per_second",
     }  # fmt: skip
     evaluations = [row for row in rows(work_dir) if row["split"] == "eval"]
-    assert [row["step"] for row in evaluations] == [0, 6, 12, 18, 24]
+    assert [row["step"] for row in evaluations] == [0, 6, 12, 14, 18, 24]
     assert evaluations[-1]["masked_lm_loss"] < evaluations[0]["masked_lm_loss"] - 0.5
     assert "unigram entropy" in output
     assert "python run_predict.py fill-mask" in output
@@ -223,15 +228,23 @@ def mistake(capsys, main, arguments):
     ("changes", "words"),
     [
         ({"model.vocab-size": 30522}, ["model.vocab_size is 30522", "--model.vocab-size 1"]),
-        ({"phases.0.sequence-length": 33}, ["sequence_length 33", "32 positions"]),
+        ({"phases.1.sequence-length": 33}, ["phases.1.sequence_length 33", "32 positions"]),
+        ({"phases.0.sequence-length": 4}, ["sequence_length is 4", "at least 5"]),
         ({"model.num-attention-heads": 3}, ["hidden_size 16", "num_attention_heads 3"]),
         ({"phases.0.batch-size": 6}, ["batch_size 6", "4 device(s)"]),
         ({"optimizer.warmup-steps": 25}, ["warmup_steps is 25", "24 steps"]),
-        ({"phases.0.max-predictions": 32}, ["max_predictions 32"]),
+        ({"phases.0.max-predictions": 24}, ["max_predictions 24", "sequence_length 24"]),
         ({"corpus": "/nowhere"}, ["/nowhere is not a corpus", "data_pipeline.prepare"]),
         ({"model.hiden-size": 16}, ["--model.hiden-size", "did you mean --model.hidden-size"]),
         ({"phases.0.steps": "many"}, ["--phases.0.steps", "many"]),
         ({"evaluation-examples": -1}, ["evaluation_examples is -1"]),
+        ({"seed": -1}, ["seed is -1"]),
+        ({"seed": 99999999999999999999}, ["seed is 9"]),
+        ({"optimizer.learning-rate": "inf"}, ["learning_rate is inf"]),
+        ({"optimizer.weight-decay": "nan"}, ["weight_decay is nan"]),
+        ({"model.initializer-range": -1}, ["initializer_range is -1"]),
+        ({"model.type-vocab-size": 1}, ["type_vocab_size is 1"]),
+        ({"loop.save-every": 0}, ["save_every is 0"]),
         ({"data.masked-lm-probability": 0}, ["masked_lm_probability"]),
     ],
 )
@@ -308,14 +321,74 @@ def test_mistakes_of_prediction(whole_run, capsys, arguments, words):
     assert all(word in error for word in words), error
 
 
-def test_a_full_disk_is_one_line(capsys):
-    def main(arguments):
-        try:
-            raise OSError(28, "No space left on device", "checkpoints/8")
-        except OSError as error:
-            raise ValueError("the checkpoint could not be written") from error
+@pytest.mark.parametrize("place", ["{file}", "{file}/run", "/proc/run", "{full}", ""])
+def test_a_work_dir_that_cannot_be_used(corpus, tmp_path, capsys, place):
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("something else")
+    place = place.format(file=tmp_path / "file", full=tmp_path / "full")
+    error = mistake(capsys, run_pretrain.main, options(corpus, place))
+    assert "--work-dir" in error
+    assert {path.name for path in tmp_path.rglob("*")} == {"file", "full", "thesis.tex"}
 
-    assert "the disk is full" in mistake(capsys, main, [])
+
+def test_a_damaged_configuration(corpus, tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"seed": ')
+    error = mistake(capsys, run_pretrain.main, options(corpus, tmp_path))
+    assert "config.json is damaged" in error
+
+
+def test_another_corpus_with_the_same_vocabulary_is_refused(corpus, whole_run, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("\n\n".join(["the cat.\nthe dog.", "a tree.\na house."] * 3))
+    prepare(
+        PrepareConfig(
+            input=(str(tmp_path / "text.txt"),),
+            output=tmp_path / "corpus",
+            language="lines",
+            vocab=corpus / "vocab.txt",
+            processes=1,
+        )
+    )
+    capsys.readouterr()
+    (whole_run[0] / "summary.json").rename(tmp_path / "summary.json")
+    try:
+        error = mistake(capsys, run_pretrain.main, options(tmp_path / "corpus", whole_run[0]))
+    finally:
+        (tmp_path / "summary.json").rename(whole_run[0] / "summary.json")
+    assert "corpus_fingerprint" in error
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda m: m.pop("splits"),
+        lambda m: m.pop("tokenizer"),
+        lambda m: m.pop("vocab_size"),
+        lambda m: m.pop("special_ids"),
+        lambda m: m["splits"].pop("heldout"),
+        lambda m: m["splits"]["train"]["shards"][0].pop("files"),
+        lambda m: m["splits"]["train"]["shards"][0]["files"]["tokens"].pop("crc32"),
+        lambda m: m["special_ids"].update(mask=10**6),
+        lambda m: m["tokenizer"].update(fingerprint="0" * 64),
+    ],
+)
+def test_a_damaged_corpus_description(corpus, tmp_path, capsys, damage):
+    folder = tmp_path / "corpus"
+    shutil.copytree(corpus, folder)
+    metadata = json.loads((folder / "corpus.json").read_text())
+    damage(metadata)
+    (folder / "corpus.json").write_text(json.dumps(metadata))
+    arguments = options(corpus, tmp_path / "run", {"corpus": folder})
+    error = mistake(capsys, run_pretrain.main, arguments)
+    assert "corpus" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_demo_is_refused_before_its_corpus_is_built(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = mistake(capsys, run_pretrain.main, ["demo", "--phases.0.max-predictions", "64"])
+    assert "max_predictions 64" in error
+    assert not list(tmp_path.iterdir())
 
 
 def test_programming_errors_keep_their_traceback():
