@@ -28,6 +28,9 @@ from data_pipeline.tokenizer import Tokenizer, load_tokenizer
 T = TypeVar("T")
 R = TypeVar("R")
 
+# A longer sentence (a table, base64) is cut: training plans by sentences and would cut it anyway.
+MAX_SENTENCE_TOKENS = 10_000
+
 # A document's key is a polynomial over the hashes of its paragraphs, modulo a Mersenne prime: the
 # keys of two pieces give the key of the whole wherever it was cut.
 _MODULUS = (1 << 127) - 1
@@ -94,7 +97,10 @@ class EncodedChunk:
 def encode_chunk(
     chunk: Chunk, tokenizer: Tokenizer, split: Callable[[str], list[str]]
 ) -> EncodedChunk:
-    """Cleans, splits and encodes a chunk; sentences without tokens are left out."""
+    """Cleans, splits and encodes a chunk.
+
+    Sentences without tokens are left out, those beyond `MAX_SENTENCE_TOKENS` cut in several.
+    """
     sentences: list[str] = []
     counts: list[int] = []
     keys: list[DocumentKey] = []
@@ -106,12 +112,18 @@ def encode_chunk(
         counts.append(len(sentences) - before)
         keys.append(document_key(paragraphs))
     tokens, lengths = tokenizer.encode_batch(sentences)
-    # Sentences of each document that have tokens: differences of a running count at its bounds.
-    running = np.concatenate([[0], np.cumsum(lengths > 0)])
+    # Each sentence gives so many: none without tokens. All are of full length but the last.
+    parts = -(-lengths // MAX_SENTENCE_TOKENS)
+    part_lengths = np.full(parts.sum(), MAX_SENTENCE_TOKENS, np.int32)
+    part_lengths[np.cumsum(parts)[parts > 0] - 1] = (lengths - (parts - 1) * MAX_SENTENCE_TOKENS)[
+        parts > 0
+    ]
+    # Sentences of each document: differences of a running count at its bounds.
+    running = np.concatenate([[0], np.cumsum(parts)])
     bounds = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     return EncodedChunk(
         tokens=tokens.astype(token_dtype(tokenizer.vocab_size)),
-        sentence_lengths=lengths[lengths > 0].astype(np.int32),
+        sentence_lengths=part_lengths,
         document_sentences=np.diff(running[bounds]).astype(np.int32),
         keys=keys,
         ends_document=chunk.ends_document,

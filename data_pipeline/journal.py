@@ -1,11 +1,102 @@
 """What an unfinished preparation has done, in one SQLite file beside its shards."""
 
+import contextlib
+import errno
 import json
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.errors import DataError
+
+JOURNAL_FILE = "progress.sqlite"
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path, settings: dict[str, Any]) -> Iterator["Journal"]:
+    """An output folder, made if need be, and the journal in it.
+
+    A mistake found in the block, before anything was committed, leaves no trace of this call, so
+    that it does not stand in the way of the corrected command.
+
+    Raises:
+      DataError: the folder cannot be made or written to, holds other files, or an unfinished
+        preparation with other settings; or the disk is full.
+    """
+    path = folder / JOURNAL_FILE
+    with _full_disk_explained(folder):
+        try:
+            if folder.exists() and not folder.is_dir():
+                raise DataError(f"--output {folder} is a file; name a folder")
+            if not (known := path.exists()) and folder.is_dir() and any(folder.iterdir()):
+                raise DataError(
+                    f"--output {folder} holds other files; name a new or an empty folder"
+                )
+            made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            journal = _opened(path)
+        except OSError as error:
+            if _is_full_disk(error):
+                raise
+            raise DataError(
+                f"--output {folder} cannot be made or written to ({error.strerror}); name another "
+                "folder"
+            ) from None
+        try:
+            journal.expect("settings", settings)
+            yield journal
+        except BaseException as error:
+            untouched = {file.name for file in folder.iterdir()} == {JOURNAL_FILE}
+            mistake = isinstance(error, DataError) or untouched
+            if mistake and not known and journal.progress() is None:
+                journal.close()
+                _remove(folder, made)
+            raise
+        finally:
+            journal.close()
+
+
+def _opened(path: Path) -> "Journal":
+    try:
+        return Journal(path)
+    except sqlite3.OperationalError as error:
+        if _is_full_disk(error):
+            raise
+        raise DataError(
+            f"--output {path.parent} cannot be written to ({error}); name another folder"
+        ) from None
+    except sqlite3.DatabaseError as error:
+        raise DataError(
+            f"{path} is damaged ({error}); delete the folder {path.parent} and start again"
+        ) from None
+
+
+def _remove(folder: Path, made: list[Path]) -> None:
+    """Empties a folder that was empty or, as its parents perhaps, made by us."""
+    for file in folder.iterdir():
+        file.unlink()
+    for empty in made:
+        with contextlib.suppress(OSError):  # another process may use a parent by now
+            empty.rmdir()
+
+
+@contextlib.contextmanager
+def _full_disk_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        if not _is_full_disk(error):
+            raise
+        raise DataError(
+            f"the disk of {folder} is full; free some space and repeat the same command, which "
+            "goes on after the last finished shard"
+        ) from None
+
+
+def _is_full_disk(error: Exception) -> bool:
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return full or "disk is full" in str(error)
 
 
 class Journal:
@@ -17,13 +108,9 @@ class Journal:
 
     Args:
       path: the SQLite file, made if it is not there.
-      identity: settings and inputs; the journal of another preparation is refused.
-
-    Raises:
-      DataError: the file belongs to a preparation with other settings or inputs.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]):
+    def __init__(self, path: Path):
         self.path = path
         self._connection = sqlite3.connect(path)
         self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -33,15 +120,22 @@ class Journal:
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS documents (key BLOB PRIMARY KEY) WITHOUT ROWID"
         )
-        started_with = self._read("identity")
+        self._connection.commit()
+
+    def expect(self, name: str, value: dict[str, Any]) -> None:
+        """Notes what a preparation is made with, once; later calls must give the same.
+
+        Raises:
+          DataError: the file belongs to a preparation with other settings or inputs.
+        """
+        started_with = self._read(name)
         if started_with is None:
-            self._write("identity", identity)
+            self._write(name, value)
             self._connection.commit()
-        elif started_with != json.loads(json.dumps(identity)):
-            self._connection.close()
+        elif started_with != json.loads(json.dumps(value)):
             raise DataError(
-                f"{path.parent} holds an unfinished preparation with other settings or input "
-                f"({difference(started_with, identity)}); repeat its command to finish it, or "
+                f"{self.path.parent} holds an unfinished preparation with other settings or input "
+                f"({difference(started_with, value)}); repeat its command to finish it, or "
                 "delete the folder"
             )
 

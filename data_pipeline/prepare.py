@@ -6,14 +6,15 @@ on interruptions. `python -m data_pipeline.prepare --verify DIR` reads every byt
 checks it against its checksums.
 """
 
-import dataclasses
-import errno
+import glob
+import hashlib
 import importlib.metadata
 import itertools
+import json
+import math
 import os
 import platform
 import signal
-import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,8 +26,8 @@ from data_pipeline.clean import clean_text
 from data_pipeline.embedded import EmbeddedSource
 from data_pipeline.encode import encode_chunks, worker_pool
 from data_pipeline.errors import DataError
-from data_pipeline.journal import Journal, difference
-from data_pipeline.sentences import Language
+from data_pipeline.journal import JOURNAL_FILE, Journal, difference, output_folder
+from data_pipeline.settings import DEFAULT_VOCAB_SIZE, PrepareConfig, check_settings, settings_of
 from data_pipeline.shards import (
     FORMAT_VERSION,
     SPLITS,
@@ -38,8 +39,6 @@ from data_pipeline.shards import (
 from data_pipeline.sources import Chunk, FileSource, Source, TfdsSource
 from data_pipeline.tokenizer import (
     CONFIG_FILE,
-    MINIMUM_VOCAB_SIZE,
-    Kind,
     Tokenizer,
     load_model,
     load_tokenizer,
@@ -48,55 +47,9 @@ from data_pipeline.tokenizer import (
 )
 from data_pipeline.writing import CorpusWriter
 
-DEFAULT_VOCAB_SIZE = 30_522  # BERT's
-_JOURNAL = "progress.sqlite"
+__all__ = ["PrepareConfig", "main", "prepare"]
+
 _EMBEDDED_TEXT = "embedded.txt"
-
-
-@dataclasses.dataclass(frozen=True)
-class PrepareConfig:
-    """Turn text into a corpus folder for pre-training."""
-
-    input: tuple[str, ...] = ()
-    """Text files (a blank line ends a document), JSON Lines files, either of them gzipped (.gz),
-    folders of these, quoted patterns such as "books/*.txt", `embedded` (the documentation of the
-    installed Python packages), or `tfds:NAME/CONFIG` (TensorFlow Datasets)."""
-
-    output: Path = Path()
-    """The corpus folder to make. It and --input must be given."""
-
-    language: Language = "en"
-    """How to find sentences: en, zh, or lines (each line is one sentence, for any language)."""
-
-    tokenizer: Kind | None = None
-    """Kind of tokenizer to train: by default wordpiece, or what --vocab or --model imply."""
-
-    vocab_size: int | None = None
-    """Number of pieces of the tokenizer to train, by default 30522."""
-
-    vocab: Path | None = None
-    """Use this WordPiece vocab.txt instead of training one."""
-
-    model: Path | None = None
-    """Use this SentencePiece .model instead of training one."""
-
-    lowercase: bool = True
-    """Lower-case the text (uncased). A given .model has its own normalisation."""
-
-    text_field: str = "text"
-    """The field of JSON records, or the feature of a TensorFlow dataset, that holds the text."""
-
-    heldout_fraction: float = 0.02
-    """Share of the documents to hold out for evaluation."""
-
-    tokenizer_sample_mb: float = 20.0
-    """Megabytes of text, spread over the input, to train the tokenizer on."""
-
-    max_shard_tokens: int = 1 << 27
-    """Tokens of one shard; an interrupted run goes on after its last finished shard."""
-
-    processes: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
-    """Worker processes, by default one for each processor. The result does not depend on it."""
 
 
 def prepare(config: PrepareConfig) -> Corpus:
@@ -108,92 +61,69 @@ def prepare(config: PrepareConfig) -> Corpus:
       The opened corpus, with the report beside it in `report.md`.
 
     Raises:
-      DataError: a setting, an input or the output folder cannot be used, or the disk is full. But
-        for the full disk, nothing was written.
+      DataError: a setting, an input or the output folder cannot be used, and nothing is left
+        behind; or the disk is full.
     """
-    _check_settings(config)
-    if (config.output / "corpus.json").exists():
+    check_settings(config)
+    if os.path.exists(config.output / "corpus.json"):
         return _open_finished(config)
-    given = _given_tokenizer(config)
-    inputs = _open_sources(config)
-    size = _check_sources(inputs)
-    identity = {**_settings(config), "input": [source.identity for source in inputs]}
-    journal = None
-    try:
-        journal = _open_journal(config.output, identity)
-        return _build(config, given, inputs, size, journal)
-    except (OSError, sqlite3.OperationalError) as error:
-        if getattr(error, "errno", None) != errno.ENOSPC and "disk is full" not in str(error):
-            raise
-        raise DataError(
-            f"the disk of {config.output} is full; free some space and repeat the same command, "
-            "which goes on after the last finished shard"
-        ) from None
-    finally:
-        if journal is not None:
-            journal.close()
-
-
-def _check_settings(config: PrepareConfig) -> None:
-    if not config.input:
-        raise DataError("--input names no text; give files, folders, patterns or embedded")
-    if config.output == Path():
-        raise DataError("--output names no folder; give the corpus folder to make")
-    if config.vocab and config.model:
-        raise DataError("--vocab and --model exclude each other; give one tokenizer")
-    kind = config.tokenizer or ("wordpiece" if config.model is None else "sentencepiece")
-    if (config.vocab and kind != "wordpiece") or (config.model and kind == "wordpiece"):
-        raise DataError(
-            f"--tokenizer {kind} does not fit; --vocab goes with wordpiece, --model with a "
-            "sentencepiece kind"
-        )
-    if config.vocab_size is not None and (config.vocab or config.model):
-        raise DataError("--vocab-size is for a tokenizer to train; a given one has its own size")
-    if config.vocab_size is not None and config.vocab_size < MINIMUM_VOCAB_SIZE:
-        raise DataError(
-            f"--vocab-size {config.vocab_size} is too small; it is at least {MINIMUM_VOCAB_SIZE}"
-        )
-    if not 0 <= config.heldout_fraction < 1:
-        raise DataError(
-            f"--heldout-fraction {config.heldout_fraction} is not a share; give 0 to below 1"
-        )
-    if not 1 <= config.max_shard_tokens <= 1 << 30:
-        raise DataError(
-            f"--max-shard-tokens {config.max_shard_tokens} is out of range; give 1 to {1 << 30:,}"
-        )
-    if config.tokenizer_sample_mb <= 0:
-        raise DataError(
-            f"--tokenizer-sample-mb {config.tokenizer_sample_mb} is no text; give more than 0"
-        )
-    if config.processes < 1:
-        raise DataError(f"--processes {config.processes} can do nothing; give 1 or more")
-
-
-def _settings(config: PrepareConfig) -> dict[str, Any]:
-    """What the result depends on, in JSON's types."""
-    settings = dataclasses.asdict(config)
-    del settings["output"], settings["processes"]
-    return {
-        name: list(value)
-        if isinstance(value, tuple)
-        else str(value)
-        if isinstance(value, Path)
-        else value
-        for name, value in settings.items()
-    }
+    with output_folder(config.output, settings_of(config)) as journal:
+        given = _given_tokenizer(config)
+        inputs = {name: _open_input(config, name) for name in config.input}
+        everything = list(itertools.chain.from_iterable(inputs.values()))
+        made_from = {
+            "input": [source.identity for source in everything],
+            "tokenizer": given.description if given else None,
+        }
+        journal.expect("made_from", made_from)
+        size = _check_sources(everything)
+        prints = {name: _fingerprint(opened) for name, opened in inputs.items()}
+        return _build(config, given, everything, size, journal, prints)
 
 
 def _open_finished(config: PrepareConfig) -> Corpus:
     corpus = open_corpus(config.output)
-    made_with = corpus.metadata["made_by"]["settings"]
-    if made_with != _settings(config):
+    try:
+        made_with = dict(corpus.metadata["made_by"]["settings"])
+        prints = dict(corpus.metadata["made_by"].get("input", {}))
+    except (KeyError, TypeError, ValueError):
+        raise DataError(
+            f"{config.output} holds a corpus whose corpus.json does not say how it was made; "
+            "choose another --output or delete it"
+        ) from None
+    if made_with != settings_of(config):
         raise DataError(
             f"{config.output} holds a corpus made with other settings "
-            f"({difference(made_with, _settings(config))}); choose another --output or delete it"
+            f"({difference(made_with, settings_of(config))}); choose another --output or delete it"
+        )
+    changed = [name for name in prints if _is_changed(config, name, prints[name])]
+    for path in (config.vocab, config.model):
+        given = _given_tokenizer(config) if path and os.path.exists(path) else None
+        if given and given.description != corpus.metadata["tokenizer"]:
+            changed.append(str(path))
+    if changed:
+        raise DataError(
+            f"{', '.join(changed)} changed since {config.output} was made from it; give another "
+            "--output or delete the folder"
         )
     _remove_work_files(config.output)
     print(f"{config.output} is there already, made with the same settings; nothing to do")
     return corpus
+
+
+def _is_changed(config: PrepareConfig, name: str, fingerprint: str) -> bool:
+    """Whether files differ from those a corpus was made from; not if they are gone."""
+    if _is_no_file(name) or not (os.path.exists(name) or glob.has_magic(name)):
+        return False
+    try:
+        return _fingerprint(_open_input(config, name)) != fingerprint
+    except DataError:
+        return False
+
+
+def _fingerprint(opened: Sequence[Source]) -> str:
+    identities = json.dumps([source.identity for source in opened])
+    return hashlib.sha256(identities.encode()).hexdigest()[:16]
 
 
 def _given_tokenizer(config: PrepareConfig) -> Tokenizer | None:
@@ -202,23 +132,24 @@ def _given_tokenizer(config: PrepareConfig) -> Tokenizer | None:
     return load_model(config.model) if config.model else None
 
 
-def _open_sources(config: PrepareConfig) -> list[Source]:
-    opened: list[Source] = []
-    for name in config.input:
-        if name == sources.EMBEDDED:
-            opened.append(EmbeddedSource(config.output / _EMBEDDED_TEXT))
-        elif name.startswith(sources.TFDS_PREFIX):
-            opened.append(TfdsSource(name.removeprefix(sources.TFDS_PREFIX), config.text_field))
-        else:
-            files = sources.find_files(name)
-            inside = config.output.resolve()
-            if any(inside in file.resolve().parents for file in files):
-                raise DataError(
-                    f"--output {config.output} lies where --input {name} looks for text; choose "
-                    "a folder elsewhere"
-                )
-            opened += [FileSource(file, config.text_field) for file in files]
-    return opened
+def _is_no_file(name: str) -> bool:
+    return name == sources.EMBEDDED or name.startswith(sources.TFDS_PREFIX)
+
+
+def _open_input(config: PrepareConfig, name: str) -> Sequence[Source]:
+    """The sources that one value of --input names."""
+    if name == sources.EMBEDDED:
+        return [EmbeddedSource(config.output / _EMBEDDED_TEXT)]
+    if _is_no_file(name):
+        return [TfdsSource(name.removeprefix(sources.TFDS_PREFIX), config.text_field)]
+    inside = config.output.resolve()
+    files = sources.find_files(name)
+    outside = [file for file in files if inside not in file.resolve().parents]
+    if not outside:
+        raise DataError(
+            f"--input {name} names no text but in --output {config.output}; choose another folder"
+        )
+    return [FileSource(file, config.text_field) for file in outside]
 
 
 def _check_sources(inputs: Sequence[Source]) -> int | None:
@@ -228,16 +159,10 @@ def _check_sources(inputs: Sequence[Source]) -> int | None:
     packed = any(file.path.name.lower().endswith(".gz") for file in files)
     sizes = ((size, size) for file in files for size in file.check())
     total = sum(report.tracked(sizes, "checking", None if packed else on_disk))
+    for source in inputs:
+        if isinstance(source, TfdsSource):
+            source.download()
     return total if len(files) == len(inputs) else None
-
-
-def _open_journal(folder: Path, identity: dict[str, Any]) -> Journal:
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"--output {folder} is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _JOURNAL).exists():
-        raise DataError(f"--output {folder} holds other files; name a new or an empty folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    return Journal(folder / _JOURNAL, identity)
 
 
 def _build(
@@ -246,6 +171,7 @@ def _build(
     inputs: Sequence[Source],
     size: int | None,
     journal: Journal,
+    prints: dict[str, str],
 ) -> Corpus:
     for source in inputs:
         if isinstance(source, EmbeddedSource):
@@ -268,8 +194,10 @@ def _build(
         done = min(writer.chunk * sources.CHUNK_BYTES, size or 0)
         for chunk in report.tracked(sized, "encoding", size, done):
             writer.add(chunk)
+        if writer.is_empty:
+            raise DataError("the input holds no sentence; see what --input names")
         writer.commit()
-    return _finish(config, tokenizer, writer)
+    return _finish(config, tokenizer, writer, prints)
 
 
 def _chunks(inputs: Sequence[Source]) -> Iterator[Chunk]:
@@ -304,7 +232,7 @@ def _train(config: PrepareConfig, inputs: Sequence[Source], size: int | None) ->
     share = min(1.0, budget / size) if size else 1.0
     texts: list[str] = []
     for index, chunk in enumerate(_chunks(inputs)):
-        if int((index + 1) * share) > int(index * share):
+        if math.ceil((index + 1) * share) > math.ceil(index * share):  # the first, at least
             documents = sources.chunk_documents(chunk)
             texts += (clean_text(line) for lines in documents for line in lines)
             budget -= len(chunk.data)
@@ -318,7 +246,9 @@ def _train(config: PrepareConfig, inputs: Sequence[Source], size: int | None) ->
     )
 
 
-def _finish(config: PrepareConfig, tokenizer: Tokenizer, writer: CorpusWriter) -> Corpus:
+def _finish(
+    config: PrepareConfig, tokenizer: Tokenizer, writer: CorpusWriter, prints: dict[str, str]
+) -> Corpus:
     """Writes the report and, last of all, corpus.json."""
     metadata: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -338,22 +268,24 @@ def _finish(config: PrepareConfig, tokenizer: Tokenizer, writer: CorpusWriter) -
         },
     }
     corpus = Corpus(config.output, metadata)
-    figures = report.measure(corpus, tokenizer, writer.duplicates)
-    if not figures["tokens"]:
-        raise DataError("the input holds no sentence; see what --input names")
+    figures = report.measure(corpus, tokenizer, writer.duplicates, writer.cut)
     trained = config.vocab is None and config.model is None
     asked = (config.vocab_size or DEFAULT_VOCAB_SIZE) if trained else None
     metadata |= {
         "heldout_unigram_entropy": figures["heldout_unigram_entropy"],
         "unknown_rate": figures["unknown_rate"],
         "duplicates": figures["duplicates"],
-        "made_by": {"settings": _settings(config), "versions": _versions()},
+        "made_by": {
+            "settings": settings_of(config),
+            "input": prints,
+            "versions": _versions(),
+        },
     }
     shown = (
         report.rows(figures, corpus),
         report.warnings(figures, tokenizer.vocab_size, asked),
         report.sample(corpus, tokenizer),
-        f"python run_pretrain.py tiny --corpus {config.output}",
+        report.next_command(figures, corpus),
     )
     (config.output / "report.md").write_text(report.markdown(*shown), encoding="utf-8")
     write_json(config.output / "corpus.json", metadata)
@@ -363,7 +295,7 @@ def _finish(config: PrepareConfig, tokenizer: Tokenizer, writer: CorpusWriter) -
 
 
 def _remove_work_files(folder: Path) -> None:
-    for name in (_JOURNAL, _JOURNAL + "-journal", _EMBEDDED_TEXT):
+    for name in (JOURNAL_FILE, JOURNAL_FILE + "-journal", _EMBEDDED_TEXT):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """What a person sees of a preparation: progress, and the report on what was made."""
 
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -7,8 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from data_pipeline.settings import DEFAULT_VOCAB_SIZE
 from data_pipeline.shards import Corpus, Shard
 from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.writing import MAX_DOCUMENT_TOKENS
 
 T = TypeVar("T")
 
@@ -81,19 +84,21 @@ def _with_lines(
             print(f"{line}, {rate / 1e6:,.1f} MB/s", file=sys.stderr, flush=True)
 
 
-def measure(corpus: Corpus, tokenizer: Tokenizer, duplicates: int) -> dict[str, Any]:
+def measure(corpus: Corpus, tokenizer: Tokenizer, duplicates: int, cut: int) -> dict[str, Any]:
     """The figures of the report, read from the shards block by block.
 
     Returns:
       Counts of `documents`, `heldout_documents`, `sentences` and `tokens`; means
       `sentences_per_document` and `tokens_per_sentence`; `unknown_rate` (share of tokens),
       `one_sentence_rate` (share of documents), `longest_document` (tokens), `largest_id`,
-      `duplicates` (documents left out), and `heldout_unigram_entropy` in nats, None without
-      held-out tokens: the loss of a model that learned the frequencies of the held-out tokens and
-      nothing else.
+      `heldout_one_sentence` (documents), `duplicates` (documents left out), `cut` (documents cut in
+      parts, each of which counts as a document), and `heldout_unigram_entropy` in nats, None
+      without held-out tokens: the loss of a model that learned the frequencies of the held-out
+      tokens and nothing else.
     """
     splits = {name: corpus.split(name) for name in ("train", "heldout")}
-    lengths = [_lengths(shard) for split in splits.values() for shard in split.shards]
+    lengths = {name: [_lengths(shard) for shard in split.shards] for name, split in splits.items()}
+    one_sentence = {name: sum(single for single, _ in found) for name, found in lengths.items()}
     documents = sum(split.documents for split in splits.values())
     sentences = sum(split.sentences for split in splits.values())
     tokens = sum(split.tokens for split in splits.values())
@@ -113,10 +118,12 @@ def measure(corpus: Corpus, tokenizer: Tokenizer, duplicates: int) -> dict[str, 
         "sentences_per_document": sentences / max(documents, 1),
         "tokens_per_sentence": tokens / max(sentences, 1),
         "unknown_rate": float(total[tokenizer.special_ids["unk"]] / max(tokens, 1)),
-        "one_sentence_rate": sum(single for single, _ in lengths) / max(documents, 1),
-        "longest_document": max((longest for _, longest in lengths), default=0),
+        "one_sentence_rate": sum(one_sentence.values()) / max(documents, 1),
+        "heldout_one_sentence": one_sentence["heldout"],
+        "longest_document": max(longest for found in lengths.values() for _, longest in found),
         "largest_id": int(np.flatnonzero(total).max()) if tokens else -1,
         "duplicates": duplicates,
+        "cut": cut,
         "heldout_unigram_entropy": _entropy(counts["heldout"]),
     }
 
@@ -173,6 +180,11 @@ def warnings(figures: dict[str, Any], vocab_size: int, asked_vocab_size: int | N
             f"the held-out split has {figures['heldout_documents']} document(s), too few to "
             "evaluate on: prepare again with a larger --heldout-fraction"
         )
+    if figures["cut"]:
+        found.append(
+            f"{figures['cut']:,} document(s) of more than {MAX_DOCUMENT_TOKENS:,} tokens were cut "
+            "in parts, which count as documents: are blank lines missing?"
+        )
     if figures["one_sentence_rate"] > 0.5:
         found.append(
             f"{figures['one_sentence_rate']:.0%} of the documents have one sentence only, so few "
@@ -197,6 +209,20 @@ def warnings(figures: dict[str, Any], vocab_size: int, asked_vocab_size: int | N
             f"the text yields {vocab_size:,} pieces only, not the {asked_vocab_size:,} asked for"
         )
     return found
+
+
+def next_command(figures: dict[str, Any], corpus: Corpus) -> str:
+    """The command that trains on the corpus, with the options without which it would refuse."""
+    command = f"python run_pretrain.py tiny --corpus {shlex.quote(str(corpus.folder))}"
+    if corpus.vocab_size != DEFAULT_VOCAB_SIZE:
+        command += f" --model.vocab-size {corpus.vocab_size}"
+    heldout = figures["heldout_documents"]
+    if figures["documents"] - heldout >= 2:
+        can_evaluate = heldout >= 2 and figures["heldout_one_sentence"] < heldout
+    else:
+        command += " --data.pairs none"
+        can_evaluate = heldout >= 1
+    return command if can_evaluate else command + " --evaluation-examples 0"
 
 
 def rows(figures: dict[str, Any], corpus: Corpus) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ are cut depends on the source alone, so every run over the same files sees the s
 import dataclasses
 import glob
 import gzip
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
+from data_pipeline.clean import clean_text
 from data_pipeline.errors import DataError
 
 CHUNK_BYTES = 1 << 20
@@ -87,10 +91,16 @@ class FileSource:
     Args:
       path: the file.
       text_field: the field of a JSON record that holds the text.
+
+    Raises:
+      DataError: the file is not there, such as the target of a broken link.
     """
 
     def __init__(self, path: Path, text_field: str):
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from None
         self.path = path
         self.name = str(path)
         self.bytes = status.st_size
@@ -136,8 +146,8 @@ class FileSource:
         """Reads the whole file, yields the bytes of each chunk as it goes.
 
         Raises:
-          DataError: the file cannot be read, holds no text, is not UTF-8 (with the byte), or a line
-            is not a JSON object with the text field (with the line).
+          DataError: the file cannot be read, is not UTF-8 (with the byte), a line is not a JSON
+            object with the text field (with the line), or cleaning leaves nothing of the text.
         """
         empty = True
         offset = line = 0
@@ -151,25 +161,28 @@ class FileSource:
                         f"(0x{data[error.start]:02x}); convert it, for example with: "
                         f"iconv -f ENCODING -t UTF-8"
                     ) from None
-                if self.text_field is not None:
-                    self._check_records(data, line)
-                    line += data.count(b"\n")
-                empty = empty and not text.strip("\ufeff \t\r\n")
+                if self.text_field is None:
+                    empty = empty and not clean_text(text)
+                for record in self._records(data, line):
+                    empty = empty and not clean_text(record)
+                line += data.count(b"\n")
                 offset += len(data)
                 yield len(data)
         except (OSError, EOFError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or error
             raise DataError(f"cannot read {self.name}: {reason}") from None
         if empty:
-            raise DataError(f"{self.name} is empty; remove it from the input")
+            raise DataError(f"{self.name} is empty or holds no text; remove it from the input")
 
-    def _check_records(self, data: bytes, lines_before: int) -> None:
-        for number, record in enumerate(data.split(b"\n"), lines_before + 1):
+    def _records(self, data: bytes, lines_before: int) -> Iterator[str]:
+        """The texts of JSON Lines, checked one by one; of plain text none."""
+        lines = [] if self.text_field is None else data.split(b"\n")
+        for number, record in enumerate(lines, lines_before + 1):
             if not record.strip():
                 continue
             try:
                 value = json.loads(record)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(
                     f"{self.name}, line {number:,} is not JSON ({error}); expected one JSON object "
                     "a line"
@@ -180,10 +193,11 @@ class FileSource:
                     f"{self.name}, line {number:,} has no text in the field {self.text_field!r} "
                     f"(it holds: {fields}); name the field with --text-field"
                 )
+            yield value[self.text_field]
 
 
 class TfdsSource:
-    """A dataset of TensorFlow Datasets, downloaded first if need be, streamed in a fixed order.
+    """A dataset of TensorFlow Datasets, streamed in a fixed order once it was downloaded.
 
     Args:
       name: such as "wikipedia/20230601.en". Data live in the folder that the environment variable
@@ -191,7 +205,7 @@ class TfdsSource:
       text_field: the feature that holds the text.
 
     Raises:
-      DataError: no such dataset, no training split, no such text feature, or it cannot be fetched.
+      DataError: there is no such dataset, or it has no such text feature.
     """
 
     def __init__(self, name: str, text_field: str):
@@ -212,14 +226,27 @@ class TfdsSource:
                 f"{self.name} has no feature {text_field!r} (it has: {', '.join(features)}); name "
                 "it with --text-field"
             )
+        feature = features[text_field]
+        if feature.shape != () or not np.dtype(feature.np_dtype).hasobject:
+            raise DataError(
+                f"the feature {text_field!r} of {self.name} is no text but a "
+                f"{type(feature).__name__}; name another with --text-field"
+            )
+        self._text_field = text_field
+        self.identity = [self._builder.info.full_name]  # with its version
+
+    def download(self) -> None:
+        """Fetches the data, if they are not there.
+
+        Raises:
+          DataError: they cannot be fetched or have no training split.
+        """
         try:
             self._builder.download_and_prepare()
         except Exception as error:
             raise DataError(f"cannot download {self.name}: {_first_line(error)}") from None
         if "train" not in self._builder.info.splits:
             raise DataError(f"{self.name} has no split named train")
-        self._text_field = text_field
-        self.identity = [name, self._builder.info.splits["train"].num_examples]
 
     def chunks(self) -> Iterator[Chunk]:
         import tensorflow_datasets as tfds
@@ -230,8 +257,17 @@ class TfdsSource:
             read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
             decoders=tfds.decode.PartialDecoding({self._text_field: True}),
         )
-        texts = (example[self._text_field].decode() for example in tfds.as_numpy(dataset))
-        return text_chunks(texts)
+        records = (example[self._text_field] for example in tfds.as_numpy(dataset))
+        return text_chunks(itertools.starmap(self._decoded, enumerate(records, 1)))
+
+    def _decoded(self, number: int, record: bytes) -> str:
+        try:
+            return record.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.name}, record {number:,} is not UTF-8 text: see byte {error.start:,} "
+                f"(0x{record[error.start]:02x}); use another dataset or another --text-field"
+            ) from None
 
 
 def text_chunks(documents: Iterable[str]) -> Iterator[Chunk]:
@@ -256,9 +292,10 @@ def find_files(pattern: str) -> list[Path]:
       DataError: there are none.
     """
     path = Path(pattern)
-    if path.is_file():
+    # os.path takes a name that is too long for one that is not there.
+    if os.path.isfile(path):
         return [path]
-    if path.is_dir():
+    if os.path.isdir(path):
         found = _files_below(path)
     else:
         matches = map(Path, sorted(glob.glob(pattern, recursive=True)))
@@ -268,7 +305,9 @@ def find_files(pattern: str) -> list[Path]:
             for file in (_files_below(match) if match.is_dir() else [match])
         ]
     if not found:
-        what = f"holds no {' '.join(FOLDER_SUFFIXES)} file (.gz or not)" if path.is_dir() else ""
+        what = (
+            f"holds no {' '.join(FOLDER_SUFFIXES)} file (.gz or not)" if os.path.isdir(path) else ""
+        )
         raise DataError(
             f"--input {pattern} {what or 'matches no file'}; give files, folders, patterns, "
             f"{EMBEDDED} or {TFDS_PREFIX}NAME"

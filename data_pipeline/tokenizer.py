@@ -23,6 +23,7 @@ from data_pipeline.shards import write_json
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_PIECES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 MINIMUM_VOCAB_SIZE = 100
+MAXIMUM_VOCAB_SIZE = 1 << 20  # of a trained one: the trainers allocate for the size asked for
 
 Kind = Literal["wordpiece", "sentencepiece-unigram", "sentencepiece-bpe"]
 
@@ -171,6 +172,8 @@ class SentencePiece:
 
         self._bytes = model
         try:
+            if not model:  # which the library takes for no model given
+                raise RuntimeError
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError:
             raise DataError(
@@ -305,12 +308,12 @@ def train_tokenizer(
       A tokenizer with [PAD] [UNK] [CLS] [SEP] [MASK] as its ids 0 to 4.
 
     Raises:
-      DataError: the vocabulary size cannot hold the characters of the text.
+      DataError: the vocabulary size is out of range or cannot hold the characters of the text.
     """
-    if vocab_size < MINIMUM_VOCAB_SIZE:
+    if not MINIMUM_VOCAB_SIZE <= vocab_size <= MAXIMUM_VOCAB_SIZE:
         raise DataError(
-            f"a vocabulary of {vocab_size:,} pieces is too small; ask for at least "
-            f"{MINIMUM_VOCAB_SIZE} (BERT has 30,522)"
+            f"a vocabulary of {vocab_size:,} pieces cannot be trained; ask for "
+            f"{MINIMUM_VOCAB_SIZE} to {MAXIMUM_VOCAB_SIZE:,} (BERT has 30,522)"
         )
     if kind == "wordpiece":
         return WordPiece(_train_wordpiece(texts, vocab_size, lowercase), lowercase)

@@ -10,8 +10,9 @@ from data_pipeline.encode import DocumentKey, EncodedChunk
 from data_pipeline.journal import Journal
 from data_pipeline.shards import SPLITS, ShardWriter
 
-# Offsets in a shard are 32-bit: a document beyond this many tokens goes on as another document.
-MAX_DOCUMENT_TOKENS = 1 << 30
+# A longer document goes on as another one, in the same split: training plans whole documents in
+# memory, and offsets in a shard are 32-bit.
+MAX_DOCUMENT_TOKENS = 1 << 22
 
 
 class CorpusWriter:
@@ -45,16 +46,20 @@ class CorpusWriter:
         self._heldout_fraction = heldout_fraction
         self._max_shard_tokens = max_shard_tokens
         self._journal = journal
-        # `documents`: how many of the chunk's documents are done.
+        # `documents`: how many of the chunk's documents are done. `cut_in`: the split of the
+        # document that was cut and goes on.
         self._progress: dict[str, Any] = journal.progress() or {
             "chunk": 0,
             "documents": 0,
             "duplicates": 0,
+            "cut": 0,
+            "cut_in": None,
             "shards": {split: [] for split in SPLITS},
         }
         self._open: dict[str, ShardWriter] = {}
         self._key = DocumentKey()
         self._split = SPLITS[0]
+        self._document_tokens = 0
 
     @property
     def chunk(self) -> int:
@@ -64,6 +69,17 @@ class CorpusWriter:
     def duplicates(self) -> int:
         """Documents left out because an earlier one was the same."""
         return int(self._progress["duplicates"])
+
+    @property
+    def cut(self) -> int:
+        """Documents that were cut because they exceeded `MAX_DOCUMENT_TOKENS`."""
+        return int(self._progress["cut"])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no document yet."""
+        finished = any(self.shards.values())
+        return not finished and not any(shard.documents for shard in self._open.values())
 
     @property
     def shards(self) -> dict[str, list[dict[str, Any]]]:
@@ -90,8 +106,9 @@ class CorpusWriter:
                 chunk.tokens[tokens[start] : tokens[end]],
                 chunk.sentence_lengths[start:end],
             )
-            if index < last or chunk.ends_document or self._is_too_long():
-                self._end_document()
+            ended = index < last or chunk.ends_document
+            if ended or self._document_tokens >= MAX_DOCUMENT_TOKENS:
+                self._end_document(goes_on=not ended)
                 self._progress["documents"] = index + 1
                 if sum(shard.tokens for shard in self._open.values()) >= self._max_shard_tokens:
                     self.commit()
@@ -112,21 +129,32 @@ class CorpusWriter:
             return
         if not self._key.paragraphs:
             # By the document's first piece: the rest of a long one may not be read yet.
-            self._split = SPLITS[key.fraction() < self._heldout_fraction]
+            chosen = SPLITS[key.fraction() < self._heldout_fraction]
+            self._split = self._progress["cut_in"] or chosen
+        # A piece is long itself where a JSON record is: its parts' keys follow from the record's.
+        bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        limits = np.arange(MAX_DOCUMENT_TOKENS, len(tokens), MAX_DOCUMENT_TOKENS)
+        cuts = np.searchsorted(bounds, limits, side="right") - 1
+        parts = zip(np.split(tokens, bounds[cuts]), np.split(lengths, cuts), strict=True)
+        for number, part in enumerate(parts):
+            if number:
+                self._end_document(goes_on=True)
+            self._append(key + DocumentKey(number, 1) if number else key, *part)
+
+    def _append(self, key: DocumentKey, tokens: np.ndarray, lengths: np.ndarray) -> None:
         self._key += key
+        self._document_tokens += len(tokens)
         if self._split not in self._open:
             name = f"{self._split}-{len(self._progress['shards'][self._split]):05d}"
             self._open[self._split] = ShardWriter(self._folder, name, self._dtype)
         self._open[self._split].add(tokens, lengths)
 
-    def _is_too_long(self) -> bool:
-        shard = self._open.get(self._split)
-        return shard is not None and shard.tokens > MAX_DOCUMENT_TOKENS
-
-    def _end_document(self) -> None:
-        if not self._key.paragraphs:
-            return
-        new = self._journal.add_document(self._key.digest())
-        self._open[self._split].end_document(keep=new)
-        self._progress["duplicates"] += not new
+    def _end_document(self, goes_on: bool) -> None:
+        if self._key.paragraphs:
+            new = self._journal.add_document(self._key.digest())
+            self._open[self._split].end_document(keep=new)
+            self._progress["duplicates"] += not new
+            self._progress["cut"] += new and goes_on and not self._progress["cut_in"]
+        self._progress["cut_in"] = self._split if goes_on else None
         self._key = DocumentKey()
+        self._document_tokens = 0

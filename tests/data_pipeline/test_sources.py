@@ -72,6 +72,9 @@ def test_a_line_longer_than_a_chunk_is_cut_at_a_space_or_between_characters(tmp_
     [
         ("a.txt", b"", "a.txt is empty"),
         ("a.txt", b"\xef\xbb\xbf \n\n\t\n", "a.txt is empty"),
+        ("a.txt", b"\0\xe2\x80\x8b \n" * 40, "a.txt is empty or holds no text"),
+        ("a.jsonl", b'{"text": " "}\n' * 9, "a.jsonl is empty or holds no text"),
+        ("a.jsonl", b'{"text": "a"}\n' + b"[" * 200_000, "line 2 is not JSON"),
         ("a.txt", b"good\n" * 30 + b"caf\xe9\n", r"not UTF-8 text: see byte 153 \(0xe9\)"),
         ("a.txt", b"cut off \xe4\xbd", "not UTF-8 text: see byte 8"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": \n', "line 3 is not JSON"),
@@ -114,6 +117,15 @@ def test_find_files(tmp_path):
             found(pattern)
 
 
+def test_names_that_lead_nowhere_are_refused(tmp_path):
+    (tmp_path / "broken.txt").symlink_to(tmp_path / "gone.txt")
+    (found,) = find_files(str(tmp_path / "*.txt"))
+    with pytest.raises(DataError, match=r"cannot read .*broken.txt: No such file"):
+        FileSource(found, "text")
+    with pytest.raises(DataError, match="matches no file"):
+        find_files(str(tmp_path / ("x" * 5000)))
+
+
 def test_text_chunks_keep_documents_whole(monkeypatch):
     monkeypatch.setattr(sources, "CHUNK_BYTES", 10)
     chunks = list(text_chunks(["a\n\n \nb\r\n\r\nc", "", "d" * 30, "e"]))
@@ -142,6 +154,13 @@ def test_tensorflow_datasets(tmp_path, monkeypatch):
             for i in range(30):
                 yield i, {"body": f"Novel {i}.\n\nIts second paragraph.", "id": i}
 
+    class TinyLatin(TinyNovels):
+        """Three records, one of them not UTF-8."""
+
+        def _generate_examples(self):
+            for i, text in enumerate([b"good", b"caf\xe9", b"good"]):
+                yield i, {"body": text, "id": i}
+
     TinyNovels(data_dir=tmp_path).download_and_prepare()
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
 
@@ -154,3 +173,8 @@ def test_tensorflow_datasets(tmp_path, monkeypatch):
         TfdsSource("tiny_novels", "text")
     with pytest.raises(DataError, match="no TensorFlow dataset 'no_such_novels'"):
         TfdsSource("no_such_novels", "text")
+    with pytest.raises(DataError, match=r"'id' of tfds:tiny_novels is no text but a Tensor"):
+        TfdsSource("tiny_novels", "id")
+    TinyLatin(data_dir=tmp_path).download_and_prepare()
+    with pytest.raises(DataError, match=r"tiny_latin, record \d is not UTF-8 .*byte 3 \(0xe9\)"):
+        _documents(TfdsSource("tiny_latin", "body"))

@@ -166,6 +166,9 @@ def test_unreadable_files_are_refused(tmp_path):
         load_vocab(tmp_path / "none.txt", True)
     with pytest.raises(DataError, match="is not a SentencePiece model"):
         load_model(tmp_path / "latin.txt")
+    (tmp_path / "empty.model").touch()
+    with pytest.raises(DataError, match="is not a SentencePiece model"):
+        load_model(tmp_path / "empty.model")
     with pytest.raises(DataError, match="holds no tokenizer"):
         load_tokenizer(tmp_path)
 
@@ -182,8 +185,8 @@ def test_a_vocabulary_changed_after_saving_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "size"),
-    [("wordpiece", 99), ("wordpiece", 110), ("sentencepiece-unigram", 150)],
+    [("wordpiece", 99), ("wordpiece", 10**12), ("wordpiece", 110), ("sentencepiece-unigram", 150)],
 )
 def test_sizes_that_cannot_work_are_refused(kind, size):
-    with pytest.raises(DataError, match=f"{size}"):
+    with pytest.raises(DataError, match=f"{size:,}"):
         train_tokenizer(TEXTS, kind, size, True)
