@@ -175,17 +175,17 @@ class SelfAttention(nn.Module):
 
         def project(name: str) -> jax.Array:
             y = dense(config, hidden, ("embed", "heads"), name)(x)
-            return y.reshape(batch, length, heads, hidden // heads)
+            return y.reshape(batch, length, heads, hidden // heads).swapaxes(1, 2)
 
-        query, key, value = project("query"), project("key"), project("value")  # (B, L, N, D)
-        scores = jnp.einsum("bqnd,bknd->bnqk", query, key) * (hidden // heads) ** -0.5
+        query, key, value = project("query"), project("key"), project("value")  # (B, N, L, D)
+        scores = (query @ key.swapaxes(2, 3)) * (hidden // heads) ** -0.5  # (B, N, L, L)
         # -10,000 is the original's penalty: finite, so a row without any key stays defined.
         scores = scores.astype(jnp.float32) + jnp.where(mask, 0.0, -10_000.0)
         probabilities = jax.nn.softmax(scores, axis=-1).astype(x.dtype)  # (B, N, L, L)
         probabilities = nn.Dropout(config.attention_probs_dropout_prob)(
             probabilities, deterministic=deterministic
         )
-        context = jnp.einsum("bnqk,bknd->bqnd", probabilities, value).reshape(x.shape)
+        context = (probabilities @ value).swapaxes(1, 2).reshape(x.shape)
         return dense(config, hidden, ("heads", "embed"), "output")(context)
 
 

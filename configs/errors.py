@@ -2,6 +2,10 @@
 
 import contextlib
 import errno
+import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 
 from bert_jax.errors import UserError
@@ -9,14 +13,18 @@ from bert_jax.loop import NonFiniteLoss
 from data_pipeline.command_line import fail
 from data_pipeline.errors import DataError
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
     """Turns a mistake, a full disk or Ctrl-C into one line; programming errors keep a traceback.
 
     Exit codes: 2 for a mistake and a full disk, 1 where the loss is no longer finite, 130 after
-    Ctrl-C.
+    Ctrl-C or SIGTERM where no step has been made that could be saved.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.excepthook = _quiet_about_a_full_disk
     try:
         yield
     except (UserError, DataError) as error:
@@ -24,22 +32,33 @@ def user_errors() -> Iterator[None]:
     except NonFiniteLoss as error:
         fail(error, code=1)
     except KeyboardInterrupt:
-        fail("interrupted; the same command continues", code=130)
+        fail("interrupted; the same command starts or continues", code=130)
     except Exception as error:
         if not _disk_is_full(error):
             raise
-        fail(
-            f"the disk is full ({error}); what was complete is kept: free some space and type the "
-            "same command again".replace("\n", " ")
+        print(
+            "error: the disk is full or a file may not grow; what was complete is kept: free some "
+            "space and type the same command again",
+            file=sys.stderr,
+            flush=True,
         )
+        os._exit(
+            2
+        )  # an orderly exit would try to write the rest, and fail once more in each thread
+
+
+def _quiet_about_a_full_disk(event: threading.ExceptHookArgs) -> None:
+    """Background threads that meet a full disk leave it to the main thread to say so."""
+    if not _disk_is_full(event.exc_value):
+        threading.__excepthook__(event)
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
     """Whether the error, or what caused it, is a full disk; Orbax wraps it in errors of its own."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
             return True
-        if "No space left on device" in str(error):
+        if any(os.strerror(number) in str(error) for number in _NO_SPACE):
             return True
         error = error.__cause__ or error.__context__
     return False
