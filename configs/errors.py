@@ -23,34 +23,51 @@ def user_errors() -> Iterator[None]:
     Exit codes: 2 for a mistake and a full disk, 1 where the loss is no longer finite, 130 after
     Ctrl-C or SIGTERM where no step has been made that could be saved.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _quiet_threads():
+        try:
+            yield
+        except (UserError, DataError) as error:
+            fail(error)
+        except NonFiniteLoss as error:
+            fail(error, code=1)
+        except KeyboardInterrupt:
+            fail("interrupted; the same command starts or continues", code=130)
+        except Exception as error:
+            if not _disk_is_full(error):
+                raise
+            print(
+                "error: the disk is full or a file may not grow; what was complete is kept: free "
+                "some space and type the same command again",
+                file=sys.stderr,
+                flush=True,
+            )
+            # An orderly exit would write the rest, and fail once more in each thread.
+            os._exit(2)
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """SIGTERM acts like Ctrl-C, and threads that meet a full disk leave it to the main thread."""
+    hooks = threading.excepthook, sys.unraisablehook, signal.getsignal(signal.SIGTERM)
     threading.excepthook = _quiet_about_a_full_disk
+    sys.unraisablehook = _quiet_about_closed_loops
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
-    except (UserError, DataError) as error:
-        fail(error)
-    except NonFiniteLoss as error:
-        fail(error, code=1)
-    except KeyboardInterrupt:
-        fail("interrupted; the same command starts or continues", code=130)
-    except Exception as error:
-        if not _disk_is_full(error):
-            raise
-        print(
-            "error: the disk is full or a file may not grow; what was complete is kept: free some "
-            "space and type the same command again",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(
-            2
-        )  # an orderly exit would try to write the rest, and fail once more in each thread
+    finally:
+        threading.excepthook, sys.unraisablehook, _ = hooks
+        signal.signal(signal.SIGTERM, hooks[2])
 
 
 def _quiet_about_a_full_disk(event: threading.ExceptHookArgs) -> None:
-    """Background threads that meet a full disk leave it to the main thread to say so."""
     if not _disk_is_full(event.exc_value):
         threading.__excepthook__(event)
+
+
+def _quiet_about_closed_loops(event: "sys.UnraisableHookArgs") -> None:
+    """TensorStore's native threads print this for each file that they could not write."""
+    if str(event.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(event)
 
 
 def _disk_is_full(error: BaseException | None) -> bool:

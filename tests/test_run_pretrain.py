@@ -4,11 +4,13 @@ import dataclasses
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -83,7 +85,7 @@ def options(corpus, work_dir, changes=()):
     return ["base", *(f"--{name}={value}" for name, value in values.items())]
 
 
-def start(arguments):
+def start(arguments, before=None):
     environment = dict(os.environ) | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, ROOT / "run_pretrain.py", *arguments],
@@ -91,6 +93,7 @@ def start(arguments):
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        preexec_fn=before,
     )
 
 
@@ -389,6 +392,22 @@ def test_the_demo_is_refused_before_its_corpus_is_built(tmp_path, capsys, monkey
     error = mistake(capsys, run_pretrain.main, ["demo", "--phases.0.max-predictions", "64"])
     assert "max_predictions 64" in error
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("limit", [3_000, 20_000])
+def test_a_full_disk_is_one_line_and_what_was_complete_stays(corpus, whole_run, tmp_path, limit):
+    """No file may grow beyond the limit, which the operating system enforces in every thread."""
+    arguments = options(corpus, tmp_path / "run")
+    process = start(
+        arguments, before=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit,) * 2)
+    )
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2, output
+    assert "Traceback" not in output
+    assert output.strip().splitlines()[-1].startswith("error: the disk is full")
+    code, output = finish(arguments)
+    assert code == 0, output
+    assert_same_run(tmp_path / "run", whole_run[0])
 
 
 def test_programming_errors_keep_their_traceback():
