@@ -96,8 +96,6 @@ class PretrainConfig:
             )
         if not 0 <= self.seed < 1 << 31:
             raise UserError(f"seed is {self.seed}; it must be within 0 and 2147483647")
-        if not self.work_dir:
-            raise UserError("work_dir is empty; name the folder of the run: --work-dir DIR")
         self.optimizer.validate(self.total_steps)
         if self.evaluation_examples < 0:
             raise UserError(
@@ -267,6 +265,8 @@ def from_command_line(arguments: Sequence[str]) -> tuple[str, PretrainConfig]:
         f"with the values of the recipe {name}. Recipes:\n{recipes}",
     )
     config.validate()
+    if not config.work_dir:
+        raise UserError("work_dir is empty; name the folder of the run: --work-dir DIR")
     if not config.corpus:
         raise UserError(
             f"recipe {name} needs --corpus DIR; make one with: "
