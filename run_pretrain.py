@@ -4,6 +4,8 @@ Without arguments it is the demo: a small BERT on the documentation of your own 
 command typed again continues an interrupted run.
 """
 
+import contextlib
+import ctypes
 import fcntl
 import json
 import sys
@@ -53,6 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     work_dir = Path(config.work_dir)
     console = Console(soft_wrap=True, highlight=False)
 
+    _keep_freed_memory()
     mesh = make_mesh()
     for phase in config.phases:
         check_batch_size(phase.batch_size, mesh, config.loop.accumulation_steps)
@@ -118,6 +121,22 @@ def main(arguments: Sequence[str]) -> None:
         "  python -m data_pipeline.prepare --help    # a corpus of your own text",
         markup=False,
     )
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc reuse freed memory instead of handing it back to the kernel after every step.
+
+    XLA's CPU backend allocates its temporary buffers anew in each step. A large allocation is a
+    mapping of its own, whose pages the kernel zeroes each time: see docs/decisions/memory-reuse.md.
+    """
+    if jax.default_backend() != "cpu" or not sys.platform.startswith("linux"):
+        return
+    # M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h
+    settings = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 1 << 28}
+    with contextlib.suppress(AttributeError):  # another C library than glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in settings.items():
+            mallopt(parameter, value)
 
 
 def _open_corpus(config: PretrainConfig) -> tuple[Corpus, Tokenizer]:
