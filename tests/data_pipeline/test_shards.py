@@ -26,11 +26,16 @@ def _write(folder, documents, name="train-00000"):
 def _corpus(folder):
     documents = [([[1, 2], [3]], True), ([[9, 9]], False), ([], True), ([[4], [5, 6, 7]], True)]
     entry = _write(folder, documents)
+    counts = ("documents", "sentences", "tokens")
     metadata = {
         "format_version": FORMAT_VERSION,
         "vocab_size": 10,
-        "special_ids": {"pad": 0},
-        "splits": {"train": {"shards": [entry]}, "heldout": {"shards": []}},
+        "tokenizer": {"fingerprint": "of the test"},
+        "special_ids": {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4},
+        "splits": {
+            "train": {name: entry[name] for name in counts} | {"shards": [entry]},
+            "heldout": dict.fromkeys(counts, 0) | {"shards": []},
+        },
     }
     write_json(folder / "corpus.json", metadata)
     return entry
