@@ -217,6 +217,7 @@ def _lock(work_dir: Path) -> TextIO:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        lock.close()
         raise UserError(
             f"another process is training in {work_dir}; wait for it or give another --work-dir"
         ) from None
