@@ -1,6 +1,6 @@
 """How fast `python -m data_pipeline.prepare` is, and how much memory its processes take.
 
-    python benchmarks/prepare.py --megabytes 50 500
+    python -m benchmarks.prepare --megabytes 50 500
 
 Makes files of the sizes asked for by repeating a text, each copy marked so that its documents are
 no duplicates, prepares each with the command a person would type, and prints one line a size: wall
