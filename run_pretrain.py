@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
     lock = _lock(work_dir)  # noqa: F841 (held until the process ends)
     write_json(work_dir / "config.json", saved_config)
     tokenizer.save(work_dir)
-    objective = PretrainingObjective(config.model, config.data.pairs == "next_sentence")
+    objective = PretrainingObjective(config.model, config.data.pair_objective)
     checkpoints = Checkpoints(
         work_dir / "checkpoints", config.loop.keep_checkpoints, config.loop.keep_best
     )
@@ -265,13 +265,6 @@ def _held_out(
     """The fixed evaluation batches, whole ones, that every device gets the same share of."""
     if not config.evaluation_examples:
         return []
-    needed = 2 if config.data.pairs == "next_sentence" else 1
-    documents = corpus.split("heldout").documents
-    if documents < needed:
-        raise UserError(
-            f"{config.corpus} has {documents} held-out documents, evaluation needs {needed}; "
-            "prepare it with a larger --heldout-fraction or add --evaluation-examples 0"
-        )
     size = min(batch_size, config.evaluation_examples)
     size += -size % jax.device_count()
     examples = config.evaluation_examples + -config.evaluation_examples % size
@@ -294,11 +287,11 @@ def _summary(config: PretrainConfig, corpus: Corpus, rows: list[dict[str, Any]])
         f"masked-LM acc.    {first['masked_lm_accuracy']:13.3f}  "
         f"{last['masked_lm_accuracy']:13.3f}",
     ]
-    if "next_sentence_accuracy" in last:
-        lines.append(
-            f"next-sent. acc.   {first['next_sentence_accuracy']:13.3f}  "
-            f"{last['next_sentence_accuracy']:13.3f}   a constant answer 0.5"
-        )
+    for name, label in (("next_sentence", "next-sent. acc."), ("sentence_order", "order accuracy")):
+        if (key := f"{name}_accuracy") in last:
+            lines.append(
+                f"{label:<18}{first[key]:13.3f}  {last[key]:13.3f}   a constant answer 0.5"
+            )
     return "\n".join(lines)
 
 

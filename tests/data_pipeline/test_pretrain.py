@@ -52,7 +52,7 @@ def unmasked(batch):
     return ids
 
 
-@pytest.mark.parametrize("pairs", ["next_sentence", "none"])
+@pytest.mark.parametrize("pairs", ["next_sentence", "doc_sentences"])
 def test_batch_contract(corpus, pairs):
     batch_size, length, slots = SIZES.values()
     expected = {
@@ -81,7 +81,7 @@ def test_batch_contract(corpus, pairs):
             assert separators[-1] == total - 1
             assert (tokens < FIRST_TOKEN).sum() == 1 + len(separators)
             types = batch["token_type_ids"][row]
-            if pairs == "none":
+            if pairs == "doc_sentences":
                 assert len(separators) == 1
                 assert not types.any()
                 continue
@@ -101,7 +101,7 @@ def test_batch_contract(corpus, pairs):
 
 @pytest.mark.parametrize("whole_words", [False, True])
 def test_any_host_worker_and_restart_gives_the_same_batches(corpus, starts_word, whole_words):
-    config = DataConfig(whole_word_masking=whole_words)
+    config = DataConfig(masking="whole_word" if whole_words else "token")
     count = 60
     whole = take(corpus, count, config, starts_word=starts_word)
     cursors = [tuple(batch["cursor"].tolist()) for batch in whole]
@@ -177,7 +177,7 @@ def test_evaluation_set_is_balanced_fixed_and_held_out(corpus, batch_size):
 
 
 def test_evaluation_set_without_pairs(corpus):
-    config = DataConfig(pairs="none")
+    config = DataConfig(pairs="doc_sentences")
     found = evaluation_batches(corpus, config, **SIZES, seed=0, examples=48)
     assert len(found) == 4
     assert "next_sentence_labels" not in found[0]
@@ -202,7 +202,7 @@ def test_bad_input_is_one_clear_line(corpus, make_corpus, starts_word):
     with pytest.raises(DataError, match="30 evaluation examples are not"):
         evaluation_batches(corpus, CONFIG, **sizes, examples=30)
     with pytest.raises(ValueError, match="starts_word"):
-        batches(corpus, DataConfig(whole_word_masking=True), **sizes)
+        batches(corpus, DataConfig(masking="whole_word"), **sizes)
     for change, message in (
         ({"masked_lm_probability": 0.0}, "masked_lm_probability is 0.0"),
         ({"short_sequence_probability": 1.5}, "short_sequence_probability is 1.5"),
@@ -217,9 +217,9 @@ def test_too_few_documents(make_corpus):
     sizes = {**SIZES, "seed": 0}
     with pytest.raises(DataError, match="1 train documents, pairs 'next_sentence' need at least 2"):
         batches(corpus, CONFIG, **sizes)
-    with pytest.raises(DataError, match="0 heldout documents"):
-        evaluation_batches(corpus, DataConfig(pairs="none"), **sizes, examples=12)
-    assert len(take(corpus, 2, DataConfig(pairs="none"))) == 2
+    with pytest.raises(DataError, match=r"0 held-out documents, .*--evaluation-examples 0"):
+        evaluation_batches(corpus, DataConfig(pairs="doc_sentences"), **sizes, examples=12)
+    assert len(take(corpus, 2, DataConfig(pairs="doc_sentences"))) == 2
 
 
 def test_held_out_documents_of_one_sentence_cannot_be_balanced(make_corpus):
