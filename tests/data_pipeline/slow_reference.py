@@ -86,27 +86,22 @@ def ordered_pairs_of_document(
     return pairs
 
 
-def packed(
-    documents: list[list[list[int]]], budget: int, separator: int, targets: dict[int, int]
-) -> list[list[int]]:
-    """Examples of one run without [CLS] and the last [SEP], after section 4.2 of RoBERTa.
+def packed(documents: list[list[list[int]]], target: int, separator: int) -> list[list[int]]:
+    """Examples of a run of documents without [CLS] and the last [SEP].
 
-    `targets` has one entry: what the examples of the run aim at, by the run's first token.
+    After FULL-SENTENCES in section 4.2 of RoBERTa. A sentence beyond the target is cut.
     """
-    target = targets[documents[0][0][0]]
-    pieces = [
-        (sentence[start : start + budget], first and not start)
-        for document in documents
-        for first, sentence in zip([True] + [False] * len(document), document, strict=False)
-        for start in range(0, len(sentence), budget)
-    ]
     examples: list[list[int]] = []
-    for piece, starts_document in pieces:
-        gap = [separator] if starts_document else []
-        if examples and len(examples[-1] + gap + piece) <= target:
-            examples[-1] += gap + piece
-        else:
-            examples.append(list(piece))
+    for document in documents:
+        gap = [separator]
+        for sentence in document:
+            for start in range(0, len(sentence), target):
+                piece = sentence[start : start + target]
+                if examples and len(examples[-1] + gap + piece) <= target:
+                    examples[-1] += gap + piece
+                else:
+                    examples.append(list(piece))
+                gap = []
     return examples
 
 
