@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> None:
     corpus, tokenizer = _open_corpus(config, is_dry_run)
     saved_config["corpus_fingerprint"] = corpus.fingerprint
     check_same_run(work_dir, earlier, saved_config)
-    objective = PretrainingObjective(config.model, config.data.pairs == "next_sentence")
+    objective = PretrainingObjective(config.model, config.data.pair_objective)
     optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule())
     shapes = abstract_state(objective, optimizer, mesh)[0]
     frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
@@ -263,13 +263,6 @@ def _held_out(
     """The fixed evaluation batches, whole ones, that every device gets the same share of."""
     if not config.evaluation_examples:
         return []
-    needed = 2 if config.data.pairs == "next_sentence" else 1
-    documents = corpus.split("heldout").documents
-    if documents < needed:
-        raise UserError(
-            f"{config.corpus} has {documents} held-out documents, evaluation needs {needed}; "
-            "prepare it with a larger --heldout-fraction or add --evaluation-examples 0"
-        )
     size = min(batch_size, config.evaluation_examples)
     size += -size % jax.device_count()
     examples = config.evaluation_examples + -config.evaluation_examples % size
@@ -292,11 +285,11 @@ def _summary(config: PretrainConfig, corpus: Corpus, rows: list[dict[str, Any]])
         f"masked-LM acc.    {first['masked_lm_accuracy']:13.3f}  "
         f"{last['masked_lm_accuracy']:13.3f}",
     ]
-    if "next_sentence_accuracy" in last:
-        lines.append(
-            f"next-sent. acc.   {first['next_sentence_accuracy']:13.3f}  "
-            f"{last['next_sentence_accuracy']:13.3f}   a constant answer 0.5"
-        )
+    for name, label in (("next_sentence", "next-sent. acc."), ("sentence_order", "order accuracy")):
+        if (key := f"{name}_accuracy") in last:
+            lines.append(
+                f"{label:<18}{first[key]:13.3f}  {last[key]:13.3f}   a constant answer 0.5"
+            )
     return "\n".join(lines)
 
 

@@ -12,9 +12,11 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
+from data_pipeline.masking import Masking
 from data_pipeline.order import blocks_per_epoch
 from data_pipeline.pretrain import DataConfig, batches, import_tensorflow
 from data_pipeline.shards import FORMAT_VERSION, Corpus, ShardWriter, open_corpus, write_json
@@ -55,9 +57,9 @@ def write_synthetic_corpus(folder: Path, tokens: int) -> None:
     )
 
 
-def measure(corpus: Corpus, arguments: argparse.Namespace, whole_words: bool) -> None:
+def measure(corpus: Corpus, arguments: argparse.Namespace, masking: Masking) -> None:
     """Prints the figures of one configuration."""
-    config = DataConfig(whole_word_masking=whole_words)
+    config = DataConfig(masking=masking)
     starts_word = np.random.default_rng(1).random(corpus.vocab_size) < 0.75
     blocks = blocks_per_epoch(corpus.split("train"))
 
@@ -79,7 +81,7 @@ def measure(corpus: Corpus, arguments: argparse.Namespace, whole_words: bool) ->
         next(stream(cursor))
         return time.perf_counter() - begin
 
-    print(f"{'whole words' if whole_words else 'single tokens'}:")
+    print(f"masking {masking}:")
     print(f"  first batch: {first_batch((0, 0, 0)):.2f} s")
     print(f"  first batch in the middle of epoch 3: {first_batch((3, blocks // 2, 100)):.2f} s")
     iterator = stream()
@@ -124,8 +126,8 @@ def main() -> None:
             f"{split.tokens:,} tokens, {split.sentences:,} sentences, {split.documents:,} "
             f"documents in {len(split.shards)} shards; {blocks_per_epoch(split)} blocks an epoch"
         )
-        for whole_words in (False, True):
-            measure(corpus, arguments, whole_words)
+        for masking in get_args(Masking):
+            measure(corpus, arguments, masking)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ def plot_curves(
             "masked_lm_accuracy",
             "next_sentence_loss",
             "next_sentence_accuracy",
+            "sentence_order_loss",
+            "sentence_order_accuracy",
             "learning_rate",
             "gradient_norm",
         )

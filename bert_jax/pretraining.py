@@ -17,19 +17,20 @@ from bert_jax.model import BertConfig
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingObjective:
-    """Masked language model plus, if asked, next-sentence prediction.
+    """Masked language model plus, if asked, an objective on sentence pairs.
 
     Attributes:
       config: the encoder's architecture.
-      next_sentence: whether batches carry `next_sentence_labels`.
+      pairs: the objective that predicts `next_sentence_labels`, "next_sentence" or
+        "sentence_order", after which its metrics are named; None for batches without pairs.
     """
 
     config: BertConfig
-    next_sentence: bool = True
+    pairs: str | None = "next_sentence"
 
     @property
     def model(self) -> BertForPreTraining:
-        return BertForPreTraining(self.config, self.next_sentence)
+        return BertForPreTraining(self.config, self.pairs is not None)
 
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters, boxed with their logical axis names."""
@@ -45,8 +46,8 @@ class PretrainingObjective:
     def loss_weights(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """What each loss is divided by; the 1e-5 is in `run_pretraining.py` of the original."""
         weights = {"masked_lm_loss": jnp.sum(batch["masked_weights"]) + 1e-5}
-        if self.next_sentence:
-            weights["next_sentence_loss"] = jnp.float32(batch["next_sentence_labels"].shape[0])
+        if self.pairs:
+            weights[f"{self.pairs}_loss"] = jnp.float32(batch["next_sentence_labels"].shape[0])
         return weights
 
     def sums(
@@ -70,11 +71,12 @@ class PretrainingObjective:
             "masked_lm_loss": cross_entropy(outputs.masked_lm_logits, labels, weights),
             "masked_lm_accuracy": accuracy(outputs.masked_lm_logits, labels, weights),
         }
-        if self.next_sentence:
+        if self.pairs:
             labels = batch["next_sentence_labels"]
             ones = jnp.ones(labels.shape, jnp.float32)
-            sums["next_sentence_loss"] = cross_entropy(outputs.next_sentence_logits, labels, ones)
-            sums["next_sentence_accuracy"] = accuracy(outputs.next_sentence_logits, labels, ones)
+            logits = outputs.next_sentence_logits
+            sums[f"{self.pairs}_loss"] = cross_entropy(logits, labels, ones)
+            sums[f"{self.pairs}_accuracy"] = accuracy(logits, labels, ones)
         return sums
 
 

@@ -128,7 +128,7 @@ class PretrainConfig:
                     f"model's {self.model.max_position_embeddings} positions; lower it or raise "
                     "model.max_position_embeddings"
                 )
-            shortest = 5 if self.data.pairs == "next_sentence" else 4
+            shortest = self.data.shortest_sequence
             if phase.sequence_length < shortest:
                 raise UserError(
                     f"phases.{number}.sequence_length is {phase.sequence_length}; it must be at "
@@ -139,7 +139,7 @@ class PretrainConfig:
                     f"phases.{number}.max_predictions {phase.max_predictions} does not fit "
                     f"sequence_length {phase.sequence_length}; usual is 15% of it"
                 )
-        if self.data.pairs == "next_sentence" and self.model.type_vocab_size < 2:
+        if self.data.pair_objective and self.model.type_vocab_size < 2:
             raise UserError(
                 f"model.type_vocab_size is {self.model.type_vocab_size}; sentence pairs need 2"
             )

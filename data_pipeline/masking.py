@@ -1,19 +1,29 @@
-"""Masked-LM targets for a batch, as in BERT: the positions to predict and what is shown there.
+"""Masked-LM targets for a batch: the positions to predict and what is shown there.
 
-The rules are those of `create_masked_lm_predictions` in create_pretraining_data.py of
-google-research/bert. Every draw is a function of the example's key and the position, so that it
-does not depend on which other examples are in the batch.
+Three ways to choose: single tokens and whole words as `create_masked_lm_predictions` in
+create_pretraining_data.py of google-research/bert, and spans of words as SpanBERT
+(arXiv:1907.10529, section 3.1). Every draw is a function of the example's key and the position, so
+that it does not depend on which other examples are in the batch.
 """
+
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from data_pipeline.keyed_random import random_bits, uniform
 
-MASK_RATE = 0.8  # of the predicted positions, shown as [MASK]
-KEEP_RATE = 0.1  # shown unchanged; the rest shows a random piece
+Masking = Literal["token", "whole_word", "span"]
+
 MAX_LENGTH = 1 << 16  # a position must fit the low bits of a sort key
 _LOW_BITS = np.uint64(MAX_LENGTH - 1)
 _NOT_ELIGIBLE = np.uint64((1 << 64) - 1)
+
+# SpanBERT's geometric distribution of a span's words. Its mean of 3.8 is that of the lengths up to
+# ten alone: longer ones are drawn again, not cut to ten.
+_SPAN_PROBABILITY = 0.2
+_MAX_SPAN_WORDS = 10
+_SPAN_LENGTHS = np.cumsum((1 - _SPAN_PROBABILITY) ** np.arange(_MAX_SPAN_WORDS))
+_SPAN_LENGTHS /= _SPAN_LENGTHS[-1]
 
 
 def mask_tokens(
@@ -21,34 +31,49 @@ def mask_tokens(
     eligible: np.ndarray,
     lengths: np.ndarray,
     keys: np.ndarray,
+    starts_word: np.ndarray | None = None,
     *,
+    masking: Masking = "token",
     max_predictions: int,
     probability: float,
+    mask_rate: float = 0.8,
+    keep_rate: float = 0.1,
     mask_id: int,
     vocab_size: int,
-    starts_word: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Chooses positions and overwrites them in `input_ids`.
 
-    A row gets min(max_predictions, max(1, round(probability · length))) predictions, as far as it
-    has eligible tokens. Each is shown as [MASK] (80%), as itself (10%) or as a random piece of the
-    whole vocabulary (10%).
+    A row may get min(max_predictions, max(1, round(probability · length))) predictions.
 
-    With `starts_word`, whole words are chosen in random order, and a word that would overshoot the
-    number of predictions is skipped, so that a row may have fewer, even none. A word is a piece
-    with the pieces that follow it and start no word; it ends at a special token at the latest.
-    (In the original, a continuation right after [SEP] belonged to the word before [SEP].)
+    - "token": exactly so many single tokens, as far as there are eligible ones.
+    - "whole_word": words in random order; one that would overshoot the number is skipped, so that a
+      row may have fewer predictions, even none.
+    - "span": words in random order are the first ones of spans. The number of a span's words is
+      drawn from a geometric distribution with p = 0.2 over 1 to 10, which has a mean of 3.8. From
+      the paper are this distribution, whole words, uniformly random starts, and that what is shown
+      is decided for a span as a whole. Ours is how it ends: before a special token, a word that is
+      masked already, or a word that would overshoot the number of predictions.
+
+    A word is a token that starts one with the tokens that follow it and start none; it ends at a
+    special token at the latest. (In the original, a continuation right after [SEP] belonged to the
+    word before [SEP].)
+
+    What is chosen is shown as [MASK] with probability `mask_rate`, as itself with `keep_rate`, and
+    as a random piece of the whole vocabulary otherwise. All tokens of a span are shown alike, with
+    a random piece each.
 
     Args:
       input_ids: int32 [B, L], changed in place.
       eligible: bool [B, L], true where a token may be predicted; the last column is false.
       lengths: int [B], tokens of each row, [CLS] and [SEP] among them.
       keys: uint64 [B], scrambled, the source of all randomness of a row.
+      starts_word: bool [B, L], true where a token starts a word; not needed for single tokens.
+      masking: what to choose.
       max_predictions: K.
       probability: share of tokens to predict.
+      mask_rate, keep_rate: what is shown; not negative, together at most 1.
       mask_id: the token id of [MASK].
       vocab_size: number of pieces.
-      starts_word: bool [vocab_size], true where a piece starts a word; None for single tokens.
 
     Returns:
       masked_positions int32 [B, K], ascending in a row; masked_labels int32 [B, K];
@@ -56,10 +81,16 @@ def mask_tokens(
     """
     # np.rint rounds half to even, like Python's round in the original.
     wanted = np.clip(np.rint(probability * lengths).astype(np.int64), 1, max_predictions)
-    if starts_word is None:
+    span_start = None
+    if masking == "token":
         selected = _select_tokens(eligible, wanted, keys, max_predictions)
     else:
-        selected = _select_words(eligible, wanted, keys, starts_word[input_ids])
+        assert starts_word is not None
+        words = _find_words(eligible, starts_word, keys)
+        if masking == "whole_word":
+            selected = _select_words(words, wanted, eligible.shape)
+        else:
+            selected, span_start = _select_spans(words, wanted, keys, eligible.shape)
     # P predictions of the whole batch, in order of row and position.
     place = np.flatnonzero(selected)
     row, position = np.divmod(place, input_ids.shape[1])
@@ -77,11 +108,14 @@ def mask_tokens(
 
     # Counters from MAX_LENGTH on: those below chose the positions.
     bits = random_bits(keys[row], position + MAX_LENGTH)
-    choice = uniform(bits)
+    # The draw of a span's first position decides for all of the span.
+    choice = uniform(
+        bits if span_start is None else random_bits(keys[row], span_start[place] + MAX_LENGTH)
+    )
     # The low 32 bits choose the piece; the choice uses them only beyond its sixth decimal.
     piece = ((bits & np.uint64(0xFFFFFFFF)) * np.uint64(vocab_size)) >> np.uint64(32)
-    shown = np.where(choice < MASK_RATE + KEEP_RATE, originals, piece.astype(np.int32))
-    flat_ids[place] = np.where(choice < MASK_RATE, mask_id, shown)
+    shown = np.where(choice < mask_rate + keep_rate, originals, piece.astype(np.int32))
+    flat_ids[place] = np.where(choice < mask_rate, mask_id, shown)
     return positions, labels, weights
 
 
@@ -99,10 +133,23 @@ def _select_tokens(
     return (ranks <= threshold) & eligible
 
 
-def _select_words(
-    eligible: np.ndarray, wanted: np.ndarray, keys: np.ndarray, starts_word: np.ndarray
-) -> np.ndarray:
-    """bool [B, L], true at the pieces of random words, at most `wanted` in each row."""
+class _Words(NamedTuple):
+    """The N words of a batch, row after row, and a random order of those of each row.
+
+    Attributes:
+      place: int64 [N], the first token of each, as row · L + column.
+      length: int64 [N], its tokens.
+      in_order: int64 [R, B], the r-th word of a row as tokens << 16 | column; valid for r < counts.
+      counts: int64 [B], words of each row.
+    """
+
+    place: np.ndarray
+    length: np.ndarray
+    in_order: np.ndarray
+    counts: np.ndarray
+
+
+def _find_words(eligible: np.ndarray, starts_word: np.ndarray, keys: np.ndarray) -> _Words:
     size, length = eligible.shape
     # A piece after a special token starts a word, whatever it looks like.
     start = eligible.copy()
@@ -119,23 +166,79 @@ def _select_words(
     random = random_bits(keys[row], column) & ~np.uint64(0xFFFFFFFF)
     ranks[row, column] = random | (word_length << 16 | column).astype(np.uint64)
     ranks.sort(axis=1)
-    words = np.bincount(row, minlength=size)
+    in_order = (ranks & np.uint64(0xFFFFFFFF)).astype(np.int64).T
+    return _Words(place, word_length, in_order, np.bincount(row, minlength=size))
 
+
+def _select_words(words: _Words, wanted: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """bool [B, L], true at the tokens of random words, at most `wanted` in each row."""
     # All rows look at their first word, then at their second, and so on.
-    in_order = (ranks & np.uint64(0xFFFFFFFF)).astype(np.int64).T  # [rank, B]
     remaining = wanted.copy()
-    takes = np.zeros((int(words.max(initial=0)), size), bool)
+    takes = np.zeros((int(words.counts.max(initial=0)), len(wanted)), bool)
     for number, take in enumerate(takes):
-        word_length = in_order[number] >> 16
+        word_length = words.in_order[number] >> 16
         np.less_equal(word_length, remaining, out=take)
-        take &= number < words
+        take &= number < words.counts
         remaining -= word_length * take
-        if not (remaining * (number + 1 < words)).any():
+        if not (remaining * (number + 1 < words.counts)).any():
             break
     rank, row = np.nonzero(takes)
-    word_length, column = np.divmod(in_order[rank, row], MAX_LENGTH)
-    first = np.cumsum(word_length) - word_length
-    place = np.repeat(row * length + column - first, word_length) + np.arange(word_length.sum())
-    selected = np.zeros(size * length, bool)
-    selected[place] = True
-    return selected.reshape(size, length)
+    word_length, column = np.divmod(words.in_order[rank, row], MAX_LENGTH)
+    selected = np.zeros(shape[0] * shape[1], bool)
+    selected[_ranges(row * shape[1] + column, word_length)] = True
+    return selected.reshape(shape)
+
+
+def _select_spans(
+    words: _Words, wanted: np.ndarray, keys: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random spans of whole words, at most `wanted` tokens in each row.
+
+    Returns:
+      bool [B, L], true at their tokens; int64 [B · L], the column where the span of each such token
+      begins.
+    """
+    place, length = words.place, words.length
+    total = len(place)
+    # Word n + 1 stands right after word n; false for the last.
+    goes_on = np.append(place[1:] == place[:-1] + length[:-1], False)
+    number_at = np.empty(shape[0] * shape[1], np.int64)
+    number_at[place] = np.arange(total)
+    taken = np.zeros(total, bool)
+    first_column = np.empty(total, np.int64)
+    remaining = wanted.copy()
+    rows = np.arange(shape[0])
+    steps = np.arange(_MAX_SPAN_WORDS)
+    # All rows look at the span from their first word on, then from their second, and so on.
+    for rank, in_order in enumerate(words.in_order):
+        rows = rows[(remaining[rows] > 0) & (rank < words.counts[rows])]
+        if not len(rows):
+            break
+        column = in_order[rows] & (MAX_LENGTH - 1)
+        limit = _span_words(random_bits(keys[rows], column + 2 * MAX_LENGTH))
+        number = np.minimum(number_at[rows * shape[1] + column][:, None] + steps, total - 1)
+        tokens = length[number]
+        fits = (steps < limit[:, None]) & ~taken[number]
+        fits &= np.cumsum(tokens, axis=1) <= remaining[rows, None]
+        fits[:, 1:] &= goes_on[number[:, :-1]]
+        fits = np.logical_and.accumulate(fits, axis=1)
+        taken[number[fits]] = True
+        first_column[number[fits]] = np.repeat(column, fits.sum(axis=1))
+        remaining[rows] -= (tokens * fits).sum(axis=1)
+    tokens = _ranges(place[taken], length[taken])
+    selected = np.zeros(shape[0] * shape[1], bool)
+    selected[tokens] = True
+    span_start = np.empty(shape[0] * shape[1], np.int64)
+    span_start[tokens] = np.repeat(first_column[taken], length[taken])
+    return selected.reshape(shape), span_start
+
+
+def _span_words(bits: np.ndarray) -> np.ndarray:
+    """Number of words of a span, int64 in 1 .. 10, for uint64 `bits`."""
+    return 1 + np.searchsorted(_SPAN_LENGTHS, uniform(bits), side="right")
+
+
+def _ranges(first: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """first[0], first[0] + 1, ... `length[0]` numbers, then those from first[1] on, and so on."""
+    before = np.cumsum(length) - length
+    return np.repeat(first - before, length) + np.arange(length.sum())

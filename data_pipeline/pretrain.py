@@ -1,7 +1,7 @@
 """Pre-training batches from a corpus: order, pairs and masks on the fly, streamed by tf.data.
 
 Planning and masking are NumPy on whole blocks and batches; tf.data runs them in parallel and ahead
-of the consumer. The keys of a batch are described in `Batch`.
+of the consumer. The keys of a batch are described in `filling.Batch`.
 """
 
 import dataclasses
@@ -9,31 +9,24 @@ import os
 import weakref
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.masking import MAX_LENGTH, mask_tokens
+from data_pipeline.examples import EXAMPLE, SEGMENTS, Pairs, shortest_sequence
+from data_pipeline.filling import Batch, fill_batch
+from data_pipeline.masking import MAX_LENGTH, Masking, mask_tokens
 from data_pipeline.order import Cursor, batches_of_examples, blocks_per_epoch
-from data_pipeline.pairing import EXAMPLE, Pairs, plan_block, sort_by_shard, special_tokens
+from data_pipeline.packing import plan_packed_block, runs_of_documents
+from data_pipeline.pairing import plan_block
 from data_pipeline.shards import Corpus, Shard, Split
-
-# B sequences of L tokens with K predictions:
-#   input_ids             int32 [B, L]    tokens after masking, [CLS] A [SEP] B [SEP] and padding
-#   token_type_ids        int32 [B, L]    0 for [CLS] A [SEP], 1 for B [SEP]
-#   attention_mask        int32 [B, L]    1 for tokens, 0 for padding
-#   masked_positions      int32 [B, K]    positions to predict, ascending, 0 where unused
-#   masked_labels         int32 [B, K]    the original tokens, 0 where unused
-#   masked_weights        float32 [B, K]  1 for a prediction, 0 where unused
-#   next_sentence_labels  int32 [B]       0: B follows A, 1: B is random (absent without pairs)
-#   cursor                int64 [3]       epoch, block and offset of the example after this batch
-Batch = dict[str, np.ndarray]
 
 _PLANS_AHEAD = 16
 _BATCHES_AHEAD = 8
 # So many epochs of held-out pairs without one of a class mean that there will never be one.
 _PATIENCE_EPOCHS = 20
+_NAMES = {"train": "train", "heldout": "held-out"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,15 +36,21 @@ class DataConfig:
     Attributes:
       masked_lm_probability: share of a sequence's tokens to predict, capped by the number of
         prediction slots.
-      whole_word_masking: mask all pieces of a word together.
-      pairs: "next_sentence" for sentence pairs with the next-sentence objective, "none" for single
-        stretches of text.
+      masking: what is masked together: "token" (BERT), "whole_word", or "span", several words in a
+        row (SpanBERT).
+      mask_rate: share of the tokens to predict that are shown as [MASK].
+      keep_rate: share that is shown unchanged; the rest shows a random piece.
+      pairs: "next_sentence" (BERT) and "sentence_order" (ALBERT) make pairs with an objective of
+        that name; "full_sentences" (RoBERTa) packs sentences across documents, "doc_sentences"
+        makes single stretches of a document.
       short_sequence_probability: how often a pass over a document aims at a random shorter length,
         so that short sequences are seen in training too.
     """
 
     masked_lm_probability: float = 0.15
-    whole_word_masking: bool = False
+    masking: Masking = "token"
+    mask_rate: float = 0.8
+    keep_rate: float = 0.1
     pairs: Pairs = "next_sentence"
     short_sequence_probability: float = 0.1
 
@@ -61,13 +60,33 @@ class DataConfig:
                 f"masked_lm_probability is {self.masked_lm_probability}; it must be above 0 and at "
                 "most 1, usually 0.15"
             )
-        if not 0 <= self.short_sequence_probability <= 1:
+        for name, usual in (
+            ("mask_rate", 0.8),
+            ("keep_rate", 0.1),
+            ("short_sequence_probability", 0.1),
+        ):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise DataError(f"{name} is {value}; it must be between 0 and 1, usually {usual}")
+        if self.mask_rate + self.keep_rate > 1:
             raise DataError(
-                f"short_sequence_probability is {self.short_sequence_probability}; it must be "
-                "between 0 and 1, usually 0.1"
+                f"mask_rate {self.mask_rate} and keep_rate {self.keep_rate} are more than 1 "
+                "together; lower one of them"
             )
-        if self.pairs not in ("next_sentence", "none"):
-            raise DataError(f"pairs is {self.pairs!r}; it must be 'next_sentence' or 'none'")
+        for name, kind in (("masking", Masking), ("pairs", Pairs)):
+            value, known = getattr(self, name), get_args(kind)
+            if value not in known:
+                raise DataError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
+
+    @property
+    def pair_objective(self) -> str | None:
+        """The objective that predicts `next_sentence_labels`, None without pairs."""
+        return self.pairs if SEGMENTS[self.pairs] == 2 else None
+
+    @property
+    def shortest_sequence(self) -> int:
+        """The smallest sequence length that examples can be made for."""
+        return shortest_sequence(self.pairs)
 
 
 def batches(
@@ -98,11 +117,12 @@ def batches(
       cursor: where to begin, the "cursor" of the last batch that was trained on. It is only
         meaningful with the same corpus, configuration, sequence length and seed.
       host_index, host_count: of B / host_count rows each, this host gets slice number host_index.
-      starts_word: bool [vocab_size], true where a piece starts a word, for whole-word masking.
+      starts_word: bool [vocab_size], true where a piece starts a word, for masking whole words and
+        spans; a corpus prepared with a word segmenter knows its words itself.
       workers: parallel calls that fill batches.
 
     Returns:
-      An iterator of batches (see `Batch` above) with batch_size / host_count rows. The arrays may
+      An iterator of batches (see `filling.Batch`) with batch_size / host_count rows. The arrays may
       be read-only. Deleting the iterator ends its threads.
 
     Raises:
@@ -114,16 +134,8 @@ def batches(
         )
     documents = _open_split(corpus, split, config)
     fill = _filler(corpus, documents, config, sequence_length, max_predictions, starts_word)
-    plan = partial(
-        plan_block,
-        documents,
-        config.pairs,
-        sequence_length=sequence_length,
-        short_sequence_probability=config.short_sequence_probability,
-        seed=seed,
-    )
+    plan, blocks = _planner(documents, config, sequence_length, seed)
     start = Cursor(*(int(number) for number in cursor))
-    blocks = blocks_per_epoch(documents)
     if (
         min(start) < 0
         or start.block >= blocks
@@ -159,8 +171,8 @@ def evaluation_batches(
 ) -> list[Batch]:
     """The fixed held-out set: the same pairs and masks whenever it is made.
 
-    With pairs, both next-sentence classes are equally frequent, in the whole and in each batch (by
-    one more of the first where the size is odd), so that a constant answer scores 0.5. Where the
+    With pairs, both classes of labels are equally frequent, in the whole and in each batch (by one
+    more of the first where the size is odd), so that a constant answer scores 0.5. Where the
     held-out documents make fewer examples than asked for, they are used again with new draws.
 
     Args:
@@ -181,31 +193,23 @@ def evaluation_batches(
         )
     documents = _open_split(corpus, "heldout", config)
     fill = _filler(corpus, documents, config, sequence_length, max_predictions, starts_word)
-    classes = 2 if config.pairs == "next_sentence" else 1
+    plan, blocks = _planner(documents, config, sequence_length, seed)
+    classes = SEGMENTS[config.pairs]
     wanted = [-(-(examples - label) // classes) for label in range(classes)]
     found: list[list[np.ndarray]] = [[] for _ in range(classes)]
     counts = [0] * classes
-    blocks = blocks_per_epoch(documents)
     number = 0
     while any(count < want for count, want in zip(counts, wanted, strict=True)):
         if number >= _PATIENCE_EPOCHS * blocks and 0 in counts:
             raise DataError(
                 f"the {documents.documents} held-out documents make no pairs of consecutive "
                 "sentences; prepare the corpus with more than one sentence in a document, or set "
-                "pairs to 'none'"
+                "pairs to 'doc_sentences'"
             )
         epoch, block = divmod(number, blocks)
-        plan = plan_block(
-            documents,
-            config.pairs,
-            sequence_length=sequence_length,
-            short_sequence_probability=config.short_sequence_probability,
-            seed=seed,
-            epoch=epoch,
-            block=block,
-        )
+        planned = plan(epoch=epoch, block=block)
         for label in range(classes):
-            rows = plan[plan["label"] == label][: wanted[label] - counts[label]]
+            rows = planned[planned["label"] == label][: wanted[label] - counts[label]]
             found[label].append(rows)
             counts[label] += len(rows)
         number += 1
@@ -215,17 +219,46 @@ def evaluation_batches(
     return [fill(chosen[first : first + batch_size]) for first in range(0, examples, batch_size)]
 
 
+class _Plan(Protocol):
+    def __call__(self, *, epoch: int, block: int) -> np.ndarray: ...
+
+
+def _planner(
+    split: Split, config: DataConfig, sequence_length: int, seed: int
+) -> tuple[_Plan, int]:
+    """The function that plans a block, and the number of blocks in an epoch."""
+    settings: dict[str, Any] = {
+        "sequence_length": sequence_length,
+        "short_sequence_probability": config.short_sequence_probability,
+        "seed": seed,
+    }
+    if config.pairs == "full_sentences":
+        runs = runs_of_documents(split)
+        return partial(plan_packed_block, split, runs, **settings), blocks_per_epoch(runs)
+    return partial(plan_block, split, config.pairs, **settings), blocks_per_epoch(split)
+
+
 def _open_split(corpus: Corpus, name: str, config: DataConfig) -> Split:
     """The split with enough documents, its arrays as plain views (np.memmap indexes slowly)."""
     split = corpus.split(name)
-    needed = 2 if config.pairs == "next_sentence" else 1
+    needed = SEGMENTS[config.pairs]
     if split.documents < needed:
+        remedy = (
+            "prepare it from more documents (a blank line ends a document)"
+            if name == "train"
+            else "prepare it with a larger --heldout-fraction or add --evaluation-examples 0"
+        )
         raise DataError(
-            f"{corpus.folder} has {split.documents} {name} documents, pairs {config.pairs!r} need "
-            f"at least {needed}; prepare it from more documents (a blank line ends a document)"
+            f"{corpus.folder} has {split.documents} {_NAMES[name]} documents, pairs "
+            f"{config.pairs!r} need at least {needed}; {remedy}"
         )
     shards = tuple(
-        Shard(*(np.asarray(array) for array in (shard.tokens, shard.sentences, shard.documents)))
+        Shard(
+            np.asarray(shard.tokens),
+            np.asarray(shard.sentences),
+            np.asarray(shard.documents),
+            None if shard.words is None or config.masking == "token" else np.asarray(shard.words),
+        )
         for shard in split.shards
     )
     return dataclasses.replace(split, shards=shards)
@@ -240,7 +273,7 @@ def _filler(
     starts_word: np.ndarray | None,
 ) -> Any:
     """A function from `EXAMPLE` [B] to a batch, its arguments checked."""
-    shortest = special_tokens(config.pairs) + 2
+    shortest = config.shortest_sequence
     if not shortest <= sequence_length <= MAX_LENGTH:
         raise DataError(
             f"sequence length {sequence_length} is not within {shortest} to {MAX_LENGTH}; change it"
@@ -250,8 +283,10 @@ def _filler(
             f"max_predictions {max_predictions} is not within 1 to {sequence_length - 1}, the "
             "sequence length less one; change it"
         )
-    if config.whole_word_masking and starts_word is None:
-        raise ValueError("whole-word masking needs starts_word")
+    if config.masking == "token":
+        starts_word = None
+    elif starts_word is None and not split.has_words:
+        raise ValueError(f"{config.masking} masking needs starts_word")
     return partial(
         fill_batch,
         split=split,
@@ -260,83 +295,16 @@ def _filler(
         special_ids=corpus.special_ids,
         mask=partial(
             mask_tokens,
+            masking=config.masking,
             max_predictions=max_predictions,
             probability=config.masked_lm_probability,
+            mask_rate=config.mask_rate,
+            keep_rate=config.keep_rate,
             mask_id=corpus.special_ids["mask"],
             vocab_size=corpus.vocab_size,
-            starts_word=starts_word if config.whole_word_masking else None,
         ),
+        starts_word=starts_word,
     )
-
-
-def fill_batch(
-    examples: np.ndarray,
-    *,
-    split: Split,
-    pairs: Pairs,
-    sequence_length: int,
-    special_ids: dict[str, int],
-    mask: Any,
-) -> Batch:
-    """Reads the tokens of planned examples and masks them.
-
-    Args:
-      examples: `EXAMPLE` [B].
-      split: where their tokens are.
-      pairs: whether there is a segment B.
-      sequence_length: L.
-      special_ids: token ids of "pad", "cls" and "sep".
-      mask: `mask_tokens` without its first four arguments.
-
-    Returns:
-      A batch without "cursor".
-    """
-    size = len(examples)
-    a_length, b_length = examples["length"].T
-    first_sep = a_length + 1  # column of [SEP] after A
-    lengths = a_length + b_length + special_tokens(pairs)
-
-    input_ids = np.full((size, sequence_length), special_ids["pad"], np.int32)
-    flat_ids = input_ids.reshape(-1)
-    row_start = np.arange(size) * sequence_length
-    flat_ids[row_start] = special_ids["cls"]
-    flat_ids[row_start + first_sep] = special_ids["sep"]
-    flat_ids[row_start + lengths - 1] = special_ids["sep"]
-    # Both segments of every example as one list [2B] of stretches, sorted by shard; their T tokens
-    # are read one shard after the other and go to their places together.
-    place = np.stack([row_start + 1, row_start + first_sep + 1], axis=1).reshape(-1)
-    order, runs = sort_by_shard(examples["shard"].reshape(-1))
-    offset, length, place = (
-        array.reshape(-1)[order] for array in (examples["offset"], examples["length"], place)
-    )
-    begin = np.concatenate([[0], np.cumsum(length)])  # [2B + 1]
-    within = np.arange(begin[-1])
-    source = np.repeat(offset - begin[:-1], length) + within  # [T]
-    target = np.repeat(place - begin[:-1], length) + within
-    tokens = np.empty(len(source), np.int32)
-    for number, first, last in runs:
-        part = slice(begin[first], begin[last])
-        tokens[part] = split.shards[number].tokens[source[part]]
-    flat_ids[target] = tokens
-
-    columns = np.arange(sequence_length)
-    is_token = columns < lengths[:, None]
-    is_b = is_token & (columns > first_sep[:, None])
-    eligible = columns < lengths[:, None] - 1
-    eligible[:, 0] = False
-    eligible.reshape(-1)[row_start + first_sep] = False
-    positions, labels, weights = mask(input_ids, eligible, lengths, examples["key"])
-    batch = {
-        "input_ids": input_ids,
-        "token_type_ids": is_b.astype(np.int32),
-        "attention_mask": is_token.astype(np.int32),
-        "masked_positions": positions,
-        "masked_labels": labels,
-        "masked_weights": weights,
-    }
-    if pairs == "next_sentence":
-        batch["next_sentence_labels"] = examples["label"].astype(np.int32)
-    return batch
 
 
 def import_tensorflow() -> Any:

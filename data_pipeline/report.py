@@ -220,7 +220,7 @@ def next_command(figures: dict[str, Any], corpus: Corpus) -> str:
     if figures["documents"] - heldout >= 2:
         can_evaluate = heldout >= 2 and figures["heldout_one_sentence"] < heldout
     else:
-        command += " --data.pairs none"
+        command += " --data.pairs doc_sentences"
         can_evaluate = heldout >= 1
     return command if can_evaluate else command + " --evaluation-examples 0"
 

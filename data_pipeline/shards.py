@@ -7,6 +7,7 @@ Layout::
     train-00000.tokens.npy          token ids of all documents of the shard, one after the other
     train-00000.sentences.npy       uint32 [sentences + 1], token offset of each sentence's start
     train-00000.documents.npy       uint32 [documents + 1], index of each document's first sentence
+    train-00000.words.npy           bool [tokens], whether a token starts a word (optional)
     heldout-00000.*.npy             the same for the held-out documents
 """
 
@@ -25,6 +26,7 @@ from data_pipeline.errors import DataError
 FORMAT_VERSION = 1
 SPLITS = ("train", "heldout")
 ARRAYS = ("tokens", "sentences", "documents")
+WORDS = "words"  # the array of a corpus whose words a segmenter found
 # Above this many bytes, opening checks lengths only: reading every byte of a large corpus would
 # delay each start by minutes. `python -m data_pipeline.prepare --verify DIR` checks everything.
 CHECKSUM_LIMIT_BYTES = 1 << 30
@@ -108,17 +110,21 @@ class ShardWriter:
       folder: the corpus folder.
       name: the shard's name, such as "train-00000".
       dtype: dtype of the token ids (`token_dtype`).
+      has_words: whether it says of each token if it starts a word.
     """
 
-    def __init__(self, folder: Path, name: str, dtype: np.dtype):
+    def __init__(self, folder: Path, name: str, dtype: np.dtype, has_words: bool = False):
         self.name = name
         dtypes = {
             "tokens": np.dtype(dtype),
             "sentences": np.dtype(np.uint32),
             "documents": np.dtype(np.uint32),
         }
+        if has_words:
+            dtypes[WORDS] = np.dtype(bool)
         self._files = {
-            array: _ArrayFile(folder / f"{name}.{array}.npy", dtypes[array]) for array in ARRAYS
+            array: _ArrayFile(folder / f"{name}.{array}.npy", dtype)
+            for array, dtype in dtypes.items()
         }
         self._files["sentences"].append(np.zeros(1, np.int64))
         self._files["documents"].append(np.zeros(1, np.int64))
@@ -136,21 +142,27 @@ class ShardWriter:
         """Number of sentences written so far, those of the open document among them."""
         return self._files["sentences"].length - 1
 
-    def add(self, tokens: np.ndarray, sentence_lengths: np.ndarray) -> None:
+    def add(
+        self, tokens: np.ndarray, sentence_lengths: np.ndarray, words: np.ndarray | None = None
+    ) -> None:
         """Appends sentences to the open document.
 
         Args:
           tokens: integer [sum of sentence_lengths], the token ids.
           sentence_lengths: integer [sentences], tokens of each sentence, all positive.
+          words: bool [sum of sentence_lengths], whether a token starts a word, if the shard has it.
         """
         ends = self.tokens + np.cumsum(sentence_lengths, dtype=np.int64)
         self._files["tokens"].append(tokens)
         self._files["sentences"].append(ends)
+        if words is not None:
+            self._files[WORDS].append(words)
 
     def end_document(self, keep: bool = True) -> None:
         """Closes the open document; without a sentence or with `keep` false it leaves no trace."""
         if not keep:
-            self._files["tokens"].truncate(self._kept_tokens)
+            for array in self._files.keys() & {"tokens", WORDS}:
+                self._files[array].truncate(self._kept_tokens)
             self._files["sentences"].truncate(self._kept_sentences + 1)
         if self.sentences > self._kept_sentences:
             self._files["documents"].append(np.array([self.sentences]))
@@ -180,6 +192,7 @@ class Shard:
     tokens: np.ndarray
     sentences: np.ndarray
     documents: np.ndarray
+    words: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +210,11 @@ class Split:
     documents: int
     sentences: int
     tokens: int
+
+    @property
+    def has_words(self) -> bool:
+        """Whether it says of each token if it starts a word."""
+        return any(shard.words is not None for shard in self.shards)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +251,7 @@ class Corpus:
             Shard(
                 *(
                     np.load(self.folder / f"{entry['name']}.{array}.npy", mmap_mode="r")
-                    for array in ARRAYS
+                    for array in _arrays(self.metadata)
                 )
             )
             for entry in entries
@@ -246,6 +264,11 @@ class Corpus:
             sentences=sum(entry["sentences"] for entry in entries),
             tokens=sum(entry["tokens"] for entry in entries),
         )
+
+
+def _arrays(metadata: dict[str, Any]) -> tuple[str, ...]:
+    """The arrays of each shard, in the order of the fields of `Shard`."""
+    return (*ARRAYS, WORDS) if metadata.get("word_segmenter") else ARRAYS
 
 
 def _check_description(metadata: dict[str, Any], files: list[tuple[Path, dict[str, Any]]]) -> None:
@@ -297,7 +320,7 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
             (folder / f"{shard['name']}.{array}.npy", shard["files"][array])
             for split in SPLITS
             for shard in metadata["splits"][split]["shards"]
-            for array in ARRAYS
+            for array in _arrays(metadata)
         ]
         _check_description(metadata, files)
     except (AttributeError, IndexError, KeyError, TypeError) as error:

@@ -14,7 +14,7 @@ class Pair(NamedTuple):
 
     a: list[int]
     b: list[int]
-    is_random: bool
+    label: bool
 
 
 def pairs_of_document(
@@ -52,6 +52,59 @@ def pairs_of_document(
     return pairs
 
 
+def ordered_pairs_of_document(
+    documents: list[list[list[int]]], number: int, budget: int, short_rate: float, random: Random
+) -> list[Pair]:
+    """The same for sentence order, after section 3.1 of ALBERT and its create_pretraining_data."""
+    document = documents[number]
+    target = random.randint(2, budget) if random.random() < short_rate else budget
+    pairs = []
+    chunk: list[list[int]] = []
+    for index, sentence in enumerate(document):
+        chunk.append(sentence)
+        if sum(map(len, chunk)) < target and index + 1 < len(document):
+            continue
+        label = True
+        if len(chunk) == 1:
+            a, b = chunk[0], []
+            other = number
+            while other == number:
+                other = random.randrange(len(documents))
+            start = random.randrange(len(documents[other]))
+            for following in documents[other][start:]:
+                b = b + following
+                if len(b) >= target - len(a):
+                    break
+        else:
+            a_size = random.randint(1, len(chunk) - 1)
+            a, b = list(chain(*chunk[:a_size])), list(chain(*chunk[a_size:]))
+            label = random.random() < 0.5
+            if label:
+                a, b = b, a
+        pairs.append(Pair(*truncate(a, b, budget, random), label))
+        chunk = []
+    return pairs
+
+
+def packed(documents: list[list[list[int]]], target: int, separator: int) -> list[list[int]]:
+    """Examples of a run of documents without [CLS] and the last [SEP].
+
+    After FULL-SENTENCES in section 4.2 of RoBERTa. A sentence beyond the target is cut.
+    """
+    examples: list[list[int]] = []
+    for document in documents:
+        gap = [separator]
+        for sentence in document:
+            for start in range(0, len(sentence), target):
+                piece = sentence[start : start + target]
+                if examples and len(examples[-1] + gap + piece) <= target:
+                    examples[-1] += gap + piece
+                else:
+                    examples.append(list(piece))
+                gap = []
+    return examples
+
+
 def truncate(
     a: list[int], b: list[int], budget: int, random: Random
 ) -> tuple[list[int], list[int]]:
@@ -80,6 +133,8 @@ def mask(
     *,
     slots: int,
     probability: float,
+    mask_rate: float,
+    keep_rate: float,
     mask_id: int,
     vocab_size: int,
     random: Random,
@@ -94,9 +149,47 @@ def mask(
         if len(chosen) + len(unit) > wanted:
             continue
         for position in unit:
-            if random.random() < 0.8:
+            if random.random() < mask_rate:
                 shown[position] = mask_id
-            elif random.random() >= 0.5:
+            elif random.random() >= keep_rate / (1 - mask_rate):
                 shown[position] = random.randrange(vocab_size)
             chosen.append(position)
+    return shown, sorted(chosen)
+
+
+def mask_spans(
+    tokens: list[int],
+    words: list[list[int]],
+    *,
+    slots: int,
+    probability: float,
+    mask_rate: float,
+    keep_rate: float,
+    mask_id: int,
+    vocab_size: int,
+    random: Random,
+) -> tuple[list[int], list[int]]:
+    """The same for spans of words, after section 3.1 of SpanBERT."""
+    wanted = min(slots, max(1, round(len(tokens) * probability)))
+    shown = list(tokens)
+    chosen: list[int] = []
+    for start in random.sample(range(len(words)), len(words)):
+        size = 11
+        while size > 10:
+            size = 1
+            while random.random() >= 0.2:
+                size += 1
+        span: list[int] = []
+        for word in words[start : start + size]:
+            is_apart = span and word[0] != span[-1] + 1
+            if word[0] in chosen or is_apart or len(chosen + span + word) > wanted:
+                break
+            span += word
+        dice = random.random()
+        for position in span:
+            if dice < mask_rate:
+                shown[position] = mask_id
+            elif dice >= mask_rate + keep_rate:
+                shown[position] = random.randrange(vocab_size)
+        chosen += span
     return shown, sorted(chosen)

@@ -5,11 +5,12 @@ from random import Random
 import numpy as np
 import pytest
 import slow_reference
-from conftest import numbered_documents, varied_lengths
+from conftest import FIRST_TOKEN, numbered_documents, varied_lengths
 
 from data_pipeline import order, pairing
+from data_pipeline.examples import EXAMPLE
 from data_pipeline.order import blocks_per_epoch
-from data_pipeline.pairing import EXAMPLE, plan_block, truncate_pair
+from data_pipeline.pairing import plan_block, truncate_pair
 
 LENGTH = 32
 BUDGET = LENGTH - 3
@@ -43,6 +44,14 @@ def segments(split, plan):
     ]
 
 
+def documents_of_tokens(documents):
+    """Which document each token id belongs to."""
+    return np.concatenate(
+        [np.full(FIRST_TOKEN, -1)]
+        + [np.full(sum(map(len, document)), n) for n, document in enumerate(documents)]
+    )
+
+
 @pytest.fixture
 def documents():
     return numbered_documents(varied_lengths(150, seed=1))
@@ -56,9 +65,17 @@ def split(documents, make_corpus, monkeypatch):
     return split
 
 
-def test_same_distribution_as_the_reference(documents, split):
+@pytest.mark.parametrize(
+    ("pairs", "reference", "ones"),
+    [
+        # Somewhat more than half the pairs are random: chunks of one sentence always are.
+        ("next_sentence", slow_reference.pairs_of_document, (0.5, 0.8)),
+        ("sentence_order", slow_reference.ordered_pairs_of_document, (0.5, 0.8)),
+    ],
+)
+def test_same_distribution_as_the_reference(documents, split, pairs, reference, ones):
     epochs = 60
-    plans = [epoch_plan(split, epoch) for epoch in range(epochs)]
+    plans = [epoch_plan(split, epoch, pairs=pairs) for epoch in range(epochs)]
     ours = np.concatenate(plans)
     a, b = ours["length"].T
     ours = np.stack([a, b, ours["label"]], axis=1)
@@ -67,11 +84,11 @@ def test_same_distribution_as_the_reference(documents, split):
         [
             pair
             for number in range(len(documents))
-            for pair in slow_reference.pairs_of_document(documents, number, BUDGET, 0.1, random)
+            for pair in reference(documents, number, BUDGET, 0.1, random)
         ]
         for _ in range(epochs)
     ]
-    theirs = np.array([(len(p.a), len(p.b), p.is_random) for pairs in passes for p in pairs])
+    theirs = np.array([(len(p.a), len(p.b), p.label) for pairs in passes for p in pairs])
 
     def agree(measure):
         one, two = (measure(*rows.T).astype(float) for rows in (ours, theirs))
@@ -85,17 +102,34 @@ def test_same_distribution_as_the_reference(documents, split):
     agree(lambda a, b, label: a + b == BUDGET)
     for label in (0, 1):
         for length in range(1, BUDGET):
-            agree(lambda a, b, is_random, n=length, k=label: (a == n) & (is_random == k))
-            agree(lambda a, b, is_random, n=length, k=label: (b == n) & (is_random == k))
-    # Somewhat more than half the pairs are random.
-    assert 0.5 < ours[:, 2].mean() < 0.8
+            agree(lambda a, b, found, n=length, k=label: (a == n) & (found == k))
+            agree(lambda a, b, found, n=length, k=label: (b == n) & (found == k))
+    assert ones[0] < ours[:, 2].mean() < ones[1]
+
+
+def test_sentence_order_swaps_half_of_the_pairs(documents, split, monkeypatch):
+    monkeypatch.setattr(pairing, "truncate_pair", lambda lengths, budget: np.zeros_like(lengths))
+    document_of = documents_of_tokens(documents)
+    starts = {sentence[0] for document in documents for sentence in document}
+    swapped = []
+    for epoch in range(10):
+        plan = epoch_plan(split, epoch, pairs="sentence_order")
+        for (a, b), label in zip(segments(split, plan), plan["label"], strict=True):
+            if document_of[a[0]] != document_of[b[0]]:
+                # Only a chunk of one sentence has its B from elsewhere.
+                assert label == 1
+                assert not starts & set(a[1:])
+            elif label:
+                assert a[0] == b[-1] + 1
+                swapped.append(True)
+            else:
+                assert b[0] == a[-1] + 1
+                swapped.append(False)
+    assert abs(np.mean(swapped) - 0.5) < 5 * 0.5 / np.sqrt(len(swapped))
 
 
 def test_random_pairs_come_from_other_documents_uniformly(documents, split):
-    document_of = np.concatenate(
-        [np.zeros(5, np.int64) - 1]
-        + [np.full(sum(map(len, document)), n) for n, document in enumerate(documents)]
-    )
+    document_of = documents_of_tokens(documents)
     plan = np.concatenate([epoch_plan(split, epoch) for epoch in range(30)])
     drawn = np.zeros(len(documents))
     for (a, b), label in zip(segments(split, plan), plan["label"], strict=True):
@@ -118,15 +152,15 @@ def test_two_documents_are_each_others_random_document(make_corpus):
         assert ((a[0] < boundary) != (b[0] < boundary)) == label
 
 
-@pytest.mark.parametrize("pairs", ["next_sentence", "none"])
+@pytest.mark.parametrize("pairs", ["next_sentence", "sentence_order", "doc_sentences"])
 def test_an_epoch_uses_every_sentence_once(documents, split, monkeypatch, pairs):
     monkeypatch.setattr(pairing, "truncate_pair", lambda lengths, budget: np.zeros_like(lengths))
+    document_of = documents_of_tokens(documents)
     for epoch in range(3):
-        plan = epoch_plan(split, epoch, pairs=pairs)
         used = [
             token
-            for (a, b), label in zip(segments(split, plan), plan["label"], strict=True)
-            for token in (a if label else a + b)
+            for a, b in segments(split, epoch_plan(split, epoch, pairs=pairs))
+            for token in (a + b if b and document_of[a[0]] == document_of[b[0]] else a)
         ]
         assert sorted(used) == [t for document in documents for s in document for t in s]
 
@@ -173,7 +207,7 @@ def test_truncation_takes_both_ends_alike(make_corpus):
 
 
 def test_without_pairs_a_chunk_reaches_its_target(documents, split):
-    plan = epoch_plan(split, 0, pairs="none", short=0.0)
+    plan = epoch_plan(split, 0, pairs="doc_sentences", short=0.0)
     assert not plan["label"].any()
     assert not plan["length"][:, 1].any()
     last_tokens = {document[-1][-1] for document in documents}
@@ -186,7 +220,7 @@ def test_without_pairs_a_chunk_reaches_its_target(documents, split):
 def test_target_lengths(make_corpus, short):
     # Sentences of one token: the first chunk of a document has exactly its target length.
     split = make_corpus(numbered_documents([[1] * 200] * 480)).split("train")
-    plan = epoch_plan(split, 0, pairs="none", short=short)
+    plan = epoch_plan(split, 0, pairs="doc_sentences", short=short)
     targets = plan["length"][plan["offset"][:, 0] % 200 == 0, 0]
     assert len(targets) == 480
     full = LENGTH - 2

@@ -250,7 +250,7 @@ def test_a_finished_corpus_is_left_alone(config, capsys):
     ("documents", "changes", "options"),
     [
         (_documents(200), {"heldout_fraction": 0.0}, "--evaluation-examples 0"),
-        ([["A house.", "A tree."]], {}, "--data.pairs none --evaluation-examples 0"),
+        ([["A house.", "A tree."]], {}, "--data.pairs doc_sentences --evaluation-examples 0"),
         ([[s] for d in _documents(99) for s in d], {}, "--evaluation-examples 0"),
     ],
 )

@@ -5,13 +5,15 @@ import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from conftest import FIRST_TOKEN, SPECIAL_IDS, VOCAB_SIZE, numbered_documents, varied_lengths
 
-from data_pipeline import order
+from data_pipeline import order, packing
 from data_pipeline.errors import DataError
+from data_pipeline.examples import Pairs
 from data_pipeline.order import blocks_per_epoch
 from data_pipeline.pretrain import DataConfig, batches, evaluation_batches
 
@@ -23,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def corpus(make_corpus, monkeypatch):
     monkeypatch.setattr(order, "SENTENCES_PER_BLOCK", 300)
+    monkeypatch.setattr(packing, "SENTENCES_PER_RUN", 50)
     documents = numbered_documents(varied_lengths(90, seed=2))
     return make_corpus(documents[:70], documents[70:], shards=2)
 
@@ -52,7 +55,7 @@ def unmasked(batch):
     return ids
 
 
-@pytest.mark.parametrize("pairs", ["next_sentence", "none"])
+@pytest.mark.parametrize("pairs", get_args(Pairs))
 def test_batch_contract(corpus, pairs):
     batch_size, length, slots = SIZES.values()
     expected = {
@@ -64,7 +67,8 @@ def test_batch_contract(corpus, pairs):
         "masked_weights": (np.float32, (batch_size, slots)),
         "cursor": (np.int64, (3,)),
     }
-    if pairs == "next_sentence":
+    is_pair = pairs in ("next_sentence", "sentence_order")
+    if is_pair:
         expected["next_sentence_labels"] = (np.int32, (batch_size,))
     followed = 0
     for batch in take(corpus, 40, DataConfig(pairs=pairs)):
@@ -81,9 +85,10 @@ def test_batch_contract(corpus, pairs):
             assert separators[-1] == total - 1
             assert (tokens < FIRST_TOKEN).sum() == 1 + len(separators)
             types = batch["token_type_ids"][row]
-            if pairs == "none":
-                assert len(separators) == 1
+            if not is_pair:
+                assert len(separators) == 1 or pairs == "full_sentences"
                 assert not types.any()
+                assert np.all(np.diff(np.delete(tokens, [0, *separators])) == 1)
                 continue
             first, last = separators
             assert types.tolist() == [0] * (first + 1) + [1] * (last - first) + [0] * (
@@ -96,12 +101,20 @@ def test_batch_contract(corpus, pairs):
             if batch["next_sentence_labels"][row] == 0:
                 assert b[0] > a[-1]
                 followed += 1
-    assert (followed > 50) == (pairs == "next_sentence")
+    assert (followed > 50) == is_pair
 
 
-@pytest.mark.parametrize("whole_words", [False, True])
-def test_any_host_worker_and_restart_gives_the_same_batches(corpus, starts_word, whole_words):
-    config = DataConfig(whole_word_masking=whole_words)
+@pytest.mark.parametrize(
+    "config",
+    [
+        DataConfig(),
+        DataConfig(masking="whole_word"),
+        DataConfig(pairs="sentence_order", masking="span"),
+        DataConfig(pairs="full_sentences", mask_rate=1.0, keep_rate=0.0),
+        DataConfig(pairs="doc_sentences", masked_lm_probability=0.3),
+    ],
+)
+def test_any_host_worker_and_restart_gives_the_same_batches(corpus, starts_word, config):
     count = 60
     whole = take(corpus, count, config, starts_word=starts_word)
     cursors = [tuple(batch["cursor"].tolist()) for batch in whole]
@@ -153,11 +166,13 @@ def test_seeds_differ(corpus):
     assert not np.array_equal(one[0]["input_ids"], two[0]["input_ids"])
 
 
+@pytest.mark.parametrize("pairs", ["next_sentence", "sentence_order"])
 @pytest.mark.parametrize("batch_size", [8, 5])
-def test_evaluation_set_is_balanced_fixed_and_held_out(corpus, batch_size):
+def test_evaluation_set_is_balanced_fixed_and_held_out(corpus, batch_size, pairs):
     # 400 examples are several epochs of the twenty held-out documents.
     sizes = {**SIZES, "batch_size": batch_size, "seed": 3, "examples": 400}
-    found = evaluation_batches(corpus, CONFIG, **sizes)
+    config = DataConfig(pairs=pairs)
+    found = evaluation_batches(corpus, config, **sizes)
     assert len(found) == 400 // batch_size
     assert all("cursor" not in batch for batch in found)
     for batch in found:
@@ -165,7 +180,7 @@ def test_evaluation_set_is_balanced_fixed_and_held_out(corpus, batch_size):
         ones = batch["next_sentence_labels"].sum()
         assert abs(2 * ones - batch_size) <= batch_size % 2
     assert sum(batch["next_sentence_labels"].sum() for batch in found) == 200
-    assert_same(found, evaluation_batches(corpus, CONFIG, **sizes))
+    assert_same(found, evaluation_batches(corpus, config, **sizes))
     trained = set(range(FIRST_TOKEN, FIRST_TOKEN + corpus.split("train").tokens))
     assert not trained & set(np.concatenate([unmasked(batch) for batch in found]).ravel().tolist())
     keys = [
@@ -176,8 +191,9 @@ def test_evaluation_set_is_balanced_fixed_and_held_out(corpus, batch_size):
     assert len(set(keys)) > 380, "an example is drawn anew in every epoch"
 
 
-def test_evaluation_set_without_pairs(corpus):
-    config = DataConfig(pairs="none")
+@pytest.mark.parametrize("pairs", ["full_sentences", "doc_sentences"])
+def test_evaluation_set_without_pairs(corpus, pairs):
+    config = DataConfig(pairs=pairs)
     found = evaluation_batches(corpus, config, **SIZES, seed=0, examples=48)
     assert len(found) == 4
     assert "next_sentence_labels" not in found[0]
@@ -202,11 +218,28 @@ def test_bad_input_is_one_clear_line(corpus, make_corpus, starts_word):
     with pytest.raises(DataError, match="30 evaluation examples are not"):
         evaluation_batches(corpus, CONFIG, **sizes, examples=30)
     with pytest.raises(ValueError, match="starts_word"):
-        batches(corpus, DataConfig(whole_word_masking=True), **sizes)
+        batches(corpus, DataConfig(masking="whole_word"), **sizes)
+    for pairs, shortest in (
+        ("next_sentence", 5),
+        ("sentence_order", 5),
+        ("full_sentences", 4),
+        ("doc_sentences", 4),
+    ):
+        config = DataConfig(pairs=pairs)
+        assert config.shortest_sequence == shortest
+        few = {**sizes, "max_predictions": 1}
+        next(batches(corpus, config, **few | {"sequence_length": shortest}))
+        with pytest.raises(DataError, match=f"is not within {shortest}"):
+            batches(corpus, config, **few | {"sequence_length": shortest - 1})
     for change, message in (
         ({"masked_lm_probability": 0.0}, "masked_lm_probability is 0.0"),
         ({"short_sequence_probability": 1.5}, "short_sequence_probability is 1.5"),
-        ({"pairs": "both"}, "pairs is 'both'"),
+        ({"pairs": "both"}, "pairs is 'both'; it must be one of next_sentence, sentence_order"),
+        ({"pairs": "none"}, "pairs is 'none'"),
+        ({"masking": "words"}, "masking is 'words'; it must be one of token, whole_word, span"),
+        ({"mask_rate": -0.1}, "mask_rate is -0.1; it must be between 0 and 1, usually 0.8"),
+        ({"keep_rate": float("nan")}, "keep_rate is nan"),
+        ({"keep_rate": 0.3}, "mask_rate 0.8 and keep_rate 0.3 are more than 1 together"),
     ):
         with pytest.raises(DataError, match=message):
             replace(CONFIG, **change)
@@ -217,16 +250,17 @@ def test_too_few_documents(make_corpus):
     sizes = {**SIZES, "seed": 0}
     with pytest.raises(DataError, match="1 train documents, pairs 'next_sentence' need at least 2"):
         batches(corpus, CONFIG, **sizes)
-    with pytest.raises(DataError, match="0 heldout documents"):
-        evaluation_batches(corpus, DataConfig(pairs="none"), **sizes, examples=12)
-    assert len(take(corpus, 2, DataConfig(pairs="none"))) == 2
+    with pytest.raises(DataError, match=r"0 held-out documents, .*--evaluation-examples 0"):
+        evaluation_batches(corpus, DataConfig(pairs="doc_sentences"), **sizes, examples=12)
+    assert len(take(corpus, 2, DataConfig(pairs="doc_sentences"))) == 2
 
 
-def test_held_out_documents_of_one_sentence_cannot_be_balanced(make_corpus):
+@pytest.mark.parametrize("pairs", ["next_sentence", "sentence_order"])
+def test_held_out_documents_of_one_sentence_cannot_be_balanced(make_corpus, pairs):
     documents = numbered_documents([[3]] * 6)
     corpus = make_corpus(documents[:2], documents[2:])
     with pytest.raises(DataError, match="no pairs of consecutive sentences"):
-        evaluation_batches(corpus, CONFIG, **SIZES, seed=0, examples=12)
+        evaluation_batches(corpus, DataConfig(pairs=pairs), **SIZES, seed=0, examples=12)
 
 
 def test_an_open_stream_does_not_keep_the_interpreter_from_exiting(make_corpus):
