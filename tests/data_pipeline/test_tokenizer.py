@@ -81,7 +81,7 @@ def test_a_trained_tokenizer(kind, tmp_path):
 
     ids, _ = tokenizer.encode_batch(["the horse isn't here [MASK]"])
     assert not set(ids.tolist()) & {0, 2, 3, 4}, "special pieces in ordinary text"
-    marked = tokenizer.encode(" The [MASK]  is\x00 here [SEP]", allow_special=True)
+    marked = tokenizer.encode(" The [MASK]  is here [SEP]", allow_special=True)
     assert marked.count(4) == 1
     assert marked[-1] == 3
     assert tokenizer.decode(marked) == "the [MASK] is here [SEP]"
