@@ -64,6 +64,14 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def token_offsets(self, texts: Sequence[str]) -> np.ndarray:
+        """Where each id of `encode_batch(texts)` comes from: the first of its characters.
+
+        Returns:
+          int64 [sum of lengths], the index of that character in its own text.
+        """
+        ...
+
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """Cleans and encodes one text; with `allow_special`, "[MASK]" in it is that piece."""
         ...
@@ -116,6 +124,7 @@ class WordPiece:
         self._bytes = "".join(piece + "\n" for piece in pieces).encode()
         self._tokenizer = _bert_tokenizer(ids, lowercase)
         self._cache: dict[str, tuple[int, ...]] = {}
+        self._offsets: dict[str, tuple[int, ...]] = {}
         self.description = {
             "kind": "wordpiece",
             "lowercase": lowercase,
@@ -135,6 +144,24 @@ class WordPiece:
             cache.update(zip(unseen, (tuple(e.ids) for e in encodings), strict=True))
         ids = [list(itertools.chain.from_iterable(map(cache.__getitem__, line))) for line in words]
         return _flatten(ids)
+
+    def token_offsets(self, texts: Sequence[str]) -> np.ndarray:
+        offsets = (
+            word.start() + offset
+            for text in texts
+            for word in _WORD.finditer(text)
+            for offset in self._word_offsets(word.group())
+        )
+        return np.fromiter(offsets, np.int64)
+
+    def _word_offsets(self, word: str) -> tuple[int, ...]:
+        cache = self._offsets
+        if word not in cache:
+            if len(cache) > _MAX_CACHED_WORDS:
+                cache.clear()
+            encoding = self._tokenizer.encode(word, add_special_tokens=False)
+            cache[word] = tuple(start for start, _ in encoding.offsets)
+        return cache[word]
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         return _encode(self, text, allow_special)
@@ -207,6 +234,11 @@ class SentencePiece:
         # A model may hold [MASK] as a user-defined piece, which it would find in the text.
         ids[np.isin(ids, list(self.special_ids.values()))] = self.special_ids["unk"]
         return ids, lengths
+
+    def token_offsets(self, texts: Sequence[str]) -> np.ndarray:
+        encoded = self._processor.encode(list(texts), num_threads=1, return_type="offset_mapping")
+        offsets = (start for text in encoded for start, _ in text["offsets"])
+        return np.fromiter(offsets, np.int64)
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         return _encode(self, text, allow_special)
