@@ -272,6 +272,25 @@ def test_another_configuration_in_the_same_folder_names_the_fields(corpus, whole
     assert "loop" not in error
 
 
+def test_sentence_order_and_spans_are_trained(corpus, tmp_path):
+    changes = {
+        "data.pairs": "sentence_order",
+        "data.masking": "span",
+        "phases.0.steps": 2,
+        "phases.1.steps": 1,
+        "optimizer.warmup-steps": 1,
+        "loop.log-every": 1,
+    }
+    code, output = finish(options(corpus, tmp_path / "run", changes))
+    assert code == 0, output
+    assert "order accuracy" in output
+    found = read_metrics(tmp_path / "run/metrics.jsonl")
+    assert {row["split"] for row in found} == {"train", "eval"}
+    for row in found:
+        assert {"sentence_order_loss", "sentence_order_accuracy"} <= row.keys()
+        assert "next_sentence_loss" not in row
+
+
 def test_pairs_need_two_documents(tmp_path, capsys):
     """A text without a blank line is one document: there is no other to draw a random B from."""
     (tmp_path / "text.txt").write_text("\n".join(f"sentence with the word {w}" for w in WORDS))

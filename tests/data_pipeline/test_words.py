@@ -19,7 +19,8 @@ from data_pipeline.shards import open_corpus
 from data_pipeline.tokenizer import load_tokenizer, train_tokenizer
 from data_pipeline.words import load_segmenter, mark_words
 
-WORDS = "我们 来到 北京 清华大学 学习 计算机 科学 图书馆 研究 语言 模型 今天 天气 很 好 的 在 是".split()
+WORDS = ["我们", "来到", "北京", "清华大学", "学习", "计算机", "科学", "图书馆", "研究", "语言"]
+WORDS += ["模型", "今天", "天气", "很", "好", "的", "在", "是"]
 MARKS = "，、"
 TEXTS = ["".join(WORDS) + "。 hello world 3.14", "北京 hello"] * 20
 
