@@ -6,35 +6,32 @@ command typed again continues an interrupted run.
 
 import contextlib
 import ctypes
-import fcntl
-import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 import numpy as np
 from rich.console import Console
 
 from bert_jax import loop
-from bert_jax.checkpoint import Checkpoints
+from bert_jax.checkpoint import Checkpoints, load_params
 from bert_jax.errors import UserError
-from bert_jax.optimizer import learning_rate_schedule, make_optimizer
+from bert_jax.optimizer import Optimizer, frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
 from bert_jax.pretraining import PretrainingObjective, fill_mask, model_flops
 from bert_jax.sharding import check_batch_size, make_mesh
 from bert_jax.tracker import Tracker, peak_flops, read_metrics
+from bert_jax.train import TrainState, abstract_state, init_state
+from bert_jax.warm_start import match_params, with_params
+from configs import dry_run
 from configs.errors import user_errors
-from configs.pretrain import (
-    EMBEDDED_CORPUS,
-    Phase,
-    PretrainConfig,
-    differences,
-    from_command_line,
-)
+from configs.pretrain import Phase, PretrainConfig, from_command_line
+from configs.recipes import EMBEDDED_CORPUS, RECIPES
+from configs.work_dir import check_same_run, earlier_config, lock
 from data_pipeline.predict import fill_mask_inputs
 from data_pipeline.prepare import PrepareConfig, prepare
 from data_pipeline.pretrain import batches, evaluation_batches
@@ -51,53 +48,73 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> None:
     """Reads the command line, trains, and prints what to type next."""
     started = time.monotonic()
-    recipe, config = from_command_line(arguments)
+    recipe, config, is_dry_run, only_learning_rates = from_command_line(arguments, RECIPES)
     work_dir = Path(config.work_dir)
     console = Console(soft_wrap=True, highlight=False)
+    if only_learning_rates:
+        rates = jax.vmap(config.learning_rate_schedule())(np.arange(config.total_steps))
+        sys.stdout.writelines(f"{step}\t{rate:.9g}\n" for step, rate in enumerate(rates.tolist()))
+        return
 
     _keep_freed_memory()
     mesh = make_mesh()
     for phase in config.phases:
         check_batch_size(phase.batch_size, mesh, config.loop.accumulation_steps)
     saved_config = config.resolved() | {"recipe": recipe}
-    earlier = _earlier_config(work_dir)
-    _check_same_run(work_dir, earlier, saved_config)
+    earlier = {} if is_dry_run else earlier_config(work_dir)
+    check_same_run(work_dir, earlier, saved_config)
     if earlier and (work_dir / "summary.json").is_file():
         console.print(
             f"{work_dir} holds this run, finished; nothing to do. Another run: --work-dir DIR"
         )
         return
-    corpus, tokenizer = _open_corpus(config)
+    corpus, tokenizer = _open_corpus(config, is_dry_run)
     saved_config["corpus_fingerprint"] = corpus.fingerprint
-    _check_same_run(work_dir, earlier, saved_config)
+    check_same_run(work_dir, earlier, saved_config)
+    objective = PretrainingObjective(config.model, config.data.pair_objective)
+    optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule())
+    shapes = abstract_state(objective, optimizer, mesh)[0]
+    frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
+    fresh_state, origin = _fresh_state(config, tokenizer, objective, optimizer, mesh)
     stages = [_stage(config, corpus, tokenizer, index) for index in range(len(config.phases))]
+    if is_dry_run:
+        dry_run.show(
+            console,
+            config,
+            stages,
+            objective=objective,
+            optimizer=optimizer,
+            mesh=mesh,
+            tokenizer=tokenizer,
+            training_tokens=corpus.split("train").tokens,
+        )
+        console.print(origin, markup=False)
+        return
 
-    lock = _lock(work_dir)  # noqa: F841 (held until the process ends)
+    held_lock = lock(work_dir)  # noqa: F841 (until the process ends)
     write_json(work_dir / "config.json", saved_config)
     tokenizer.save(work_dir)
-    objective = PretrainingObjective(config.model, config.data.pair_objective)
     checkpoints = Checkpoints(
         work_dir / "checkpoints", config.loop.keep_checkpoints, config.loop.keep_best
     )
     device_peak = peak_flops(jax.devices()[0].device_kind, config.model.dtype)
-    parameters = sum(
-        x.size for x in jax.tree.leaves(jax.eval_shape(objective.init, jax.random.key(0)))
-    )
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     console.print(
         f"{recipe}: {parameters:,} parameters, {config.total_steps:,} steps on "
         f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), "
         f"{corpus.split('train').tokens:,} training tokens in {config.corpus}"
     )
+    console.print(origin, markup=False)
     outcome = loop.run(
         config.loop,
         stages,
         objective=objective,
-        optimizer=make_optimizer(config.optimizer, config.total_steps),
-        learning_rate=learning_rate_schedule(config.optimizer, config.total_steps),
+        optimizer=optimizer,
         mesh=mesh,
         checkpoints=checkpoints,
         open_tracker=partial(Tracker, work_dir),
         saved_config=saved_config,
+        fresh_state=fresh_state,
         seed=config.seed,
         peak_flops=device_peak and device_peak * jax.device_count(),
     )
@@ -139,7 +156,7 @@ def _keep_freed_memory() -> None:
             mallopt(parameter, value)
 
 
-def _open_corpus(config: PretrainConfig) -> tuple[Corpus, Tokenizer]:
+def _open_corpus(config: PretrainConfig, is_dry_run: bool) -> tuple[Corpus, Tokenizer]:
     """Opens the corpus and its tokenizer; the embedded one is built first if it is not there.
 
     Raises:
@@ -147,6 +164,12 @@ def _open_corpus(config: PretrainConfig) -> tuple[Corpus, Tokenizer]:
     """
     vocab_size = config.model.vocab_size
     if config.corpus == EMBEDDED_CORPUS and not Path(config.corpus, "corpus.json").is_file():
+        if is_dry_run:
+            raise UserError(
+                f"{config.corpus} is not there, and --dry-run makes nothing; make it with: "
+                "python -m data_pipeline.prepare --input embedded "
+                f"--output {config.corpus} --vocab-size {vocab_size}"
+            )
         prepare(
             PrepareConfig(input=("embedded",), output=Path(config.corpus), vocab_size=vocab_size)
         )
@@ -166,62 +189,37 @@ def _open_corpus(config: PretrainConfig) -> tuple[Corpus, Tokenizer]:
     return corpus, tokenizer
 
 
-def _earlier_config(work_dir: Path) -> dict[str, Any]:
-    """The configuration of the run that the work folder holds, empty for a new folder.
+def _fresh_state(
+    config: PretrainConfig,
+    tokenizer: Tokenizer,
+    objective: PretrainingObjective,
+    optimizer: Optimizer,
+    mesh: jax.sharding.Mesh,
+) -> tuple[Callable[[], TrainState], str]:
+    """What makes the state to start from, and a line that says where it comes from.
 
     Raises:
-      UserError: the folder cannot be used.
+      UserError: the checkpoint to start from does not fit the run or the corpus.
     """
-    path = work_dir / "config.json"
-    if path.is_file():
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError:
-            raise UserError(
-                f"{path} is damaged; give another --work-dir or restore it from a checkpoint's "
-                "config/metadata"
-            ) from None
-    if work_dir.exists() and (
-        not work_dir.is_dir() or any(set(work_dir.iterdir()) - {work_dir / ".lock"})
-    ):
+    init = partial(init_state, objective, optimizer, mesh, config.seed)
+    if not config.init_from:
+        return init, f"parameters: fresh, seed {config.seed}"
+    folder = Path(config.init_from)
+    loaded, _, step = load_params(folder)
+    if load_tokenizer(folder).description["fingerprint"] != tokenizer.description["fingerprint"]:
         raise UserError(
-            f"{work_dir} is not the work folder of a run and not empty; give another --work-dir"
+            f"the vocabulary of {folder} is not the one of {config.corpus}; prepare the corpus "
+            f"with it: python -m data_pipeline.prepare --vocab {folder}/vocab.txt --input FILES "
+            "--output DIR"
         )
-    return {}
-
-
-def _check_same_run(work_dir: Path, earlier: dict[str, Any], saved_config: dict[str, Any]) -> None:
-    """Raises UserError where the work folder was made with another configuration."""
-    known = {name: value for name, value in earlier.items() if name in saved_config}
-    differing = differences(known, saved_config) if earlier else []
-    if differing:
-        raise UserError(
-            f"{work_dir} was made with another configuration ({'; '.join(differing)}); "
-            "type the same options to continue it, or another --work-dir to start anew"
-        )
-
-
-def _lock(work_dir: Path) -> TextIO:
-    """Makes the work folder and keeps other processes out of it until this one ends.
-
-    Raises:
-      UserError: the folder cannot be made, or another process trains in it.
-    """
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        lock = open(work_dir / ".lock", "w")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(
-            f"{work_dir} cannot be written ({error.strerror}); give another --work-dir"
-        ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise UserError(
-            f"another process is training in {work_dir}; wait for it or give another --work-dir"
-        ) from None
-    return lock
+    shapes = abstract_state(objective, optimizer, mesh)[0].params
+    start = match_params(shapes, loaded, str(folder))
+    origin = f"parameters: {folder}, step {step}"
+    if start.fresh:
+        origin += f"; not in it and so fresh: {', '.join(start.fresh)}"
+    if start.unused:
+        origin += f"; in it and not used: {', '.join(start.unused)}"
+    return lambda: with_params(init(), start.params), origin
 
 
 def _stage(config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, index: int) -> loop.Stage:

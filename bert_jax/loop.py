@@ -13,19 +13,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.evaluate import evaluate
+from bert_jax.optimizer import Optimizer
 from bert_jax.sharding import put_batch
 from bert_jax.tracker import ProgressBar, Tracker
 from bert_jax.train import (
     Objective,
     TrainState,
     abstract_state,
-    init_state,
     make_eval_step,
     make_train_step,
 )
@@ -167,12 +166,12 @@ def run(
     stages: Sequence[Stage],
     *,
     objective: Objective,
-    optimizer: optax.GradientTransformation,
-    learning_rate: optax.Schedule,
+    optimizer: Optimizer,
     mesh: Mesh,
     checkpoints: Checkpoints,
     open_tracker: Callable[[int | None], Tracker],
     saved_config: dict[str, Any],
+    fresh_state: Callable[[], TrainState],
     seed: int,
     peak_flops: float | None = None,
 ) -> Outcome:
@@ -183,12 +182,13 @@ def run(
       stages: one after the other; one schedule and one line of checkpoints for all.
       objective: what is trained.
       optimizer: from `optimizer.make_optimizer`, for the steps of all stages.
-      learning_rate: the optimizer's schedule, for the logs.
       mesh: the device mesh.
       checkpoints: where to save, and what to continue from.
       open_tracker: makes the tracker from the step that the run continues from.
       saved_config: the resolved configuration, saved in every checkpoint.
-      seed: of the parameters and of dropout.
+      fresh_state: makes the state to start from where there is no checkpoint yet; its step may lie
+        within the stages, the first of them then begins with its first batch all the same.
+      seed: of dropout.
       peak_flops: dense peak of all devices together in FLOP/s, if known.
 
     Raises:
@@ -196,10 +196,9 @@ def run(
     """
     shapes, shardings = abstract_state(objective, optimizer, mesh)
     restored = checkpoints.restore(shapes, shardings)
-    if restored is None:
-        state, cursor, step = init_state(objective, optimizer, mesh, seed), None, 0
-    else:
-        state, cursor, step = restored.state, list(restored.cursor), int(restored.state.step)
+    state = fresh_state() if restored is None else restored.state
+    cursor = None if restored is None else list(restored.cursor)
+    step = first_step = int(state.step)
     train_step = make_train_step(
         objective, optimizer, mesh, seed=seed, accumulation=config.accumulation_steps
     )
@@ -239,7 +238,7 @@ def run(
                 continue
             if step == stage_start:
                 cursor = None
-            if step == 0 and stage.evaluation:
+            if restored is None and step == first_step and stage.evaluation:
                 run_evaluation(step, state, stage.evaluation)
 
             pending: list[_Pending] = []
@@ -265,7 +264,9 @@ def run(
                     pending = []
                 if log_due:
                     rates = clock.read(stage.flops_per_step, peak_flops)
-                    row = values | {"learning_rate": float(learning_rate(step - 1))} | rates
+                    row = (
+                        values | {"learning_rate": float(optimizer.learning_rate(step - 1))} | rates
+                    )
                     tracker.log(step, "train", row)
                     progress.metrics(
                         f"loss {row['loss']:.4f} | {rates['sequences_per_second']:,.0f} sequences/s"

@@ -1,7 +1,9 @@
-"""BERT's optimizer: uncorrected Adam, decoupled decay, clipping, warmup and linear decay."""
+"""Optimizers (BERT's AdamW, optax's AdamW, LAMB), learning-rate schedules, frozen parameters."""
 
 import dataclasses
-from typing import Any, NamedTuple
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,36 +17,67 @@ class OptimizerConfig:
     """Optimizer and learning-rate schedule; defaults are those of the original.
 
     Attributes:
+      name: "bert_adamw" is the original's Adam without bias correction, "adamw" optax's with it
+        (arXiv:1711.05101), "lamb" the one for large batches (arXiv:1904.00962). All three decay
+        kernels and embeddings only.
       learning_rate: the peak rate.
-      warmup_steps: steps of linear warmup.
+      schedule: what follows the warmup, see `learning_rate_schedule`.
+      warmup_steps: steps of linear warmup; None where `warmup_proportion` is given.
+      warmup_proportion: the same as a share of all steps.
+      decay_power: exponent of the "linear" and "polynomial" schedules, usually 1.
+      end_proportion: share of the peak rate that a decaying schedule ends with.
       weight_decay: decoupled decay of kernels and embeddings.
       beta_1: decay rate of the first moment.
       beta_2: decay rate of the second moment.
       epsilon: added outside the square root.
       max_gradient_norm: gradients are scaled down to this global norm.
+      layer_decay: each block learns at this multiple of the rate of the block above it, the
+        embeddings at that of the lowest block times it again; the heads at the full rate.
+      frozen: parameters that stay as they are, as the first parts of their paths, such as
+        "encoder/embeddings" or "encoder/layer_0".
     """
 
+    name: Literal["bert_adamw", "adamw", "lamb"] = "bert_adamw"
     learning_rate: float = 1e-4
-    warmup_steps: int = 10_000
+    schedule: Literal["linear", "polynomial", "cosine", "inverse_sqrt", "constant"] = "linear"
+    warmup_steps: int | None = 10_000
+    warmup_proportion: float | None = None
+    decay_power: float = 1.0
+    end_proportion: float = 0.0
     weight_decay: float = 0.01
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-6
     max_gradient_norm: float = 1.0
+    layer_decay: float = 1.0
+    frozen: tuple[str, ...] = ()
 
     def validate(self, total_steps: int) -> None:
         """Raises UserError where a value is out of range or the warmup outlasts the run."""
-        if not 0 <= self.warmup_steps <= total_steps:
+        if (self.warmup_steps is None) == (self.warmup_proportion is None):
+            raise UserError(
+                f"optimizer.warmup_steps is {self.warmup_steps} and optimizer.warmup_proportion "
+                f"is {self.warmup_proportion}; give one of them and set the other to None"
+            )
+        if self.warmup_steps is not None and not 0 <= self.warmup_steps <= total_steps:
             raise UserError(
                 f"optimizer.warmup_steps is {self.warmup_steps}; it must be between 0 and the "
                 f"run's {total_steps} steps"
             )
+        for name in ("warmup_proportion", "end_proportion"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UserError(f"optimizer.{name} is {value}; it must be between 0 and 1")
         for name in ("beta_1", "beta_2"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"optimizer.{name} is {getattr(self, name)}; it must be in [0, 1)")
-        for name in ("learning_rate", "epsilon", "max_gradient_norm"):
+        for name in ("learning_rate", "epsilon", "max_gradient_norm", "decay_power"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"optimizer.{name} is {getattr(self, name)}; it must be positive")
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(
+                f"optimizer.layer_decay is {self.layer_decay}; it must be above 0 and at most 1"
+            )
         if not 0 <= self.weight_decay < float("inf"):
             raise UserError(
                 f"optimizer.weight_decay is {self.weight_decay}; it must not be negative"
@@ -52,20 +85,52 @@ class OptimizerConfig:
 
 
 def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
-    """Linear warmup, then linear decay to 0 counted from step 0 (the original's `optimization.py`).
+    """Linear warmup from 0, then decay to the share `end_proportion` of the peak at `total_steps`.
 
-    At the end of the warmup the rate therefore steps down by the share warmup / total:
+    With w warmup steps of T, step t after the warmup has the peak rate times
 
-    >>> schedule = learning_rate_schedule(OptimizerConfig(1.0, warmup_steps=10), 100)
+    - "linear": (1 - t/T) ** decay_power, counted from step 0 as in the original's
+      `optimization.py`, so that the rate steps down by the share w/T at the end of the warmup;
+    - "polynomial": (1 - p) ** decay_power with p = (t - w) / (T - w), without that step;
+    - "cosine": (1 + cos(pi p)) / 2 (arXiv:1608.03983);
+    - "inverse_sqrt": sqrt(w / t) (arXiv:1706.03762, section 5.3), at least one step of warmup;
+    - "constant": 1.
+
+    The first three are scaled to end at `end_proportion` instead of 0; the last two never end.
+
+    Args:
+      config: its settings.
+      total_steps: T.
+
+    >>> schedule = learning_rate_schedule(OptimizerConfig(learning_rate=1.0, warmup_steps=10), 100)
     >>> [round(float(schedule(step)), 3) for step in (0, 5, 9, 10, 50, 100)]
     [0.0, 0.5, 0.9, 0.9, 0.5, 0.0]
     """
+    warmup_steps = config.warmup_steps
+    if warmup_steps is None:
+        assert config.warmup_proportion is not None
+        warmup_steps = round(config.warmup_proportion * total_steps)
+
+    def decay(step: jax.Array) -> jax.Array:
+        if config.schedule == "constant":
+            return jnp.ones_like(step)
+        if config.schedule == "inverse_sqrt":
+            return jnp.sqrt(max(warmup_steps, 1) / jnp.maximum(step, max(warmup_steps, 1)))
+        if config.schedule == "linear":
+            progress = step / total_steps
+        else:
+            progress = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+        progress = jnp.clip(progress, 0.0, 1.0)
+        if config.schedule == "cosine":
+            remaining = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+        else:
+            remaining = (1.0 - progress) ** config.decay_power
+        return config.end_proportion + (1.0 - config.end_proportion) * remaining
 
     def schedule(step: Any) -> jax.Array:
         step = jnp.asarray(step, jnp.float32)
-        warmup = step / max(config.warmup_steps, 1)
-        decay = jnp.maximum(1.0 - step / total_steps, 0.0)
-        return config.learning_rate * jnp.where(step < config.warmup_steps, warmup, decay)
+        warmup = step / max(warmup_steps, 1)
+        return config.learning_rate * jnp.where(step < warmup_steps, warmup, decay(step))
 
     return schedule
 
@@ -105,23 +170,112 @@ def decay_mask(params: Any) -> Any:
     """True for the parameters that decay: all kernels and embeddings, no bias and no LayerNorm."""
 
     def decays(path: tuple[Any, ...], _: Any) -> bool:
-        # The last key of a boxed parameter is the box's own.
-        keys = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)]
-        return keys[-1] not in ("bias", "scale")
+        return _path(path).split("/")[-1] not in ("bias", "scale")
 
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
-def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
-    """Clip, Adam, decay, schedule: p -= lr (m / (sqrt(v) + eps) + decay p).
+def frozen_mask(params: Any, frozen: Sequence[str]) -> Any:
+    """True for the parameters whose path begins with one of `frozen`, whole names only.
+
+    Raises:
+      UserError: a name that no parameter's path begins with, or nothing is left to train.
+    """
+    paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    for prefix in frozen:
+        if not any(_begins_with(path, prefix) for path in paths):
+            parts = prefix.split("/")
+            known = sorted({"/".join(path.split("/")[: len(parts)]) for path in paths})
+            raise UserError(
+                f"optimizer.frozen names {prefix!r}, which no parameter's path begins with; there "
+                f"are: {', '.join(known)}"
+            )
+    mask = jax.tree_util.tree_map_with_path(
+        lambda path, _: any(_begins_with(_path(path), prefix) for prefix in frozen), params
+    )
+    if all(jax.tree.leaves(mask)):
+        raise UserError(f"optimizer.frozen {' '.join(frozen)} leaves no parameter to train")
+    return mask
+
+
+def _path(path: tuple[Any, ...]) -> str:
+    # The last key of a boxed parameter is the box's own.
+    return "/".join(entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey))
+
+
+def _begins_with(path: str, prefix: str) -> bool:
+    return f"{path}/".startswith(f"{prefix}/")
+
+
+def _scale_by_layer(layer_decay: float) -> optax.GradientTransformation:
+    """Updates times layer_decay ** (1 + number of blocks above); arXiv:1801.06146, section 3.2."""
+
+    def scales(params: Any) -> Any:
+        paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        found = [match for path in paths if (match := re.match(r"encoder/layer_(\d+)/", path))]
+        layers = 1 + max((int(match[1]) for match in found), default=-1)
+
+        def scale(path: tuple[Any, ...], _: Any) -> float:
+            match = re.match(r"encoder/(?:layer_(\d+)|embeddings)/", _path(path))
+            if match is None:
+                return 1.0
+            return layer_decay ** (layers - int(match[1]) if match[1] else layers + 1)
+
+        return jax.tree_util.tree_map_with_path(scale, params)
+
+    return optax.stateless(
+        lambda updates, _: jax.tree.map(lambda update, x: update * x, updates, scales(updates))
+    )
+
+
+class Optimizer(NamedTuple):
+    """An `optax.GradientTransformation` that also knows its schedule and what it leaves alone.
+
+    Attributes:
+      init: parameters -> state.
+      update: (gradients, state, parameters) -> (updates, state).
+      learning_rate: the schedule, for the logs.
+      frozen: `OptimizerConfig.frozen`; the train step takes no gradient of these.
+    """
+
+    init: optax.TransformInitFn
+    update: optax.TransformUpdateFn
+    learning_rate: optax.Schedule
+    frozen: tuple[str, ...]
+
+
+def make_optimizer(config: OptimizerConfig, learning_rate: optax.Schedule) -> Optimizer:
+    """Clip, Adam, decay, trust ratio (LAMB only), schedule, layer-wise decay.
+
+    With the defaults it is the original's p -= lr (m / (sqrt(v) + eps) + decay p). LAMB scales the
+    update of each tensor but biases and LayerNorm to the tensor's own norm, as the code of its
+    authors does, and corrects the bias of the moments, as its Algorithm 2 does. Frozen parameters
+    have no state.
 
     Args:
       config: its settings.
-      total_steps: optimizer steps of the whole run, over all phases.
+      learning_rate: from `learning_rate_schedule`.
     """
-    return optax.chain(
+    if config.name == "bert_adamw":
+        adam = scale_by_uncorrected_adam(config.beta_1, config.beta_2, config.epsilon)
+    else:
+        adam = optax.scale_by_adam(config.beta_1, config.beta_2, config.epsilon)
+    steps = [
         optax.clip_by_global_norm(config.max_gradient_norm),
-        scale_by_uncorrected_adam(config.beta_1, config.beta_2, config.epsilon),
+        adam,
         optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
-        optax.scale_by_learning_rate(learning_rate_schedule(config, total_steps)),
-    )
+    ]
+    if config.name == "lamb":
+        steps.append(optax.masked(optax.scale_by_trust_ratio(), decay_mask))
+    steps.append(optax.scale_by_learning_rate(learning_rate))
+    chain = optax.chain(*steps)
+    if config.frozen:
+
+        def labels(params: Any) -> Any:
+            mask = frozen_mask(params, config.frozen)
+            return jax.tree.map(lambda frozen: "frozen" if frozen else "trained", mask)
+
+        chain = optax.partition({"trained": chain, "frozen": optax.set_to_zero()}, labels)
+    if config.layer_decay < 1:
+        chain = optax.chain(chain, _scale_by_layer(config.layer_decay))
+    return Optimizer(chain.init, chain.update, learning_rate, config.frozen)

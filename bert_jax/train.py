@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from bert_jax.losses import Sum
+from bert_jax.optimizer import Optimizer, frozen_mask
 from bert_jax.sharding import batch_sharding, replicated, tree_sharding
 
 Batch = dict[str, jax.Array]
@@ -43,9 +44,7 @@ class TrainState(NamedTuple):
     opt_state: Any
 
 
-def init_state(
-    objective: Objective, optimizer: optax.GradientTransformation, mesh: Mesh, seed: int
-) -> TrainState:
+def init_state(objective: Objective, optimizer: Optimizer, mesh: Mesh, seed: int) -> TrainState:
     """A fresh state, every array created where the mesh wants it: none is ever whole on one device.
 
     Args:
@@ -60,7 +59,7 @@ def init_state(
 
 
 def abstract_state(
-    objective: Objective, optimizer: optax.GradientTransformation, mesh: Mesh
+    objective: Objective, optimizer: Optimizer, mesh: Mesh
 ) -> tuple[TrainState, TrainState]:
     """Shapes and shardings of the state, without computing it."""
 
@@ -73,9 +72,7 @@ def abstract_state(
     return shapes, shardings
 
 
-def _initializer(
-    objective: Objective, optimizer: optax.GradientTransformation
-) -> Callable[[jax.Array], TrainState]:
+def _initializer(objective: Objective, optimizer: Optimizer) -> Callable[[jax.Array], TrainState]:
     def init(key: jax.Array) -> TrainState:
         params = nn.unbox(objective.init(key))
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
@@ -93,7 +90,7 @@ def _metrics(sums: dict[str, Sum], loss_weights: dict[str, jax.Array]) -> Metric
 
 def make_train_step(
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     mesh: Mesh,
     *,
     seed: int,
@@ -118,6 +115,9 @@ def make_train_step(
     def loss_and_sums(
         params: Any, batch: Batch, key: jax.Array, loss_weights: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, Sum]]:
+        mask = frozen_mask(params, optimizer.frozen)
+        # A constant has no gradient to compute, and none that adds to the norm.
+        params = jax.tree.map(lambda x, f: jax.lax.stop_gradient(x) if f else x, params, mask)
         sums = objective.sums(params, batch, key)
         loss = sum(
             (sums[name][0] / weight for name, weight in loss_weights.items()),

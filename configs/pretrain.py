@@ -1,20 +1,22 @@
-"""Pre-training recipes. Each is a function; every field can be overridden on the command line."""
+"""The configuration of a pre-training run, and how it is read from the command line."""
 
 import dataclasses
 import difflib
 import inspect
+import itertools
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optax
 
 from bert_jax.errors import UserError
 from bert_jax.loop import LoopConfig
 from bert_jax.model import BertConfig
-from bert_jax.optimizer import OptimizerConfig
+from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule
 from data_pipeline.command_line import parse
 from data_pipeline.pretrain import DataConfig
-
-EMBEDDED_CORPUS = "corpora/embedded"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +28,17 @@ class Phase:
       sequence_length: tokens of a sequence, [CLS] and [SEP] among them.
       batch_size: sequences per optimizer step, over all devices.
       max_predictions: prediction slots of a sequence.
+      learning_rate: peak rate of a schedule of this phase's own, over its own steps; None where the
+        optimizer's schedule goes on over all phases.
+      warmup_proportion: share of this phase's steps that its own schedule warms up.
     """
 
     steps: int
     sequence_length: int
     batch_size: int
     max_predictions: int
+    learning_rate: float | None = None
+    warmup_proportion: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,18 +48,23 @@ class PretrainConfig:
     Attributes:
       corpus: folder that `python -m data_pipeline.prepare` wrote.
       work_dir: folder of the run: checkpoints, metrics, plots. The same command continues there.
+      init_from: work folder of a run or converted checkpoint whose parameters this run starts from;
+        the model's sizes are taken from it.
+      init_optimizer: take Adam's moments and the step from there too, to go on where it stopped.
       seed: of parameters, dropout, order, pairs and masks.
       evaluation_examples: size of the fixed held-out set, rounded up to whole batches; 0 for none.
       model: architecture.
       data: how examples are made.
       optimizer: optimizer and schedule, over all phases.
-      phases: trained one after the other with one schedule and one line of checkpoints.
+      phases: trained one after the other with one line of checkpoints.
       loop: logging, evaluation, checkpoints.
     """
 
     phases: tuple[Phase, ...]
     corpus: str = ""
     work_dir: str = ""
+    init_from: str = ""
+    init_optimizer: bool = False
     seed: int = 0
     evaluation_examples: int = 1024
     model: BertConfig = BertConfig()
@@ -64,15 +76,52 @@ class PretrainConfig:
     def total_steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
 
+    def learning_rate_schedule(self) -> optax.Schedule:
+        """The learning rate of every step of the run: step -> float32 scalar."""
+        own = [
+            learning_rate_schedule(
+                dataclasses.replace(
+                    self.optimizer,
+                    learning_rate=phase.learning_rate,
+                    warmup_steps=None,
+                    warmup_proportion=phase.warmup_proportion,
+                ),
+                phase.steps,
+            )
+            for phase in self.phases
+            if phase.learning_rate is not None
+        ]
+        if not own:
+            return learning_rate_schedule(self.optimizer, self.total_steps)
+        ends = itertools.accumulate(phase.steps for phase in self.phases)
+        return optax.join_schedules(own, list(ends)[:-1])
+
     def validate(self) -> None:
         """Raises UserError where a value is out of range or two do not fit together."""
         self.model.validate()
         self.loop.validate()
         for number, phase in enumerate(self.phases):
-            for field in dataclasses.fields(phase):
-                value = getattr(phase, field.name)
-                if value < 1:
-                    raise UserError(f"phases.{number}.{field.name} is {value}; it must be positive")
+            for name in ("steps", "sequence_length", "batch_size", "max_predictions"):
+                if getattr(phase, name) < 1:
+                    raise UserError(
+                        f"phases.{number}.{name} is {getattr(phase, name)}; it must be positive"
+                    )
+            if not 0 <= phase.warmup_proportion <= 1:
+                raise UserError(
+                    f"phases.{number}.warmup_proportion is {phase.warmup_proportion}; it must be "
+                    "between 0 and 1"
+                )
+            if phase.learning_rate is None:
+                if phase.warmup_proportion or self.phases[0].learning_rate is not None:
+                    raise UserError(
+                        f"phases.{number}.learning_rate is None; give every phase a learning_rate, "
+                        "or none of them and no warmup_proportion"
+                    )
+            elif not 0 < phase.learning_rate < float("inf") or not self.phases[0].learning_rate:
+                raise UserError(
+                    f"phases.{number}.learning_rate is {phase.learning_rate}; it must be positive, "
+                    "and either all phases have one or none"
+                )
             if phase.sequence_length > self.model.max_position_embeddings:
                 raise UserError(
                     f"phases.{number}.sequence_length {phase.sequence_length} is beyond the "
@@ -107,192 +156,93 @@ class PretrainConfig:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
-def demo() -> PretrainConfig:
-    """A small BERT on the documentation of your own Python, within minutes on two CPU cores.
+class Request(NamedTuple):
+    """What a command line asks for.
 
-    Command: python run_pretrain.py
-    Hardware: 2 CPU cores. Run time and figures: README.md.
+    Attributes:
+      recipe: its name.
+      config: the validated configuration, overrides applied.
+      dry_run: only show what the run would be.
+      learning_rates: only print the learning rate of each step.
     """
-    return PretrainConfig(
-        corpus=EMBEDDED_CORPUS,
-        model=BertConfig(
-            vocab_size=8192,
-            hidden_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=512,
-            max_position_embeddings=128,
-            hidden_act="gelu_tanh",  # cheaper on a CPU
-            hidden_dropout_prob=0.0,  # a run this short sees no sentence often enough to overfit
-            attention_probs_dropout_prob=0.0,
-            initializer_range=0.05,  # 0.02 leaves a layer this narrow almost without effect
-        ),
-        # Without bias correction a beta_2 of 0.999 triples the rate of the first hundreds of steps,
-        # which are much of so short a run: it then stays at the unigram frequencies.
-        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=100, beta_2=0.98),
-        phases=(Phase(steps=1200, sequence_length=64, batch_size=64, max_predictions=10),),
-        loop=LoopConfig(log_every=10, evaluate_every=300, save_every=300),
-        evaluation_examples=512,
-    )
+
+    recipe: str
+    config: PretrainConfig
+    dry_run: bool
+    learning_rates: bool
 
 
-def _small_recipe(layers: int, hidden: int, *, steps: int, learning_rate: float) -> PretrainConfig:
-    return PretrainConfig(
-        model=_published_model(layers, hidden),
-        optimizer=OptimizerConfig(learning_rate=learning_rate, warmup_steps=steps // 100),
-        phases=(Phase(steps=steps, sequence_length=128, batch_size=256, max_predictions=20),),
-        loop=LoopConfig(log_every=100, evaluate_every=5_000, save_every=2_500),
-    )
+@dataclasses.dataclass(frozen=True)
+class _CommandLine(PretrainConfig):
+    dry_run: bool = False
+    """Show what the run would be (configuration, size, time, schedule, a batch) and exit."""
+
+    learning_rates: bool = False
+    """Print the number of each step and its learning rate and exit."""
 
 
-def _published_model(layers: int, hidden: int) -> BertConfig:
-    """Sizes as published: heads of 64 and a feed-forward layer four times as wide (1908.08962)."""
-    return BertConfig(
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden // 64,
-        intermediate_size=4 * hidden,
-    )
-
-
-def tiny() -> PretrainConfig:
-    """BERT-tiny: 2 layers, 128 wide, 4.4 million parameters (arXiv:1908.08962).
-
-    Command: python run_pretrain.py tiny --corpus DIR
-    Hardware: a CPU is enough. Not yet run to its end by us: docs/results.md has shorter runs.
-    """
-    return _small_recipe(2, 128, steps=50_000, learning_rate=1e-3)
-
-
-def mini() -> PretrainConfig:
-    """BERT-mini: 4 layers, 256 wide, 11 million parameters (arXiv:1908.08962).
-
-    Command: python run_pretrain.py mini --corpus DIR
-    Hardware: one GPU. Not yet run to its end by us.
-    """
-    return _small_recipe(4, 256, steps=100_000, learning_rate=7e-4)
-
-
-def small() -> PretrainConfig:
-    """BERT-small: 4 layers, 512 wide, 29 million parameters (arXiv:1908.08962).
-
-    Command: python run_pretrain.py small --corpus DIR
-    Hardware: one GPU. Not yet run to its end by us.
-    """
-    return _small_recipe(4, 512, steps=100_000, learning_rate=5e-4)
-
-
-def medium() -> PretrainConfig:
-    """BERT-medium: 8 layers, 512 wide, 41 million parameters (arXiv:1908.08962).
-
-    Command: python run_pretrain.py medium --corpus DIR
-    Hardware: one GPU. Not yet run to its end by us.
-    """
-    return _small_recipe(8, 512, steps=200_000, learning_rate=4e-4)
-
-
-def _original_recipe(model: BertConfig) -> PretrainConfig:
-    """The published schedule: 90% of a million steps at length 128, the rest at 512."""
-    return PretrainConfig(
-        model=dataclasses.replace(model, dtype="bfloat16"),
-        optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=10_000),
-        phases=(
-            Phase(steps=900_000, sequence_length=128, batch_size=256, max_predictions=20),
-            Phase(steps=100_000, sequence_length=512, batch_size=256, max_predictions=76),
-        ),
-        loop=LoopConfig(log_every=100, evaluate_every=10_000, save_every=5_000),
-        evaluation_examples=4096,
-    )
-
-
-def base() -> PretrainConfig:
-    """BERT-base: 12 layers, 768 wide, 110 million parameters (arXiv:1810.04805).
-
-    Command: python run_pretrain.py base --corpus DIR
-    Hardware: a TPU slice or several GPUs. The published model's held-out masked-LM loss is about
-    1.4 nats by its authors' remark. Not yet run to its end by us.
-    """
-    return _original_recipe(_published_model(12, 768))
-
-
-def large() -> PretrainConfig:
-    """BERT-large: 24 layers, 1024 wide, 340 million parameters (arXiv:1810.04805).
-
-    Command: python run_pretrain.py large --corpus DIR
-    Hardware: a TPU slice or several GPUs. Not yet run to its end by us.
-    """
-    return _original_recipe(_published_model(24, 1024))
-
-
-RECIPES: dict[str, Callable[[], PretrainConfig]] = {
-    function.__name__: function for function in (demo, tiny, mini, small, medium, base, large)
-}
-
-# These change neither the numbers of a run nor which steps it logs, so a resume may change them.
-RESUMABLE_FIELDS = ("loop.save_every", "loop.keep_checkpoints", "corpus", "work_dir")
-
-
-def from_command_line(arguments: Sequence[str]) -> tuple[str, PretrainConfig]:
+def from_command_line(
+    arguments: Sequence[str], recipes: Mapping[str, Callable[[], PretrainConfig]]
+) -> Request:
     """Reads `[RECIPE] [--field value ...]`.
 
     Args:
       arguments: the words after the program's name.
-
-    Returns:
-      (name of the recipe, its validated configuration with the overrides).
+      recipes: functions by name; the first is the default. "bert-" before a name may be given.
 
     Raises:
       UserError: unknown recipe, or values that are out of range or do not fit together.
     """
-    name, rest = "demo", list(arguments)
+    name, rest = next(iter(recipes)), list(arguments)
     if rest and not rest[0].startswith("-"):
-        name = rest.pop(0)
-    if name not in RECIPES:
-        nearest = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0)[0]
+        name = rest.pop(0).removeprefix("bert-")
+    if name not in recipes:
+        nearest = difflib.get_close_matches(name, recipes, n=1, cutoff=0)[0]
         raise UserError(
-            f"unknown recipe {name!r}; did you mean {nearest!r}? There are: {', '.join(RECIPES)}"
+            f"unknown recipe {name!r}; did you mean {nearest!r}? There are: {', '.join(recipes)}"
         )
-    recipes = "\n".join(
+    first_lines = "\n".join(
         f"{recipe}: {(inspect.getdoc(function) or '').splitlines()[0]}"
-        for recipe, function in RECIPES.items()
+        for recipe, function in recipes.items()
     )
-    config = parse(
-        PretrainConfig,
-        rest,
-        default=dataclasses.replace(RECIPES[name](), work_dir=f"runs/{name}"),
-        program=f"run_pretrain.py {name}",
-        description="Pre-trains a BERT: run_pretrain.py [RECIPE] [OPTIONS]. Below, the options "
-        f"with the values of the recipe {name}. Recipes:\n{recipes}",
-    )
+    recipe = recipes[name]()
+    defaults = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+
+    def read(**changes: Any) -> _CommandLine:
+        return parse(
+            _CommandLine,
+            rest,
+            default=_CommandLine(**defaults | {"work_dir": f"runs/{name}"} | changes),
+            program=f"run_pretrain.py {name}",
+            description="Pre-trains a BERT: run_pretrain.py [RECIPE] [OPTIONS]. Below, the options "
+            f"with the values of the recipe {name}. Recipes:\n{first_lines}",
+        )
+
+    given = read()
+    if given.init_from:
+        given = read(model=_model_of(given.init_from, recipe.model))
+    config = PretrainConfig(**{name: getattr(given, name) for name in defaults})
     config.validate()
     if not config.work_dir:
         raise UserError("work_dir is empty; name the folder of the run: --work-dir DIR")
-    if not config.corpus:
+    if not config.corpus and not given.learning_rates:
         raise UserError(
             f"recipe {name} needs --corpus DIR; make one with: "
             "python -m data_pipeline.prepare --input FILES --output DIR"
         )
-    return name, config
+    if config.init_optimizer and not config.init_from:
+        raise UserError("init_optimizer needs a checkpoint to take it from; add --init-from DIR")
+    return Request(name, config, given.dry_run, given.learning_rates)
 
 
-def differences(saved: Any, new: Any, prefix: str = "") -> list[str]:
-    """Fields in which two resolved configurations differ, "field: old -> new".
-
-    >>> differences({"seed": 0, "model": {"dtype": "float32"}},
-    ...             {"seed": 1, "model": {"dtype": "float32"}})
-    ['seed: 0 -> 1']
-    """
-    if prefix in RESUMABLE_FIELDS:
-        return []
-    if isinstance(saved, dict) and isinstance(new, dict):
-        keys = list(saved) + [key for key in new if key not in saved]
-        pairs = [(str(key), saved.get(key), new.get(key)) for key in keys]
-    elif isinstance(saved, list) and isinstance(new, list) and len(saved) == len(new):
-        pairs = [(str(index), *values) for index, values in enumerate(zip(saved, new, strict=True))]
-    else:
-        return [] if saved == new else [f"{prefix}: {saved} -> {new}"]
-    return [
-        difference
-        for key, old, value in pairs
-        for difference in differences(old, value, f"{prefix}.{key}" if prefix else key)
-    ]
+def _model_of(folder: str, recipe_model: BertConfig) -> BertConfig:
+    """The architecture of a checkpoint, with the compute dtype of the recipe."""
+    path = Path(folder, "config.json")
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))["model"]
+        return BertConfig(**model | {"dtype": recipe_model.dtype})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"init_from {folder} is no work folder and no converted checkpoint ({path}: "
+            f"{type(error).__name__}); convert one with: python run_convert.py --help"
+        ) from None

@@ -13,7 +13,7 @@ ROWS = (
     {"model", "optimizer", "tracker"},
     {"heads"},
     {"pretraining", "train"},
-    {"checkpoint", "evaluate"},
+    {"checkpoint", "evaluate", "warm_start"},
     {"loop"},
 )
 FORBIDDEN = {

@@ -16,6 +16,7 @@ from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.tracker import Tracker, read_metrics
+from bert_jax.train import init_state
 
 
 class Regression:
@@ -56,18 +57,20 @@ def run(folder, stages, learning_rate=0.1, peak_flops=None, **settings):
     config = loop.LoopConfig(**({"log_every": 2, "evaluate_every": 4, "save_every": 4} | settings))
     optimizer_config = OptimizerConfig(learning_rate=learning_rate, warmup_steps=0)
     steps = sum(stage.steps for stage in stages)
+    objective, mesh = Regression(), Mesh(np.array(jax.devices()[:1]), ("data",))
+    optimizer = make_optimizer(optimizer_config, learning_rate_schedule(optimizer_config, steps))
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints, config.keep_best)
     try:
         return loop.run(
             config,
             stages,
-            objective=Regression(),
-            optimizer=make_optimizer(optimizer_config, steps),
-            learning_rate=learning_rate_schedule(optimizer_config, steps),
-            mesh=Mesh(np.array(jax.devices()[:1]), ("data",)),
+            objective=objective,
+            optimizer=optimizer,
+            mesh=mesh,
             checkpoints=checkpoints,
             open_tracker=lambda step: Tracker(folder, step),
             saved_config={"name": "toy"},
+            fresh_state=lambda: init_state(objective, optimizer, mesh, 0),
             seed=0,
             peak_flops=peak_flops,
         )

@@ -1,19 +1,23 @@
 """The train step: accumulation, the mesh and donation change nothing but speed and memory."""
 
+import dataclasses
+
 import jax
 import numpy as np
+import optax
 import pytest
 from jax.sharding import Mesh
 
 from bert_jax.errors import UserError
 from bert_jax.evaluate import evaluate
-from bert_jax.optimizer import OptimizerConfig, make_optimizer
+from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.pretraining import PretrainingObjective
 from bert_jax.sharding import check_batch_size, make_mesh, put_batch
 from bert_jax.train import init_state, make_eval_step, make_train_step
 from tests.bert_jax.conftest import make_batch
 
-OPTIMIZER = make_optimizer(OptimizerConfig(learning_rate=1e-2, warmup_steps=0), 100)
+CONFIG = OptimizerConfig(learning_rate=1e-2, warmup_steps=0)
+OPTIMIZER = make_optimizer(CONFIG, learning_rate_schedule(CONFIG, 100))
 
 
 def mesh_of(devices: int) -> Mesh:
@@ -72,6 +76,31 @@ def test_the_given_state_is_donated(objective):
     step = make_train_step(objective, OPTIMIZER, mesh, seed=0)
     step(state, put_batch(make_batch(objective.config), mesh))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
+
+
+def test_frozen_parameters_stay_and_the_norm_is_of_the_others(objective):
+    mesh = mesh_of(1)
+    config = dataclasses.replace(CONFIG, frozen=("encoder", "pooler"))
+    optimizer = make_optimizer(config, learning_rate_schedule(config, 100))
+    batch = put_batch(make_batch(objective.config), mesh)
+    before = jax.device_get(init_state(objective, optimizer, mesh, 0))
+    gradients = jax.jit(jax.grad(lambda params: sum(_losses(objective, params, batch))))(
+        before.params
+    )
+    step = make_train_step(objective, optimizer, mesh, seed=0)
+    after, metrics = step(init_state(objective, optimizer, mesh, 0), batch)
+    for name, part in jax.device_get(after.params).items():
+        same = jax.tree.map(np.array_equal, part, before.params[name])
+        assert all(jax.tree.leaves(same)) == (name in ("encoder", "pooler"))
+    trained = {name: gradients[name] for name in ("masked_lm", "next_sentence_head")}
+    assert float(metrics["gradient_norm"]) == pytest.approx(
+        float(optax.tree.norm(trained)), rel=1e-5
+    )
+
+
+def _losses(objective, params, batch):
+    sums, weights = objective.sums(params, batch, None), objective.loss_weights(batch)
+    return [sums[name][0] / weight for name, weight in weights.items()]
 
 
 def test_dropout_depends_on_seed_and_step_alone(with_dropout):

@@ -1,10 +1,14 @@
 """Recipes against what is published, and overrides."""
 
 import jax
+import numpy as np
 import pytest
 
+from bert_jax.errors import UserError
 from bert_jax.pretraining import PretrainingObjective, model_flops
-from configs.pretrain import RECIPES, differences, from_command_line
+from configs.pretrain import from_command_line
+from configs.recipes import RECIPES
+from configs.work_dir import differences
 
 # Parameters in millions, as published with the models: arXiv:1810.04805 and arXiv:1908.08962.
 PUBLISHED = {"tiny": 4.4, "mini": 11.3, "small": 29.1, "medium": 41.7, "base": 110, "large": 340}
@@ -37,9 +41,53 @@ def test_the_original_schedule(recipe):
     assert config.optimizer.warmup_steps == 10_000
 
 
+def test_the_large_batch_recipe_warms_up_in_each_phase():
+    """arXiv:1904.00962: 28.43% of 7,038 steps to 6e-3, then 12.8% of 1,563 steps to 4e-3."""
+    config = RECIPES["large-lamb"]()
+    rates = jax.vmap(config.learning_rate_schedule())(np.arange(config.total_steps + 1))
+    assert config.total_steps == 8_601
+    first = round(0.2843 * 7_038)
+    assert rates[1] == pytest.approx(6e-3 / first, rel=1e-5)
+    assert rates[first] == pytest.approx(6e-3 * (1 - first / 7_038), rel=1e-5)
+    assert rates[7_037] == pytest.approx(6e-3 / 7_038, rel=1e-3)
+    assert rates[7_038] == 0
+    assert rates[7_038 + 200] == pytest.approx(4e-3 * (1 - 200 / 1_563), rel=1e-5)
+    assert rates[8_601] == 0
+    assert [phase.batch_size for phase in config.phases] == [65_536, 32_768]
+
+
+def test_the_short_recipe_ends_at_two_percent():
+    config = RECIPES["base-short"]()
+    schedule = config.learning_rate_schedule()
+    assert float(schedule(4_200)) == pytest.approx(5e-4)
+    assert float(schedule(70_000)) == pytest.approx(1e-5)
+    assert config.data.masked_lm_probability == 0.3
+    assert config.phases[0].max_predictions == round(0.3 * 128)
+
+
+def test_a_recipe_may_be_called_by_its_full_name():
+    assert from_command_line(["bert-base", "--corpus=x"], RECIPES).recipe == "base"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--phases.1.learning-rate=1"], "phases.0.learning_rate|phases.1.learning_rate"),
+        (["--phases.0.learning-rate=1"], "phases.1.learning_rate is None"),
+        (["--phases.0.warmup-proportion=0.1"], "phases.0.learning_rate is None"),
+        (["--optimizer.warmup-proportion=0.1"], "set the other to None"),
+        (["--init-from=/nowhere"], "/nowhere is no work folder"),
+        (["--init-optimizer"], "add --init-from"),
+    ],
+)
+def test_combinations_that_cannot_be_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        from_command_line(["base", "--corpus=x", *arguments], RECIPES)
+
+
 def test_overrides_reach_nested_fields():
     arguments = "base --corpus x --phases.1.steps 7 --model.dtype float32 --loop.keep-best"
-    name, config = from_command_line(arguments.split())
+    name, config, *_ = from_command_line(arguments.split(), RECIPES)
     assert name == "base"
     assert config.phases[1].steps == 7
     assert config.phases[0].steps == 900_000
@@ -49,14 +97,14 @@ def test_overrides_reach_nested_fields():
 
 
 def test_the_default_is_the_demo():
-    name, config = from_command_line([])
+    name, config, *_ = from_command_line([], RECIPES)
     assert name == "demo"
     assert config.corpus == "corpora/embedded"
 
 
 def test_help_lists_the_recipes(capsys):
     with pytest.raises(SystemExit) as caught:
-        from_command_line(["--help"])
+        from_command_line(["--help"], RECIPES)
     assert not caught.value.code
     text = capsys.readouterr().out
     assert all(recipe in text for recipe in RECIPES)

@@ -1,0 +1,131 @@
+"""Starting a run from the parameters of another."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from bert_jax.errors import UserError
+from bert_jax.optimizer import AdamState
+from bert_jax.train import TrainState
+
+
+class WarmStart(NamedTuple):
+    """What of a checkpoint a run can use.
+
+    Attributes:
+      params: the parameters found, {path: array}, a path being the names joined by "/".
+      fresh: parts of the run's model that the checkpoint lacks; they start fresh.
+      unused: parts of the checkpoint that the run's model lacks.
+    """
+
+    params: dict[str, np.ndarray]
+    fresh: list[str]
+    unused: list[str]
+
+
+def match_params(shapes: Any, loaded: Any, source: str) -> WarmStart:
+    """Compares the parameters of a checkpoint with those of a run.
+
+    Args:
+      shapes: parameters of the run, as arrays or shapes.
+      loaded: parameters of the checkpoint.
+      source: the checkpoint's name for messages.
+
+    Raises:
+      UserError: a tensor has another shape, or the encoder is not complete.
+    """
+    wanted = traverse_util.flatten_dict(shapes, sep="/")
+    found = traverse_util.flatten_dict(loaded, sep="/")
+    misshapen = [
+        f"{path} is {tuple(found[path].shape)}, the run's is {tuple(wanted[path].shape)}"
+        for path in wanted
+        if path in found and found[path].shape != wanted[path].shape
+    ]
+    if misshapen:
+        raise UserError(
+            f"{source} does not fit the run's model: {'; '.join(misshapen)}; leave out the "
+            "--model options that change its sizes"
+        )
+    missing = [path for path in wanted if path not in found]
+    in_encoder = [path for path in missing if path.startswith("encoder/")]
+    extra = [path for path in found if path not in wanted]
+    in_encoder += [path for path in extra if path.startswith("encoder/")]
+    if in_encoder:
+        raise UserError(
+            f"{source} has another encoder than the run: {', '.join(in_encoder)}; leave out the "
+            "--model options that change its sizes"
+        )
+    params = {path: value for path, value in found.items() if path in wanted}
+    return WarmStart(params, _modules(missing), _modules(extra))
+
+
+def _modules(paths: list[str]) -> list[str]:
+    return list(dict.fromkeys(path.split("/")[0] for path in paths))
+
+
+def with_params(state: TrainState, params: dict[str, np.ndarray]) -> TrainState:
+    """The state with some parameters replaced, each placed and typed like the one that it replaces.
+
+    Args:
+      state: a fresh state.
+      params: `WarmStart.params`.
+    """
+    return state._replace(params=_replaced(state.params, params))
+
+
+def with_adam(
+    state: TrainState, mu: dict[str, np.ndarray], nu: dict[str, np.ndarray], step: int
+) -> TrainState:
+    """The state with Adam's moments and the step of another run.
+
+    Args:
+      state: a state whose optimizer is "bert_adamw" without frozen parameters.
+      mu: first moments, {path: array}.
+      nu: second moments, likewise.
+      step: optimizer steps that were taken.
+
+    Raises:
+      UserError: the optimizer keeps no such moments, or a trained parameter has none.
+    """
+    lacking = [
+        path
+        for path in traverse_util.flatten_dict(state.params, sep="/")
+        if path not in mu or path not in nu
+    ]
+    if lacking:
+        raise UserError(
+            f"the checkpoint has no Adam moments for {', '.join(lacking)}; leave out "
+            "--init-optimizer"
+        )
+    seen = []
+
+    def replace(node: Any) -> Any:
+        if isinstance(node, AdamState):
+            seen.append(node)
+            return AdamState(_replaced(node.mu, mu), _replaced(node.nu, nu))
+        return node
+
+    opt_state = jax.tree.map(
+        replace, state.opt_state, is_leaf=lambda node: isinstance(node, AdamState)
+    )
+    if not seen:
+        raise UserError(
+            "init_optimizer continues BERT's own Adam; it needs optimizer.name bert_adamw and "
+            "nothing frozen"
+        )
+    # The schedule counts for itself; its count is the only integer in the optimizer's state.
+    opt_state = jax.tree.map(
+        lambda x: jnp.full_like(x, step) if jnp.issubdtype(x.dtype, jnp.integer) else x, opt_state
+    )
+    return TrainState(jnp.full_like(state.step, step), state.params, opt_state)
+
+
+def _replaced(tree: Any, values: dict[str, np.ndarray]) -> Any:
+    flat = traverse_util.flatten_dict(tree, sep="/")
+    for path in flat.keys() & values.keys():
+        old = flat[path]
+        flat[path] = jax.device_put(np.asarray(values[path], old.dtype), old.sharding)
+    return traverse_util.unflatten_dict(flat, sep="/")

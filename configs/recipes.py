@@ -1,0 +1,233 @@
+"""Pre-training recipes. Each is a function; every field can be overridden on the command line."""
+
+import dataclasses
+from collections.abc import Callable
+
+from bert_jax.loop import LoopConfig
+from bert_jax.model import BertConfig
+from bert_jax.optimizer import OptimizerConfig
+from configs.pretrain import Phase, PretrainConfig
+from data_pipeline.pretrain import DataConfig
+
+EMBEDDED_CORPUS = "corpora/embedded"
+
+
+def demo() -> PretrainConfig:
+    """A small BERT on the documentation of your own Python, within minutes on two CPU cores.
+
+    Command: python run_pretrain.py
+    Hardware: 2 CPU cores. Run time and figures: README.md.
+    """
+    return PretrainConfig(
+        corpus=EMBEDDED_CORPUS,
+        model=BertConfig(
+            vocab_size=8192,
+            hidden_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=512,
+            max_position_embeddings=128,
+            hidden_act="gelu_tanh",  # cheaper on a CPU
+            hidden_dropout_prob=0.0,  # a run this short sees no sentence often enough to overfit
+            attention_probs_dropout_prob=0.0,
+            initializer_range=0.05,  # 0.02 leaves a layer this narrow almost without effect
+        ),
+        # Without bias correction a beta_2 of 0.999 triples the rate of the first hundreds of steps,
+        # which are much of so short a run: it then stays at the unigram frequencies.
+        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=100, beta_2=0.98),
+        # Short sequences first: they cost half as much, and attention learns its first, local
+        # patterns from fewer of them: docs/decisions/demo-settings.md.
+        phases=(
+            Phase(steps=1200, sequence_length=32, batch_size=64, max_predictions=5),
+            Phase(steps=600, sequence_length=64, batch_size=64, max_predictions=10),
+        ),
+        loop=LoopConfig(log_every=10, evaluate_every=300, save_every=300),
+        evaluation_examples=512,
+    )
+
+
+def _small_recipe(layers: int, hidden: int, *, steps: int, learning_rate: float) -> PretrainConfig:
+    return PretrainConfig(
+        model=_published_model(layers, hidden),
+        optimizer=OptimizerConfig(learning_rate=learning_rate, warmup_steps=steps // 100),
+        phases=(Phase(steps=steps, sequence_length=128, batch_size=256, max_predictions=20),),
+        loop=LoopConfig(log_every=100, evaluate_every=5_000, save_every=2_500),
+    )
+
+
+def _published_model(layers: int, hidden: int) -> BertConfig:
+    """Sizes as published: heads of 64 and a feed-forward layer four times as wide (1908.08962)."""
+    return BertConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        intermediate_size=4 * hidden,
+    )
+
+
+def tiny() -> PretrainConfig:
+    """BERT-tiny: 2 layers, 128 wide, 4.4 million parameters (arXiv:1908.08962).
+
+    Command: python run_pretrain.py tiny --corpus DIR
+    Hardware: a CPU is enough. Not yet run to its end by us: docs/results.md has shorter runs.
+    """
+    return _small_recipe(2, 128, steps=50_000, learning_rate=1e-3)
+
+
+def mini() -> PretrainConfig:
+    """BERT-mini: 4 layers, 256 wide, 11 million parameters (arXiv:1908.08962).
+
+    Command: python run_pretrain.py mini --corpus DIR
+    Hardware: one GPU. Not yet run to its end by us.
+    """
+    return _small_recipe(4, 256, steps=100_000, learning_rate=7e-4)
+
+
+def small() -> PretrainConfig:
+    """BERT-small: 4 layers, 512 wide, 29 million parameters (arXiv:1908.08962).
+
+    Command: python run_pretrain.py small --corpus DIR
+    Hardware: one GPU. Not yet run to its end by us.
+    """
+    return _small_recipe(4, 512, steps=100_000, learning_rate=5e-4)
+
+
+def medium() -> PretrainConfig:
+    """BERT-medium: 8 layers, 512 wide, 41 million parameters (arXiv:1908.08962).
+
+    Command: python run_pretrain.py medium --corpus DIR
+    Hardware: one GPU. Not yet run to its end by us.
+    """
+    return _small_recipe(8, 512, steps=200_000, learning_rate=4e-4)
+
+
+def _original_recipe(model: BertConfig) -> PretrainConfig:
+    """The published schedule: 90% of a million steps at length 128, the rest at 512."""
+    return PretrainConfig(
+        model=dataclasses.replace(model, dtype="bfloat16"),
+        optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=10_000),
+        phases=(
+            Phase(steps=900_000, sequence_length=128, batch_size=256, max_predictions=20),
+            Phase(steps=100_000, sequence_length=512, batch_size=256, max_predictions=76),
+        ),
+        loop=LoopConfig(log_every=100, evaluate_every=10_000, save_every=5_000),
+        evaluation_examples=4096,
+    )
+
+
+def base() -> PretrainConfig:
+    """BERT-base: 12 layers, 768 wide, 110 million parameters (arXiv:1810.04805).
+
+    Command: python run_pretrain.py base --corpus DIR
+    Hardware: a TPU slice or several GPUs. The published model's held-out masked-LM loss is about
+    1.4 nats by its authors' remark. Not yet run to its end by us.
+    """
+    return _original_recipe(_published_model(12, 768))
+
+
+def large() -> PretrainConfig:
+    """BERT-large: 24 layers, 1024 wide, 340 million parameters (arXiv:1810.04805).
+
+    Command: python run_pretrain.py large --corpus DIR
+    Hardware: a TPU slice or several GPUs. Not yet run to its end by us.
+    """
+    return _original_recipe(_published_model(24, 1024))
+
+
+def large_lamb() -> PretrainConfig:
+    """BERT-large in 8,601 steps with LAMB at batches of 65,536 and 32,768 (arXiv:1904.00962).
+
+    Command: python run_pretrain.py large-lamb --corpus DIR --loop.accumulation-steps N
+    Hardware: a TPU pod slice or many GPUs; N keeps a micro-batch within memory. Rates and warmup of
+    the two phases are those that the paper's authors and others published for these batches; each
+    phase has a schedule of its own, and the moments are carried over. Published is the F1 score on
+    SQuAD 1.1, 90.6 (Table 1 of the paper), not a loss. Not yet run by us.
+    """
+    return PretrainConfig(
+        model=dataclasses.replace(_published_model(24, 1024), dtype="bfloat16"),
+        optimizer=OptimizerConfig(name="lamb", warmup_steps=None, warmup_proportion=0.0),
+        phases=(
+            Phase(
+                steps=7_038,
+                sequence_length=128,
+                batch_size=65_536,
+                max_predictions=20,
+                learning_rate=6e-3,
+                warmup_proportion=0.2843,
+            ),
+            Phase(
+                steps=1_563,
+                sequence_length=512,
+                batch_size=32_768,
+                max_predictions=80,
+                learning_rate=4e-3,
+                warmup_proportion=0.128,
+            ),
+        ),
+        loop=LoopConfig(log_every=10, evaluate_every=200, save_every=100),
+        evaluation_examples=4096,
+    )
+
+
+def base_short() -> PretrainConfig:
+    """BERT-base in 70,000 steps of length 128 without sentence pairs: a budget of one day.
+
+    Command: python run_pretrain.py base-short --corpus DIR
+    Hardware: eight GPUs or a TPU slice. The settings of the BERT-base baseline of MosaicBERT
+    (arXiv:2312.17482): 30% of the tokens masked, batch 4,096, no next-sentence objective, rate 5e-4
+    with 6% warmup and linear decay to 2%. Their decay of 1e-5 a step at the peak rate is 0.02 times
+    the rate. No loss is published for it. Not yet run by us.
+    """
+    return PretrainConfig(
+        model=dataclasses.replace(_published_model(12, 768), dtype="bfloat16"),
+        data=DataConfig(masked_lm_probability=0.3, pairs="doc_sentences"),
+        optimizer=OptimizerConfig(
+            name="adamw",
+            learning_rate=5e-4,
+            schedule="polynomial",
+            warmup_steps=None,
+            warmup_proportion=0.06,
+            end_proportion=0.02,
+            weight_decay=0.02,
+            beta_2=0.98,
+        ),
+        phases=(Phase(steps=70_000, sequence_length=128, batch_size=4_096, max_predictions=38),),
+        loop=LoopConfig(log_every=100, evaluate_every=3_500, save_every=3_500),
+        evaluation_examples=4096,
+    )
+
+
+def adapt() -> PretrainConfig:
+    """Goes on with the parameters of a checkpoint on text of your own: domain adaptation.
+
+    Command: python run_pretrain.py adapt --init-from DIR --corpus DIR
+    Hardware: one GPU; a CPU for small models. DIR is the work folder of a run or what
+    run_convert.py wrote; the corpus must have been prepared with its vocabulary
+    (--vocab DIR/vocab.txt). Learning rate and schedule are fresh (arXiv:2004.10964 trains 12,500
+    steps of 2,048 sequences; here fewer and smaller ones).
+    """
+    return PretrainConfig(
+        data=DataConfig(pairs="doc_sentences"),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-4, warmup_steps=None, warmup_proportion=0.06, beta_2=0.98
+        ),
+        phases=(Phase(steps=12_500, sequence_length=128, batch_size=256, max_predictions=20),),
+        loop=LoopConfig(log_every=50, evaluate_every=500, save_every=500),
+    )
+
+
+RECIPES: dict[str, Callable[[], PretrainConfig]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        demo,
+        tiny,
+        mini,
+        small,
+        medium,
+        base,
+        large,
+        large_lamb,
+        base_short,
+        adapt,
+    )
+}

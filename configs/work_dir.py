@@ -1,0 +1,92 @@
+"""The work folder of a run: whose it is, and that one process at a time trains in it."""
+
+import fcntl
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+from bert_jax.errors import UserError
+
+# These change neither the numbers of a run nor which steps it logs, so a resume may change them.
+RESUMABLE_FIELDS = ("loop.save_every", "loop.keep_checkpoints", "corpus", "work_dir")
+
+
+def earlier_config(work_dir: Path) -> dict[str, Any]:
+    """The configuration of the run that the work folder holds, empty for a new folder.
+
+    Raises:
+      UserError: the folder cannot be used.
+    """
+    path = work_dir / "config.json"
+    if path.is_file():
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError:
+            raise UserError(
+                f"{path} is damaged; give another --work-dir or restore it from a checkpoint's "
+                "config/metadata"
+            ) from None
+    if work_dir.exists() and (
+        not work_dir.is_dir() or any(set(work_dir.iterdir()) - {work_dir / ".lock"})
+    ):
+        raise UserError(
+            f"{work_dir} is not the work folder of a run and not empty; give another --work-dir"
+        )
+    return {}
+
+
+def check_same_run(work_dir: Path, earlier: dict[str, Any], saved_config: dict[str, Any]) -> None:
+    """Raises UserError where the work folder was made with another configuration."""
+    known = {name: value for name, value in earlier.items() if name in saved_config}
+    differing = differences(known, saved_config) if earlier else []
+    if differing:
+        raise UserError(
+            f"{work_dir} was made with another configuration ({'; '.join(differing)}); "
+            "type the same options to continue it, or another --work-dir to start anew"
+        )
+
+
+def lock(work_dir: Path) -> TextIO:
+    """Makes the work folder and keeps other processes out of it until this one ends.
+
+    Raises:
+      UserError: the folder cannot be made, or another process trains in it.
+    """
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        lock = open(work_dir / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(
+            f"{work_dir} cannot be written ({error.strerror}); give another --work-dir"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UserError(
+            f"another process is training in {work_dir}; wait for it or give another --work-dir"
+        ) from None
+    return lock
+
+
+def differences(saved: Any, new: Any, prefix: str = "") -> list[str]:
+    """Fields in which two resolved configurations differ, "field: old -> new".
+
+    >>> differences({"seed": 0, "model": {"dtype": "float32"}},
+    ...             {"seed": 1, "model": {"dtype": "float32"}})
+    ['seed: 0 -> 1']
+    """
+    if prefix in RESUMABLE_FIELDS:
+        return []
+    if isinstance(saved, dict) and isinstance(new, dict):
+        keys = list(saved) + [key for key in new if key not in saved]
+        pairs = [(str(key), saved.get(key), new.get(key)) for key in keys]
+    elif isinstance(saved, list) and isinstance(new, list) and len(saved) == len(new):
+        pairs = [(str(index), *values) for index, values in enumerate(zip(saved, new, strict=True))]
+    else:
+        return [] if saved == new else [f"{prefix}: {saved} -> {new}"]
+    return [
+        difference
+        for key, old, value in pairs
+        for difference in differences(old, value, f"{prefix}.{key}" if prefix else key)
+    ]

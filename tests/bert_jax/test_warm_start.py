@@ -1,0 +1,88 @@
+"""Starting from another run's parameters: what is taken, what is fresh, what is refused."""
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from bert_jax.errors import UserError
+from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
+from bert_jax.pretraining import PretrainingObjective
+from bert_jax.sharding import put_batch
+from bert_jax.train import init_state, make_train_step
+from bert_jax.warm_start import match_params, with_adam, with_params
+from tests.bert_jax.conftest import make_batch
+
+CONFIG = OptimizerConfig(learning_rate=1e-2, warmup_steps=4)
+
+
+def state_of(objective, config=CONFIG, seed=0):
+    optimizer = make_optimizer(config, learning_rate_schedule(config, 20))
+    mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
+    return init_state(objective, optimizer, mesh, seed), optimizer, mesh
+
+
+def test_what_is_there_is_taken_and_the_rest_is_fresh(objective, params):
+    headless = {"encoder": params["encoder"], "classifier": {"kernel": np.ones((8, 3))}}
+    state = state_of(objective)[0]
+    before = jax.device_get(state.params)
+    start = match_params(state.params, headless, "run")
+    assert start.fresh == ["masked_lm", "next_sentence_head", "pooler"]
+    assert start.unused == ["classifier"]
+    after = jax.device_get(with_params(state, start.params).params)
+    jax.tree.map(np.testing.assert_array_equal, after["encoder"], params["encoder"])
+    for name in start.fresh:
+        jax.tree.map(np.testing.assert_array_equal, after[name], before[name])
+
+
+def test_another_shape_or_encoder_is_refused(config, objective, params):
+    shapes = state_of(objective)[0].params
+    other = jax.tree.map(np.asarray, params)
+    other["pooler"] = {"dense": {"kernel": np.ones((8, 4)), "bias": np.ones(8)}}
+    with pytest.raises(UserError, match=r"pooler/dense/kernel is \(8, 4\), the run's is \(8, 8\)"):
+        match_params(shapes, other, "run")
+    shallow = params | {"encoder": {k: v for k, v in params["encoder"].items() if k != "layer_1"}}
+    with pytest.raises(UserError, match=r"another encoder.*layer_1"):
+        match_params(shapes, shallow, "run")
+
+
+def test_a_run_goes_on_with_the_moments_as_if_never_stopped(objective):
+    """Six steps at once against three, a transfer by plain arrays, and three more."""
+    state, optimizer, mesh = state_of(objective)
+    step = make_train_step(objective, optimizer, mesh, seed=0)
+    batches = [put_batch(make_batch(objective.config, seed=number), mesh) for number in range(6)]
+    for batch in batches[:3]:
+        state, _ = step(state, batch)
+    half = jax.device_get(state)
+    moments = next(part for part in half.opt_state if hasattr(part, "mu"))
+    for batch in batches[3:]:
+        state, _ = step(state, batch)
+
+    other = state_of(objective, seed=1)[0]
+    start = match_params(other.params, half.params, "half")
+    other = with_adam(with_params(other, start.params), _flat(moments.mu), _flat(moments.nu), 3)
+    assert int(other.step) == 3
+    for batch in batches[3:]:
+        other, _ = step(other, batch)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(other), jax.device_get(state))
+
+
+def _flat(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {"/".join(entry.key for entry in path): leaf for path, leaf in leaves}
+
+
+def test_moments_that_do_not_fit_are_refused(objective):
+    zeros = _flat(nn.unbox(objective.init(jax.random.key(0))))
+    other = OptimizerConfig(name="adamw", learning_rate=1e-2, warmup_steps=4)
+    with pytest.raises(UserError, match=r"needs optimizer.name bert_adamw"):
+        with_adam(state_of(objective, other)[0], zeros, zeros, 3)
+    without_head = {path: leaf for path, leaf in zeros.items() if "pooler" not in path}
+    with pytest.raises(UserError, match="no Adam moments for pooler/dense/bias"):
+        with_adam(state_of(objective)[0], without_head, zeros, 3)
+
+
+def test_the_objective_without_pairs_leaves_the_pooler(objective, params):
+    shapes = state_of(PretrainingObjective(objective.config, pairs=None))[0].params
+    assert match_params(shapes, params, "run").unused == ["next_sentence_head", "pooler"]
