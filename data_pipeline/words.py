@@ -57,7 +57,7 @@ def mark_words(
     A token belongs to the word that its first character is in, a space to the word after it.
 
     Args:
-      sentences: texts.
+      sentences: texts that neither begin nor end with a space.
       segment: from `load_segmenter`.
       offsets: int64 [tokens], the character of its sentence that each token begins at
         (`Tokenizer.token_offsets`).
@@ -73,6 +73,4 @@ def mark_words(
     characters = np.fromiter(map(len, sentences), np.int64, len(sentences))
     first_character = np.cumsum(characters) - characters
     words = word_of[offsets + np.repeat(first_character, lengths)]
-    starts = np.diff(words, prepend=-1) != 0
-    starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
-    return starts
+    return np.diff(words, prepend=-1) != 0

@@ -48,7 +48,8 @@ def test_metrics_are_named_after_the_pairs(config, params, batch):
     kept = {name: params[name] for name in jax.eval_shape(without.init, jax.random.key(0))}
     found = metrics_of(without, kept, batch)
     assert found.keys() == {"masked_lm_loss", "masked_lm_accuracy", "loss"}
-    assert found["masked_lm_loss"] == pytest.approx(next_sentence["masked_lm_loss"], rel=1e-6)
+    expected = float(next_sentence["masked_lm_loss"])
+    assert float(found["masked_lm_loss"]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_hidden_states_equal_the_numpy_model(config, params, batch, objective):

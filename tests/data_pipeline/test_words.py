@@ -4,6 +4,7 @@ import importlib.util
 import itertools
 import json
 import random
+import shutil
 import tempfile
 from dataclasses import replace
 
@@ -88,8 +89,8 @@ def test_sentencepieces_of_a_word(kind):
     sentences = ["天 气我 们", "龘天"]
     # Space belongs to the word after it, and the bytes of one character stay together.
     words = marked(tokenizer, sentences, [["天", " ", "气我", " ", "们"], ["龘", "天"]])
-    plain = ["".join(word).replace("▁", "") for word in words]
-    assert plain == ["天", "气我", "们", "<0xE9><0xBE><0x98>", "天"]
+    expected = ["▁天", "▁气我", "▁们", "▁<0xE9><0xBE><0x98>", "天"]
+    assert ["".join(word) for word in words] == expected
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece-unigram", "sentencepiece-bpe"])
@@ -158,10 +159,13 @@ def _bytes(folder):
 
 def test_interruptions_and_processes_change_nothing(config, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "CHUNK_BYTES", 2000)
-    text = config.input[0]
-    config = replace(config, input=(text, text), max_shard_tokens=1500)  # every document twice
+    shutil.copy(config.input[0], tmp_path / "again.txt")  # every document twice
+    texts = (*config.input, str(tmp_path / "again.txt"))
+    config = replace(config, input=texts, max_shard_tokens=1500)
     whole = prepare(replace(config, output=tmp_path / "whole"))
+    assert whole.metadata["duplicates"] >= 150
     assert len(whole.split("train").shards) > 3
+    assert all(len(shard.words) == len(shard.tokens) for shard in whole.split("train").shards)
     commit = writing.CorpusWriter.commit
     commits = []
 
