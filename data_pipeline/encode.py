@@ -24,6 +24,7 @@ from data_pipeline.sentences import splitter
 from data_pipeline.shards import token_dtype
 from data_pipeline.sources import Chunk, chunk_documents
 from data_pipeline.tokenizer import Tokenizer, load_tokenizer
+from data_pipeline.words import load_segmenter, mark_words
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -81,6 +82,7 @@ class EncodedChunk:
       tokens: uint16 or uint32 [tokens], all ids one after the other.
       sentence_lengths: int32 [sentences], tokens of each sentence, all positive.
       document_sentences: int32 [documents], sentences of each document.
+      words: bool [tokens], whether a token starts a word; None without a segmenter.
       keys: one for each document.
       ends_document: whether the last document ends here; all others do.
       source_bytes: bytes of text the chunk had.
@@ -89,15 +91,19 @@ class EncodedChunk:
     tokens: np.ndarray
     sentence_lengths: np.ndarray
     document_sentences: np.ndarray
+    words: np.ndarray | None
     keys: list[DocumentKey]
     ends_document: bool
     source_bytes: int
 
 
 def encode_chunk(
-    chunk: Chunk, tokenizer: Tokenizer, split: Callable[[str], list[str]]
+    chunk: Chunk,
+    tokenizer: Tokenizer,
+    split: Callable[[str], list[str]],
+    segment: Callable[[str], list[str]] | None = None,
 ) -> EncodedChunk:
-    """Cleans, splits and encodes a chunk.
+    """Cleans, splits and encodes a chunk, and finds its words if `segment` is given.
 
     Sentences without tokens are left out, those beyond `MAX_SENTENCE_TOKENS` cut in several.
     """
@@ -125,6 +131,8 @@ def encode_chunk(
         tokens=tokens.astype(token_dtype(tokenizer.vocab_size)),
         sentence_lengths=part_lengths,
         document_sentences=np.diff(running[bounds]).astype(np.int32),
+        words=segment
+        and mark_words(sentences, segment, tokenizer.token_offsets(sentences), lengths),
         keys=keys,
         ends_document=chunk.ends_document,
         source_bytes=len(chunk.data),
@@ -132,14 +140,18 @@ def encode_chunk(
 
 
 def encode_chunks(
-    chunks: Iterable[Chunk], folder: Path, language: str, processes: int
+    chunks: Iterable[Chunk],
+    folder: Path,
+    language: str,
+    processes: int,
+    word_segmenter: str | None = None,
 ) -> Iterator[EncodedChunk]:
     """Encodes chunks in order with the tokenizer that `folder` holds."""
     if processes == 1:
-        tokenizer, split = load_tokenizer(folder), splitter(language)
-        yield from (encode_chunk(chunk, tokenizer, split) for chunk in chunks)
+        tools = _load_tools(folder, language, word_segmenter)
+        yield from (encode_chunk(chunk, *tools) for chunk in chunks)
         return
-    with worker_pool(processes, _load_worker, folder, language) as pool:
+    with worker_pool(processes, _load_worker, folder, language, word_segmenter) as pool:
         yield from ordered_map(pool, _encode_in_worker, chunks, waiting=2 * processes)
 
 
@@ -213,12 +225,18 @@ def _start_worker(initializer: Callable[..., None] | None, arguments: tuple[obje
         initializer(*arguments)
 
 
-_worker: tuple[Tokenizer, Callable[[str], list[str]]]
+_Tools = tuple[Tokenizer, Callable[[str], list[str]], Callable[[str], list[str]] | None]
+_worker: _Tools
 
 
-def _load_worker(folder: Path, language: str) -> None:
+def _load_tools(folder: Path, language: str, word_segmenter: str | None) -> _Tools:
+    segment = load_segmenter(word_segmenter) if word_segmenter else None
+    return load_tokenizer(folder), splitter(language), segment
+
+
+def _load_worker(folder: Path, language: str, word_segmenter: str | None) -> None:
     global _worker
-    _worker = load_tokenizer(folder), splitter(language)
+    _worker = _load_tools(folder, language, word_segmenter)
 
 
 def _encode_in_worker(chunk: Chunk) -> EncodedChunk:

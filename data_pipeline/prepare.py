@@ -71,10 +71,12 @@ def prepare(config: PrepareConfig) -> Corpus:
         given = _given_tokenizer(config)
         inputs = {name: _open_input(config, name) for name in config.input}
         everything = list(itertools.chain.from_iterable(inputs.values()))
-        made_from = {
+        made_from: dict[str, Any] = {
             "input": [source.identity for source in everything],
             "tokenizer": given.description if given else None,
         }
+        if config.word_segmenter:
+            made_from["word_segmenter"] = _versions(config)[config.word_segmenter]
         journal.expect("made_from", made_from)
         size = _check_sources(everything)
         prints = {name: _fingerprint(opened) for name, opened in inputs.items()}
@@ -189,7 +191,9 @@ def _build(
         journal,
     ) as writer:
         chunks = itertools.islice(_chunks(inputs), writer.chunk, None)
-        encoded = encode_chunks(chunks, config.output, config.language, config.processes)
+        encoded = encode_chunks(
+            chunks, config.output, config.language, config.processes, config.word_segmenter
+        )
         sized = ((chunk.source_bytes, chunk) for chunk in encoded)
         done = min(writer.chunk * sources.CHUNK_BYTES, size or 0)
         for chunk in report.tracked(sized, "encoding", size, done):
@@ -267,6 +271,8 @@ def _finish(
             for split in SPLITS
         },
     }
+    if config.word_segmenter:
+        metadata["word_segmenter"] = config.word_segmenter
     corpus = Corpus(config.output, metadata)
     figures = report.measure(corpus, tokenizer, writer.duplicates, writer.cut)
     trained = config.vocab is None and config.model is None
@@ -278,7 +284,7 @@ def _finish(
         "made_by": {
             "settings": settings_of(config),
             "input": prints,
-            "versions": _versions(),
+            "versions": _versions(config),
         },
     }
     shown = (
@@ -299,8 +305,10 @@ def _remove_work_files(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _versions() -> dict[str, str]:
-    libraries = ("numpy", "tokenizers", "sentencepiece", "sentencex")
+def _versions(config: PrepareConfig) -> dict[str, str]:
+    libraries = ["numpy", "tokenizers", "sentencepiece", "sentencex"]
+    if config.word_segmenter:
+        libraries.append(config.word_segmenter)
     return {
         "python": platform.python_version(),
         **{library: importlib.metadata.version(library) for library in libraries},

@@ -243,6 +243,11 @@ def rows(figures: dict[str, Any], corpus: Corpus) -> list[tuple[str, str]]:
         ("tokens per sentence", f"{figures['tokens_per_sentence']:.1f}"),
         ("longest document", f"{figures['longest_document']:,} tokens"),
         ("vocabulary", f"{corpus.vocab_size:,} pieces, {tokenizer['kind']}{case}"),
+        *(
+            [("words", f"found by {segmenter}")]
+            if (segmenter := corpus.metadata.get("word_segmenter"))
+            else []
+        ),
         ("unknown tokens", f"{figures['unknown_rate']:.3%}"),
         (
             "held-out unigram entropy",

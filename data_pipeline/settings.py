@@ -9,6 +9,7 @@ from typing import Any
 from data_pipeline.errors import DataError
 from data_pipeline.sentences import Language
 from data_pipeline.tokenizer import MAXIMUM_VOCAB_SIZE, MINIMUM_VOCAB_SIZE, Kind
+from data_pipeline.words import Segmenter, check_segmenter
 
 DEFAULT_VOCAB_SIZE = 30_522  # BERT's
 
@@ -27,6 +28,10 @@ class PrepareConfig:
 
     language: Language = "en"
     """How to find sentences: en, zh, or lines (each line is one sentence, for any language)."""
+
+    word_segmenter: Segmenter | None = None
+    """Find the words of Chinese with this segmenter (jieba, to be installed), for masking whole
+    words and spans. Otherwise the tokenizer's pieces tell where words start."""
 
     tokenizer: Kind | None = None
     """Kind of tokenizer to train: by default wordpiece, or what --vocab or --model imply."""
@@ -71,6 +76,8 @@ def check_settings(config: PrepareConfig) -> None:
         raise DataError("--output names no folder; give the corpus folder to make")
     if config.vocab and config.model:
         raise DataError("--vocab and --model exclude each other; give one tokenizer")
+    if config.word_segmenter:
+        check_segmenter(config.word_segmenter)
     kind = config.tokenizer or ("wordpiece" if config.model is None else "sentencepiece")
     if (config.vocab and kind != "wordpiece") or (config.model and kind == "wordpiece"):
         raise DataError(
@@ -106,6 +113,8 @@ def settings_of(config: PrepareConfig) -> dict[str, Any]:
     """What the result depends on, in JSON's types."""
     settings = dataclasses.asdict(config)
     del settings["output"], settings["processes"]
+    if config.word_segmenter is None:  # as in corpora made before there was the choice
+        del settings["word_segmenter"]
     return {
         name: list(value)
         if isinstance(value, tuple)

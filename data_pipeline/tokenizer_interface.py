@@ -48,6 +48,14 @@ class Tokenizer(abc.ABC):
           of each text, int64 [len(texts)].
         """
 
+    @abc.abstractmethod
+    def token_offsets(self, texts: Sequence[str]) -> np.ndarray:
+        """Where each id of `encode_batch(texts)` comes from: the first of its characters.
+
+        Returns:
+          int64 [sum of lengths], the index of that character in its own text.
+        """
+
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """Encodes one text; with `allow_special`, "[MASK]" in it is that piece."""
         if not allow_special:

@@ -78,6 +78,11 @@ class SentencePiece(Tokenizer):
         ids[np.isin(ids, list(self.special_ids.values()))] = self.special_ids["unk"]
         return ids, lengths
 
+    def token_offsets(self, texts: Sequence[str]) -> np.ndarray:
+        encoded = self._processor.encode(list(texts), num_threads=1, return_type="offset_mapping")
+        offsets = (start for text in encoded for start, _ in text["offsets"])
+        return np.fromiter(offsets, np.int64)
+
     def decode(self, ids: Iterable[int]) -> str:
         special = set(self.special_ids.values())
         runs = itertools.groupby((int(i) for i in ids), key=special.__contains__)

@@ -1,5 +1,6 @@
 """BERT's WordPiece tokenizer: what google-research/bert, tokenization.py makes of a text."""
 
+import functools
 import hashlib
 import itertools
 import unicodedata
@@ -105,6 +106,12 @@ def split_words(text: str, lowercase: bool) -> list[str]:
     return text.translate(_SEPARATED_WITHOUT_ACCENTS).split()
 
 
+@functools.cache
+def _characters_kept(character: str, lowercase: bool) -> int:
+    """How many characters of words a character becomes; its neighbours do not matter for that."""
+    return sum(map(len, split_words(character, lowercase)))
+
+
 class WordPiece(Tokenizer):
     """BERT's tokenizer: words and punctuation, then the longest matching pieces from the left.
 
@@ -159,6 +166,21 @@ class WordPiece(Tokenizer):
         return join_ids(
             [list(itertools.chain.from_iterable(map(cache.__getitem__, line))) for line in words]
         )
+
+    def token_offsets(self, texts: Sequence[str]) -> np.ndarray:
+        self.encode_batch(texts)  # now the cache holds every word
+        offsets: list[int] = []
+        for text in texts:
+            kept = [_characters_kept(character, self._lowercase) for character in text]
+            origin = np.repeat(np.arange(len(text)), kept).tolist()
+            word_start = 0
+            for word in split_words(text, self._lowercase):
+                start = word_start
+                for piece in map(self.id_to_piece, self._cache[word]):
+                    offsets.append(origin[start])
+                    start += len(piece.removeprefix("##"))
+                word_start += len(word)
+        return np.array(offsets, np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(map(self.id_to_piece, ids)).replace(" ##", "")

@@ -105,6 +105,7 @@ class CorpusWriter:
                 chunk.keys[index],
                 chunk.tokens[tokens[start] : tokens[end]],
                 chunk.sentence_lengths[start:end],
+                None if chunk.words is None else chunk.words[tokens[start] : tokens[end]],
             )
             ended = index < last or chunk.ends_document
             if ended or self._document_tokens >= MAX_DOCUMENT_TOKENS:
@@ -124,7 +125,9 @@ class CorpusWriter:
         self._open.clear()
         self._journal.commit(self._progress)
 
-    def _add_piece(self, key: DocumentKey, tokens: np.ndarray, lengths: np.ndarray) -> None:
+    def _add_piece(
+        self, key: DocumentKey, tokens: np.ndarray, lengths: np.ndarray, words: np.ndarray | None
+    ) -> None:
         if not key.paragraphs:
             return
         if not self._key.paragraphs:
@@ -135,19 +138,28 @@ class CorpusWriter:
         bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         limits = np.arange(MAX_DOCUMENT_TOKENS, len(tokens), MAX_DOCUMENT_TOKENS)
         cuts = np.searchsorted(bounds, limits, side="right") - 1
-        parts = zip(np.split(tokens, bounds[cuts]), np.split(lengths, cuts), strict=True)
+        parts = zip(
+            np.split(tokens, bounds[cuts]),
+            np.split(lengths, cuts),
+            [None] * (len(cuts) + 1) if words is None else np.split(words, bounds[cuts]),
+            strict=True,
+        )
         for number, part in enumerate(parts):
             if number:
                 self._end_document(goes_on=True)
             self._append(key + DocumentKey(number, 1) if number else key, *part)
 
-    def _append(self, key: DocumentKey, tokens: np.ndarray, lengths: np.ndarray) -> None:
+    def _append(
+        self, key: DocumentKey, tokens: np.ndarray, lengths: np.ndarray, words: np.ndarray | None
+    ) -> None:
         self._key += key
         self._document_tokens += len(tokens)
         if self._split not in self._open:
             name = f"{self._split}-{len(self._progress['shards'][self._split]):05d}"
-            self._open[self._split] = ShardWriter(self._folder, name, self._dtype)
-        self._open[self._split].add(tokens, lengths)
+            self._open[self._split] = ShardWriter(
+                self._folder, name, self._dtype, has_words=words is not None
+            )
+        self._open[self._split].add(tokens, lengths, words)
 
     def _end_document(self, goes_on: bool) -> None:
         if self._key.paragraphs:

@@ -34,6 +34,24 @@ def test_losses_equal_the_numpy_model(config, params, batch, hidden_act):
         assert value == pytest.approx(expected[name], rel=2e-6), name
 
 
+def test_metrics_are_named_after_the_pairs(config, params, batch):
+    next_sentence, order = (
+        metrics_of(PretrainingObjective(config, pairs), params, batch)
+        for pairs in ("next_sentence", "sentence_order")
+    )
+    assert order == {
+        name.replace("next_sentence", "sentence_order"): value
+        for name, value in next_sentence.items()
+    }
+    assert "sentence_order_accuracy" in order
+    without = PretrainingObjective(config, pairs=None)
+    kept = {name: params[name] for name in jax.eval_shape(without.init, jax.random.key(0))}
+    found = metrics_of(without, kept, batch)
+    assert found.keys() == {"masked_lm_loss", "masked_lm_accuracy", "loss"}
+    expected = float(next_sentence["masked_lm_loss"])
+    assert float(found["masked_lm_loss"]) == pytest.approx(expected, rel=1e-6)
+
+
 def test_hidden_states_equal_the_numpy_model(config, params, batch, objective):
     keys = ("input_ids", "token_type_ids", "attention_mask")
     found = objective.model.apply(

@@ -161,6 +161,22 @@ def test_masks_and_pairs_are_new_in_every_epoch(make_corpus):
     assert same_masks < 3
 
 
+@pytest.mark.parametrize("pairs", ["full_sentences", "doc_sentences"])
+def test_the_stream_has_every_sentence_once_an_epoch(make_corpus, monkeypatch, pairs):
+    monkeypatch.setattr(order, "SENTENCES_PER_BLOCK", 70)
+    monkeypatch.setattr(packing, "SENTENCES_PER_RUN", 50)
+    # Of doc_sentences nothing is cut: a stretch of sentences of one token fits.
+    corpus = make_corpus(numbered_documents([[1] * (n % 9 + 1) for n in range(60)]), shards=2)
+    arguments = {"sequence_length": 16, "max_predictions": 3, "seed": 0}
+    seen = []
+    for batch in batches(corpus, DataConfig(pairs=pairs), batch_size=1, **arguments):
+        ids = unmasked(batch)[0]
+        seen += ids[ids >= FIRST_TOKEN].tolist()
+        if batch["cursor"][0] == 1:
+            break
+    assert sorted(seen) == list(range(FIRST_TOKEN, FIRST_TOKEN + corpus.split("train").tokens))
+
+
 def test_seeds_differ(corpus):
     one, two = take(corpus, 1), take(corpus, 1, seed=1)
     assert not np.array_equal(one[0]["input_ids"], two[0]["input_ids"])

@@ -40,6 +40,24 @@ def test_a_run_leaves_what_it_promises(whole_run):
     assert "\x1b" not in output
 
 
+def test_sentence_order_and_spans_are_trained(corpus, tmp_path, capsys):
+    changes = {
+        "data.pairs": "sentence_order",
+        "data.masking": "span",
+        "phases.0.steps": 2,
+        "phases.1.steps": 1,
+        "optimizer.warmup-steps": 1,
+        "loop.log-every": 1,
+    }
+    run_pretrain.main(options(corpus, tmp_path / "run", changes))
+    assert "order accuracy" in capsys.readouterr().out
+    found = read_metrics(tmp_path / "run/metrics.jsonl")
+    assert {row["split"] for row in found} == {"train", "eval"}
+    for row in found:
+        assert {"sentence_order_loss", "sentence_order_accuracy"} <= row.keys()
+        assert "next_sentence_loss" not in row
+
+
 def test_kill_9_at_any_moment_loses_nothing_that_shows(corpus, whole_run, tmp_path):
     """Mid-step, mid-save and mid-evaluation, one after the other, then to the end."""
     work_dir = tmp_path / "run"

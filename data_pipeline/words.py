@@ -1,0 +1,76 @@
+"""Words of text that is written without spaces, found by a segmenter at preparation."""
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from data_pipeline.errors import DataError
+
+Segmenter = Literal["jieba"]
+
+
+def check_segmenter(name: str) -> None:
+    """Raises DataError where the segmenter is unknown or not installed."""
+    if name not in get_args(Segmenter):
+        raise DataError(
+            f"--word-segmenter {name} is unknown; give {', '.join(get_args(Segmenter))}"
+        )
+    if importlib.util.find_spec(name) is None:
+        raise DataError(
+            f"--word-segmenter {name} is not installed; type: pip install {name} (or the extra "
+            "`chinese` of this project)"
+        )
+
+
+def load_segmenter(name: str) -> Callable[[str], list[str]]:
+    """A function from a sentence to its words, spaces and punctuation, which join to the sentence.
+
+    Raises:
+      DataError: the segmenter is unknown or not installed.
+    """
+    check_segmenter(name)
+    with warnings.catch_warnings():
+        # Of the library's own source: escape sequences, pkg_resources.
+        warnings.simplefilter("ignore")
+        import jieba
+
+    tokenizer = jieba.Tokenizer()
+    # Its own `initialize` would share a cache file in the temporary folder with every other program
+    # and version, so that the words could depend on these.
+    tokenizer.FREQ, tokenizer.total = tokenizer.gen_pfdict(tokenizer.get_dict_file())
+    tokenizer.initialized = True
+    segment: Callable[[str], list[str]] = tokenizer.lcut
+    return segment
+
+
+def mark_words(
+    sentences: Sequence[str],
+    segment: Callable[[str], list[str]],
+    offsets: np.ndarray,
+    lengths: np.ndarray,
+) -> np.ndarray:
+    """Which tokens start a word.
+
+    A token belongs to the word that its first character is in, a space to the word after it.
+
+    Args:
+      sentences: texts that neither begin nor end with a space.
+      segment: from `load_segmenter`.
+      offsets: int64 [tokens], the character of its sentence that each token begins at
+        (`Tokenizer.token_offsets`).
+      lengths: int64 [sentences], tokens of each sentence.
+
+    Returns:
+      bool [tokens].
+    """
+    parts = [part for sentence in sentences for part in segment(sentence)]
+    sizes = np.fromiter(map(len, parts), np.int64, len(parts))
+    is_word = np.fromiter((not part.isspace() for part in parts), bool, len(parts))
+    word_of = np.repeat(np.cumsum(is_word) - is_word, sizes)  # of every character
+    characters = np.fromiter(map(len, sentences), np.int64, len(sentences))
+    first_character = np.cumsum(characters) - characters
+    words = word_of[offsets + np.repeat(first_character, lengths)]
+    return np.diff(words, prepend=-1) != 0
