@@ -6,6 +6,7 @@ models; to-hf makes a folder that `transformers` loads from a run of ours.
 
 import contextlib
 import dataclasses
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -80,8 +81,8 @@ class FromTF1(FromHuggingFace):
     Attributes:
       input: folder with bert_model.ckpt.index and .data-..., bert_config.json and vocab.txt.
       output: folder to make.
-      gelu: form of the "gelu" in bert_config.json: erf until February 2019 (the models released in
-        2018), tanh since (whole-word-masking and small models, and training with the code of today).
+      gelu: form of the "gelu" in bert_config.json: erf until February 2019 (the models of 2018),
+        tanh since (the whole-word-masking and small models, and training with the latest code).
       optimizer_state: take Adam's moments and the step too, to continue that very run.
       name: the checkpoint's name, up to ".index"; the only one in the folder by default.
       case: whether the tokenizer lower-cases; auto goes by its pieces.
@@ -128,6 +129,8 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"unknown command {command!r}; there are: {', '.join(commands)}")
     options, convert = commands[command]
     request = parse(options, arguments[1:], program=f"run_convert.py {command}")
+    if request.output.exists() and not (request.output.is_dir() and _empty(request.output)):
+        raise UserError(f"--output {request.output} exists and is not empty; give another")
     convert(request, Console(soft_wrap=True, highlight=False, markup=False))
 
 
@@ -256,14 +259,12 @@ def _finish(
     _list(console, "not used", list(model.converted.unused))
     for note in notes:
         console.print(note)
-    console.print(
-        f"tokenizer: {size:,} pieces, {'lower-cased' if tokenizer.description['lowercase'] else 'cased'}"
-        f", {found}"
-    )
-    console.print("Type next:")
+    case = "lower-cased" if tokenizer.description["lowercase"] else "cased"
+    console.print(f"tokenizer: {size:,} pieces, {case}, {found}\nType next:")
     if "masked_lm" in params:
         console.print(
-            f'  python run_predict.py fill-mask --checkpoint {request.output} "A text with a [MASK] ."'
+            f"  python run_predict.py fill-mask --checkpoint {request.output} "
+            '"A text with a [MASK] ."'
         )
     console.print(f"  python run_convert.py to-hf --checkpoint {request.output} --output DIR")
 
@@ -276,6 +277,10 @@ def _list(console: Console, title: str, names: list[str]) -> None:
 def _check_input(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"--input {folder} is not a folder; give the folder of the checkpoint")
+
+
+def _empty(folder: Path) -> bool:
+    return next(folder.iterdir(), None) is None
 
 
 def _new_tokens(path: Path | None) -> list[str]:
@@ -307,6 +312,7 @@ def _checkpoint_prefix(request: FromTF1) -> Path:
 
 def _read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:
     """The variables of a TF1 checkpoint, those of the optimizer only if asked for."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     try:
@@ -329,9 +335,10 @@ def _read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def _whole(output: Path) -> Iterator[Path]:
-    """A folder to write into that gets the name `output` at the end, or goes if anything fails."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"--output {output} exists and is not empty; give another")
+    """A folder to write into that gets the name `output` at the end, or goes if anything fails.
+
+    `output` is not there or an empty folder: `main` has looked.
+    """
     aside = output.with_name(f"{output.name}.partial")
     try:
         shutil.rmtree(aside, ignore_errors=True)

@@ -46,8 +46,7 @@ def load_foreign_tokenizer(
         pieces = _pieces(vocab)
     else:
         raise DataError(
-            f"{folder} holds neither vocab.txt nor tokenizer.json; copy the vocabulary of the model "
-            "there"
+            f"{folder} holds neither vocab.txt nor tokenizer.json; copy its vocabulary there"
         )
     for piece in new_pieces:
         if not piece or piece != "".join(piece.split()) or piece in pieces:
