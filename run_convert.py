@@ -128,7 +128,7 @@ def main(arguments: Sequence[str]) -> None:
     if command not in commands:
         raise UserError(f"unknown command {command!r}; there are: {', '.join(commands)}")
     options, convert = commands[command]
-    request = parse(options, arguments[1:], program=f"run_convert.py {command}")
+    request: Any = parse(options, arguments[1:], program=f"run_convert.py {command}")
     if request.output.exists() and not (request.output.is_dir() and _empty(request.output)):
         raise UserError(f"--output {request.output} exists and is not empty; give another")
     convert(request, Console(soft_wrap=True, highlight=False, markup=False))

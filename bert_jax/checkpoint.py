@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
@@ -155,7 +156,7 @@ def save_params(
     """
     checkpoints = Checkpoints(work_dir / "checkpoints")
     opt_state = () if adam is None else (adam,)
-    checkpoints.save(TrainState(np.int32(step), params, opt_state), [0, 0, 0], config)
+    checkpoints.save(TrainState(jnp.asarray(step, jnp.int32), params, opt_state), [0, 0, 0], config)
     checkpoints.wait()
     checkpoints.close()
 
@@ -196,7 +197,7 @@ def load_adam(work_dir: Path, step: int | None = None) -> AdamState | None:
     checkpoint = _find(work_dir, step)
     with _readable(checkpoint):
         moments = _moments(_read_part(checkpoint, "opt_state"))
-    return moments and AdamState(moments["mu"], moments["nu"])
+    return AdamState(moments["mu"], moments["nu"]) if moments else None
 
 
 def _moments(tree: Any) -> dict[str, Any] | None:

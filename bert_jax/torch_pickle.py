@@ -52,6 +52,7 @@ class _Named:
     """Stands for a function or class of torch; unlike one, it has nothing that a pickle can set."""
 
     __slots__ = ("call",)
+    call: Callable[..., Any]
 
     def __init__(self, call: Callable[..., Any]):
         object.__setattr__(self, "call", call)

@@ -90,7 +90,7 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
     from tokenizers import AddedToken, decoders, normalizers, processors
 
     tokenizer.save(folder)
-    lowercase = tokenizer.description["lowercase"]
+    lowercase = bool(tokenizer.description["lowercase"])
     pieces = {tokenizer.id_to_piece(i): i for i in range(tokenizer.vocab_size)}
     backend = _bert_tokenizer(pieces, lowercase)
     if not lowercase:  # which composes no accents, as clean_text does
@@ -130,7 +130,9 @@ def _settings(folder: Path) -> dict[str, Any]:
             settings[ours] = config[theirs]
     normalizer = _json(folder / "tokenizer.json").get("normalizer") or {}
     parts = normalizer.get("normalizers", [normalizer])
-    bert = next((part for part in parts if part.get("type") == "BertNormalizer"), {})
+    bert: dict[str, Any] = next(
+        (part for part in parts if part.get("type") == "BertNormalizer"), {}
+    )
     for name in ("lowercase", "strip_accents"):
         if bert.get(name) is not None:
             settings[name] = bert[name]
