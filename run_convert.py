@@ -6,7 +6,6 @@ models; to-hf makes a folder that `transformers` loads from a run of ours.
 
 import contextlib
 import dataclasses
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from bert_jax.optimizer import AdamState
 from configs.errors import user_errors
 from data_pipeline.command_line import parse
 from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer, save_for_transformers
+from data_pipeline.pretrain import import_tensorflow
 from data_pipeline.shards import write_json
 from data_pipeline.tokenizer import load_tokenizer
 
@@ -312,9 +312,7 @@ def _checkpoint_prefix(request: FromTF1) -> Path:
 
 def _read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:
     """The variables of a TF1 checkpoint, those of the optimizer only if asked for."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         names = reader.get_variable_to_shape_map()
@@ -327,7 +325,7 @@ def _read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:
             for name in names
             if optimizer_state or not name.endswith(("/adam_m", "/adam_v"))
         }
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
         raise UserError(
             f"{prefix} cannot be read ({str(error).splitlines()[0]}); copy all its files again"
         ) from None
