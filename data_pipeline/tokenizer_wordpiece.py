@@ -22,7 +22,7 @@ from data_pipeline.tokenizer_interface import (
     join_ids,
 )
 
-_MAX_WORD_CHARACTERS = 200  # google-research/bert, tokenization.py: a longer word is [UNK]
+MAX_WORD_CHARACTERS = 200  # google-research/bert, tokenization.py: a longer word is [UNK]
 _MAX_CACHED_WORDS = 1 << 17
 
 # The blocks whose characters are words of their own (google-research/bert, tokenization.py). Kana
@@ -246,7 +246,7 @@ def _backend(ids: dict[str, int] | None) -> Any:
 
     options: dict[str, Any] = {
         "unk_token": SPECIAL_PIECES["unk"],
-        "max_input_chars_per_word": _MAX_WORD_CHARACTERS,
+        "max_input_chars_per_word": MAX_WORD_CHARACTERS,
     }
     return Backend(models.WordPiece(ids, **options) if ids else models.WordPiece(**options))
 
