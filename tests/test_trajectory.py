@@ -17,6 +17,7 @@ import pytest
 
 from bert_jax.model import Encoder, Pooler
 from bert_jax.optimizer import (
+    Optimizer,
     OptimizerConfig,
     decay_mask,
     learning_rate_schedule,
@@ -73,7 +74,9 @@ def run(recorded: Recording, optimizer=None, **changes) -> Run:
       changes: of the model's configuration.
     """
     objective = PretrainingObjective(dataclasses.replace(recorded.config, **changes))
-    optimizer = optimizer or make_optimizer(*optimizer_config(recorded))
+    if optimizer is None:
+        config, total = optimizer_config(recorded)
+        optimizer = make_optimizer(config, learning_rate_schedule(config, total))
     mesh = make_mesh()
     state = init_state(objective, optimizer, mesh, seed=0)
     params = jax.tree.map(
@@ -163,7 +166,7 @@ def test_all_steps_follow_the_recording(recorded):
     check(recorded, run(recorded))
 
 
-def chain(recorded: Recording, change: str) -> optax.GradientTransformation:
+def chain(recorded: Recording, change: str) -> Optimizer:
     """The original's optimizer put together here, with one thing changed."""
     config, total = optimizer_config(recorded)
     schedule = learning_rate_schedule(config, total)
@@ -183,13 +186,14 @@ def chain(recorded: Recording, change: str) -> optax.GradientTransformation:
     return chain_of(clip, adam, config, mask, schedule)
 
 
-def chain_of(clip, adam, config, mask, schedule) -> optax.GradientTransformation:
-    return optax.chain(
+def chain_of(clip, adam, config, mask, schedule) -> Optimizer:
+    steps = optax.chain(
         clip,
         adam,
         optax.add_decayed_weights(config.weight_decay, mask=mask),
         optax.scale_by_learning_rate(schedule),
     )
+    return Optimizer(steps.init, steps.update, schedule, frozen=())
 
 
 @pytest.mark.parametrize("change", ["exact GELU", "LayerNorm eps 1e-6"])
