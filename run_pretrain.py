@@ -31,7 +31,7 @@ from configs import dry_run
 from configs.errors import user_errors
 from configs.pretrain import Phase, PretrainConfig, from_command_line
 from configs.recipes import EMBEDDED_CORPUS, RECIPES
-from configs.work_dir import check_same_run, earlier_config, lock
+from configs.work_dir import check_same_run, earlier_config, locked
 from data_pipeline.predict import fill_mask_inputs
 from data_pipeline.prepare import PrepareConfig, prepare
 from data_pipeline.pretrain import batches, evaluation_batches
@@ -77,59 +77,49 @@ def main(arguments: Sequence[str]) -> None:
     frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
     fresh_state, origin = _fresh_state(config, tokenizer, objective, optimizer, mesh)
     stages = [_stage(config, corpus, tokenizer, index) for index in range(len(config.phases))]
-    if is_dry_run:
-        dry_run.show(
-            console,
-            config,
-            stages,
-            objective=objective,
-            optimizer=optimizer,
-            mesh=mesh,
-            tokenizer=tokenizer,
-            training_tokens=corpus.split("train").tokens,
-        )
-        console.print(origin, markup=False)
-        return
-
-    held_lock = lock(work_dir)  # noqa: F841 (until the process ends)
-    write_json(work_dir / "config.json", saved_config)
-    tokenizer.save(work_dir)
-    checkpoints = Checkpoints(
-        work_dir / "checkpoints", config.loop.keep_checkpoints, config.loop.keep_best
-    )
-    device_peak = peak_flops(jax.devices()[0].device_kind, config.model.dtype)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     console.print(
         f"{recipe}: {parameters:,} parameters, {config.total_steps:,} steps on "
         f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), "
-        f"{corpus.split('train').tokens:,} training tokens in {config.corpus}"
+        f"{corpus.split('train').tokens:,} training tokens in {config.corpus}\n{origin}",
+        markup=False,
     )
-    console.print(origin, markup=False)
-    outcome = loop.run(
-        config.loop,
-        stages,
-        objective=objective,
-        optimizer=optimizer,
-        mesh=mesh,
-        checkpoints=checkpoints,
-        open_tracker=partial(Tracker, work_dir),
-        saved_config=saved_config,
-        fresh_state=fresh_state,
-        seed=config.seed,
-        peak_flops=device_peak and device_peak * jax.device_count(),
-    )
-    checkpoints.close()
-    rows = read_metrics(work_dir / "metrics.jsonl")
-    plot_curves(rows, work_dir / "curves.png", corpus.metadata["heldout_unigram_entropy"])
-    if outcome.reason == "stopped":
+    if is_dry_run:
+        dry_run.show(console, config, stages, objective, optimizer, mesh, corpus, tokenizer)
         return
-    console.print(_summary(config, corpus, rows))
-    params = jax.device_get(outcome.state.params)
-    if recipe == "demo":
-        for text in EXAMPLES:
-            console.print(_filled(config, params, tokenizer, text), markup=False)
-    step = int(outcome.state.step)
-    write_json(work_dir / "summary.json", {"step": step, "reason": outcome.reason})
+
+    with locked(work_dir):
+        write_json(work_dir / "config.json", saved_config)
+        tokenizer.save(work_dir)
+        checkpoints = Checkpoints(
+            work_dir / "checkpoints", config.loop.keep_checkpoints, config.loop.keep_best
+        )
+        device_peak = peak_flops(jax.devices()[0].device_kind, config.model.dtype)
+        outcome = loop.run(
+            config.loop,
+            stages,
+            objective=objective,
+            optimizer=optimizer,
+            mesh=mesh,
+            checkpoints=checkpoints,
+            open_tracker=partial(Tracker, work_dir),
+            saved_config=saved_config,
+            fresh_state=fresh_state,
+            seed=config.seed,
+            peak_flops=device_peak and device_peak * jax.device_count(),
+        )
+        checkpoints.close()
+        rows = read_metrics(work_dir / "metrics.jsonl")
+        plot_curves(rows, work_dir / "curves.png", corpus.metadata["heldout_unigram_entropy"])
+        if outcome.reason == "stopped":
+            return
+        console.print(_summary(config, corpus, rows))
+        if recipe == "demo":
+            params = jax.device_get(outcome.state.params)
+            for text in EXAMPLES:
+                console.print(_filled(config, params, tokenizer, text), markup=False)
+        step = int(outcome.state.step)
+        write_json(work_dir / "summary.json", {"step": step, "reason": outcome.reason})
     console.print(
         f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Look at: "
         f"{work_dir}/curves.png, {work_dir}/metrics.jsonl, tensorboard --logdir {work_dir}\n"

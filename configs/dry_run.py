@@ -13,6 +13,7 @@ from bert_jax.optimizer import Optimizer
 from bert_jax.sharding import put_batch
 from bert_jax.train import Objective, abstract_state, make_train_step
 from configs.pretrain import PretrainConfig
+from data_pipeline.shards import Corpus
 from data_pipeline.tokenizer import Tokenizer
 
 _BAR_WIDTH = 40
@@ -24,12 +25,11 @@ def show(
     console: Console,
     config: PretrainConfig,
     stages: Sequence[Stage],
-    *,
     objective: Objective,
     optimizer: Optimizer,
     mesh: jax.sharding.Mesh,
+    corpus: Corpus,
     tokenizer: Tokenizer,
-    training_tokens: int,
 ) -> None:
     """Prints the configuration, sizes and memory, the schedule, and one example with its masks.
 
@@ -42,13 +42,12 @@ def show(
       objective: what would be trained.
       optimizer: with its schedule.
       mesh: the device mesh.
+      corpus: the text.
       tokenizer: that of the corpus.
-      training_tokens: tokens of the corpus's training split.
     """
     for name, value in _fields(config.resolved()):
         console.print(f"{name} = {value}", markup=False)
     shapes, _ = abstract_state(objective, optimizer, mesh)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     train_step = make_train_step(
         objective,
@@ -76,7 +75,7 @@ def show(
             "steps": f"{phase.steps:,}",
             "sequences": f"{phase.steps * phase.batch_size:,}",
             "tokens, about": f"{tokens:,.0f}",
-            "epochs, about": f"{tokens / training_tokens:.2f}",
+            "epochs, about": f"{tokens / corpus.split('train').tokens:.2f}",
             "FLOPs of a step": f"{stage.flops_per_step:.3g}",
             "FLOPs": f"{flops:.3g}",
             "memory of a step, per device": _memory(memory),
@@ -87,7 +86,7 @@ def show(
         table.add_row(name, *cells)
     console.print(table)
     console.print(
-        f"{parameters:,} parameters; {state_bytes / 2**20:,.1f} MiB with the optimizer's state; "
+        f"{state_bytes / 2**20:,.1f} MiB of parameters and optimizer state; "
         f"{config.total_steps:,} steps, {total_flops:.3g} FLOPs in all on {mesh.size} device(s)"
     )
     console.print("\nLearning rate (of every step: --learning-rates)", markup=False)
@@ -105,7 +104,8 @@ def schedule_lines(optimizer: Optimizer, total_steps: int) -> Iterator[str]:
     peak = max(rates)
     width = len(f"{total_steps:,}")
     for step, rate in zip(steps, rates, strict=True):
-        yield f"{step:>{width},}  {rate:.3e}  {'#' * round(_BAR_WIDTH * rate / peak)}"
+        bar = "#" * round(_BAR_WIDTH * rate / peak)
+        yield f"{step:>{width},}  {rate:.3e}  {bar}".rstrip()
 
 
 def example_lines(batch: dict[str, np.ndarray], tokenizer: Tokenizer) -> Iterator[str]:
@@ -123,10 +123,10 @@ def example_lines(batch: dict[str, np.ndarray], tokenizer: Tokenizer) -> Iterato
     line = ""
     for word in words[: int((batch["attention_mask"][0] > 0).sum())]:
         if line and len(line) + len(word) >= _COLUMNS_OF_TEXT:
-            yield line
+            yield line.rstrip()
             line = ""
         line += f"{word} "
-    yield line
+    yield line.rstrip()
     if "next_sentence_labels" in batch:
         yield f"next_sentence_label {batch['next_sentence_labels'][0]}"
 

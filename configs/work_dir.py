@@ -1,9 +1,11 @@
 """The work folder of a run: whose it is, and that one process at a time trains in it."""
 
+import contextlib
 import fcntl
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from bert_jax.errors import UserError
 
@@ -46,27 +48,28 @@ def check_same_run(work_dir: Path, earlier: dict[str, Any], saved_config: dict[s
         )
 
 
-def lock(work_dir: Path) -> TextIO:
-    """Makes the work folder and keeps other processes out of it until this one ends.
+@contextlib.contextmanager
+def locked(work_dir: Path) -> Iterator[None]:
+    """Makes the work folder and keeps other processes out of it meanwhile.
 
     Raises:
       UserError: the folder cannot be made, or another process trains in it.
     """
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        lock = open(work_dir / ".lock", "w")  # noqa: SIM115
+        file = open(work_dir / ".lock", "w")  # noqa: SIM115
     except OSError as error:
         raise UserError(
             f"{work_dir} cannot be written ({error.strerror}); give another --work-dir"
         ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise UserError(
-            f"another process is training in {work_dir}; wait for it or give another --work-dir"
-        ) from None
-    return lock
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is training in {work_dir}; wait for it or give another --work-dir"
+            ) from None
+        yield
 
 
 def differences(saved: Any, new: Any, prefix: str = "") -> list[str]:

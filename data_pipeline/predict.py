@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from data_pipeline.clean import clean_text
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizer import Tokenizer
 
@@ -23,7 +24,7 @@ def fill_mask_inputs(
       DataError: there is no [MASK] in the text, or the text is too long.
     """
     special = tokenizer.special_ids
-    ids = [special["cls"], *tokenizer.encode(text, allow_special=True), special["sep"]]
+    ids = [special["cls"], *tokenizer.encode(clean_text(text), allow_special=True), special["sep"]]
     if len(ids) > max_length:
         raise DataError(
             f"the text has {len(ids)} tokens with [CLS] and [SEP], the model reads at most "

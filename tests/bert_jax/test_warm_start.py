@@ -84,5 +84,5 @@ def test_moments_that_do_not_fit_are_refused(objective):
 
 
 def test_the_objective_without_pairs_leaves_the_pooler(objective, params):
-    shapes = state_of(PretrainingObjective(objective.config, pairs=None))[0].params
+    shapes = state_of(PretrainingObjective(objective.config, None))[0].params
     assert match_params(shapes, params, "run").unused == ["next_sentence_head", "pooler"]

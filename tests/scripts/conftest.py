@@ -1,0 +1,31 @@
+"""One corpus and one uninterrupted run for all tests of the scripts."""
+
+import random
+
+import pytest
+
+from tests.scripts.runs import WORDS, finish, options, prepare_text
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Forty documents of made-up sentences."""
+    folder = tmp_path_factory.mktemp("corpus")
+    source = random.Random(0)
+    documents = [
+        "\n".join(
+            " ".join(source.choices(WORDS, k=source.randint(4, 9))) + "."
+            for _ in range(source.randint(5, 12))
+        )
+        for _ in range(40)
+    ]
+    return prepare_text(folder, documents, vocab_size=150, heldout_fraction=0.3)
+
+
+@pytest.fixture(scope="session")
+def whole_run(corpus, tmp_path_factory):
+    """A run that was never interrupted."""
+    work_dir = tmp_path_factory.mktemp("whole") / "run"
+    code, output = finish(options(corpus, work_dir))
+    assert code == 0, output
+    return work_dir, output

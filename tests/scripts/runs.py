@@ -1,0 +1,115 @@
+"""Tiny runs of the scripts, in this process and in others."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax.checkpoint import load_params
+from bert_jax.tracker import read_metrics
+from configs.errors import user_errors
+from data_pipeline.prepare import PrepareConfig, prepare
+
+ROOT = Path(__file__).parent.parent.parent
+STEPS = 24
+WORDS = ["the", "a", "small", "large", "cat", "dog", "tree", "house", "sees", "finds", "likes"]
+
+
+def prepare_text(folder, documents, **settings):
+    """A corpus of documents, one sentence a line, in a folder."""
+    (folder / "text.txt").write_text("\n\n".join(documents))
+    config = PrepareConfig(
+        input=(str(folder / "text.txt"),),
+        output=folder / "corpus",
+        language="lines",
+        processes=1,
+        **settings,
+    )
+    prepare(config)
+    return config.output
+
+
+def options(corpus, work_dir, changes=()):
+    vocab_size = json.loads((corpus / "corpus.json").read_text())["vocab_size"]
+    values = {
+        "corpus": corpus,
+        "work-dir": work_dir,
+        "evaluation-examples": 16,
+        "model.vocab-size": vocab_size,
+        "model.hidden-size": 16,
+        "model.num-hidden-layers": 1,
+        "model.num-attention-heads": 2,
+        "model.intermediate-size": 32,
+        "model.max-position-embeddings": 32,
+        "optimizer.warmup-steps": 4,
+        "optimizer.learning-rate": 1e-2,
+        "model.dtype": "float32",
+        "phases.0.steps": 14,
+        "phases.0.sequence-length": 24,
+        "phases.0.batch-size": 8,
+        "phases.0.max-predictions": 5,
+        "phases.1.steps": STEPS - 14,
+        "phases.1.sequence-length": 32,
+        "phases.1.batch-size": 8,
+        "phases.1.max-predictions": 5,
+        "loop.log-every": 2,
+        "loop.evaluate-every": 6,
+        "loop.save-every": 8,
+    } | dict(changes)
+    return ["base", *(f"--{name}={value}" for name, value in values.items())]
+
+
+def start(arguments, *wrapper):
+    environment = dict(os.environ) | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [*wrapper, sys.executable, ROOT / "run_pretrain.py", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+def finish(arguments):
+    process = start(arguments)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def wait_for(process, condition):
+    """Waits until the condition holds; fails if the process ends before."""
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
+def rows(work_dir):
+    return [
+        {name: value for name, value in row.items() if "per_second" not in name}
+        for row in read_metrics(work_dir / "metrics.jsonl")
+    ]
+
+
+def assert_same_run(work_dir, expected):
+    found, other = (load_params(folder)[0] for folder in (work_dir, expected))
+    jax.tree.map(np.testing.assert_array_equal, found, other)
+    assert rows(work_dir) == rows(expected)
+
+
+def mistake(capsys, main, arguments):
+    """The one line that a mistake prints, with exit code 2."""
+    with pytest.raises(SystemExit) as caught, user_errors():
+        main(arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert "\n" not in error
+    return error
