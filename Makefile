@@ -1,5 +1,6 @@
 # make pretrain   the demo: builds a corpus, pre-trains a small BERT, fills masks
 # make test       all tests
+# make parity     the tests against torch and transformers, which it installs into .venv as well
 # make lint       ruff and mypy
 # Each makes .venv on first use; a second run installs nothing.
 
@@ -9,15 +10,19 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c '$(IN_RANGE)' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 READY := $(VENV)/.installed
+PARITY_READY := $(VENV)/.installed-parity
 RUN := $(VENV)/bin/python
 
-.PHONY: pretrain test lint install
+.PHONY: pretrain test parity lint install
 
 pretrain: install
 	$(RUN) run_pretrain.py
 
 test: install
 	$(RUN) -m pytest -n auto
+
+parity: $(PARITY_READY)
+	$(RUN) -m pytest tests/parity -n auto
 
 lint: install
 	$(VENV)/bin/ruff check .
@@ -36,4 +41,10 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 		{ $(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }; } && \
 		$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
 	fi
+	@touch $@
+
+# By pip: an index of CPU builds of torch that is set up for pip is not seen by uv.
+$(PARITY_READY): $(READY)
+	@if command -v uv >/dev/null; then uv pip install --python $(RUN) pip; fi
+	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,parity]'
 	@touch $@

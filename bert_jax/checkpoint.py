@@ -1,16 +1,20 @@
 """Checkpoints by Orbax: asynchronous, atomic, with a retention policy."""
 
+import contextlib
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from bert_jax.errors import UserError
+from bert_jax.optimizer import AdamState
 from bert_jax.train import TrainState
 
 # What goes wrong in Orbax's threads reaches the caller as an exception; its own log repeats that.
@@ -133,6 +137,30 @@ class Checkpoints:
         self._manager.close()
 
 
+def save_params(
+    work_dir: Path,
+    params: Any,
+    config: dict[str, Any],
+    *,
+    step: int = 0,
+    adam: AdamState | None = None,
+) -> None:
+    """Writes parameters that no run of ours trained, in the layout that `load_params` reads.
+
+    Args:
+      work_dir: an existing folder; gets `checkpoints/<step>`.
+      params: nested dictionary of arrays.
+      config: what `load_params` gives back, as JSON values; its "model" is a BertConfig.
+      step: optimizer steps that they had.
+      adam: moments to continue with.
+    """
+    checkpoints = Checkpoints(work_dir / "checkpoints")
+    opt_state = () if adam is None else (adam,)
+    checkpoints.save(TrainState(jnp.asarray(step, jnp.int32), params, opt_state), [0, 0, 0], config)
+    checkpoints.wait()
+    checkpoints.close()
+
+
 def load_params(work_dir: Path, step: int | None = None) -> tuple[Any, dict[str, Any], int]:
     """Parameters of a finished or running run, for inference.
 
@@ -146,6 +174,44 @@ def load_params(work_dir: Path, step: int | None = None) -> tuple[Any, dict[str,
     Raises:
       UserError: there is no such checkpoint.
     """
+    checkpoint = _find(work_dir, step)
+    with _readable(checkpoint):
+        config = json.loads((checkpoint / "config" / "metadata").read_text(encoding="utf-8"))
+        params = _read_part(checkpoint, "params")
+    return params, config, int(checkpoint.name)
+
+
+def load_adam(work_dir: Path, step: int | None = None) -> AdamState | None:
+    """Adam's moments of a run, or of a converted checkpoint that was given some.
+
+    Args:
+      work_dir: as for `load_params`.
+      step: likewise.
+
+    Returns:
+      Two trees like the parameters, of numpy arrays; None if the checkpoint has none.
+
+    Raises:
+      UserError: there is no such checkpoint.
+    """
+    checkpoint = _find(work_dir, step)
+    with _readable(checkpoint):
+        moments = _moments(_read_part(checkpoint, "opt_state"))
+    return AdamState(moments["mu"], moments["nu"]) if moments else None
+
+
+def _moments(tree: Any) -> dict[str, Any] | None:
+    """The first dictionary with "mu" and "nu" in nested dictionaries and sequences."""
+    if isinstance(tree, dict) and {"mu", "nu"} <= tree.keys():
+        return tree
+    children = tree.values() if isinstance(tree, dict) else tree
+    if not isinstance(tree, (dict, list, tuple)):
+        return None
+    return next((found for child in children if (found := _moments(child))), None)
+
+
+def _find(work_dir: Path, step: int | None) -> Path:
+    """The folder of one checkpoint, the latest by default."""
     folder = work_dir / "checkpoints"
     steps = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
     if not steps:
@@ -156,21 +222,31 @@ def load_params(work_dir: Path, step: int | None = None) -> tuple[Any, dict[str,
         step = steps[-1]
     if step not in steps:
         raise UserError(f"{work_dir} has no checkpoint of step {step}; it has {steps}")
-    checkpoint = folder.absolute() / str(step)
+    return folder.absolute() / str(step)
+
+
+@contextlib.contextmanager
+def _readable(checkpoint: Path) -> Iterator[None]:
     try:
-        config = json.loads((checkpoint / "config" / "metadata").read_text(encoding="utf-8"))
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            tree = checkpointer.metadata(checkpoint / "state").item_metadata.tree["params"]
-            arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-            state = checkpointer.restore(
-                checkpoint / "state",
-                args=ocp.args.PyTreeRestore(
-                    item={"params": tree}, restore_args={"params": arrays}, partial_restore=True
-                ),
-            )
+        yield
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"the checkpoint {checkpoint} cannot be read ({str(error).splitlines()[0]}); choose "
-            f"another of {steps} by its step"
+            "another by its step"
         ) from None
-    return state["params"], config, step
+
+
+def _read_part(checkpoint: Path, part: str) -> Any:
+    """ "params" or "opt_state" of a checkpoint, as numpy arrays."""
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.metadata(checkpoint / "state").item_metadata.tree.get(part)
+        if not jax.tree.leaves(tree):
+            return tree
+        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        state = checkpointer.restore(
+            checkpoint / "state",
+            args=ocp.args.PyTreeRestore(
+                item={part: tree}, restore_args={part: arrays}, partial_restore=True
+            ),
+        )
+    return state[part]

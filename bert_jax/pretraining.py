@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.errors import UserError
 from bert_jax.heads import BertForPreTraining
 from bert_jax.losses import Sum, accuracy, cross_entropy
 from bert_jax.model import BertConfig
@@ -98,7 +99,14 @@ def fill_mask(
 
     Returns:
       (ids int32 [K, top], probabilities float32 [K, top]), best first.
+
+    Raises:
+      UserError: the parameters have no masked-LM head, as after conversion from a bare encoder.
     """
+    if "masked_lm" not in params:
+        raise UserError(
+            "this model has no masked-LM head, so it cannot fill in masks; pre-train it further"
+        )
     batch = {
         "input_ids": input_ids[None],
         "token_type_ids": np.zeros_like(input_ids)[None],

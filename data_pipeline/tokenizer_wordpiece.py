@@ -22,7 +22,7 @@ from data_pipeline.tokenizer_interface import (
     join_ids,
 )
 
-_MAX_WORD_CHARACTERS = 200  # google-research/bert, tokenization.py: a longer word is [UNK]
+MAX_WORD_CHARACTERS = 200  # google-research/bert, tokenization.py: a longer word is [UNK]
 _MAX_CACHED_WORDS = 1 << 17
 
 # The blocks whose characters are words of their own (google-research/bert, tokenization.py). Kana
@@ -107,8 +107,8 @@ def split_words(text: str, lowercase: bool) -> list[str]:
 
 
 @functools.cache
-def _size_in_words(character: str, lowercase: bool) -> int:
-    """How many characters of words it becomes; the same within any text."""
+def _characters_kept(character: str, lowercase: bool) -> int:
+    """How many characters of words a character becomes; its neighbours do not matter for that."""
     return sum(map(len, split_words(character, lowercase)))
 
 
@@ -142,7 +142,6 @@ class WordPiece(Tokenizer):
         self.special_ids = {key: ids[piece] for key, piece in SPECIAL_PIECES.items()}
         self.starts_word = np.array([not piece.startswith("##") for piece in pieces])
         self._pieces = list(pieces)
-        self._piece_sizes = [len(piece.removeprefix("##")) for piece in pieces]
         self._bytes = "".join(piece + "\n" for piece in pieces).encode()
         self._lowercase = lowercase
         self._backend = _backend(ids)
@@ -169,18 +168,19 @@ class WordPiece(Tokenizer):
         )
 
     def token_offsets(self, texts: Sequence[str]) -> np.ndarray:
-        self.encode_batch(texts)  # so that the cache has all words
-        offsets = [np.empty(0, np.int64)]
+        self.encode_batch(texts)  # now the cache holds every word
+        offsets: list[int] = []
         for text in texts:
-            sizes: list[int] = []  # of the text's tokens in characters of its words
+            kept = [_characters_kept(character, self._lowercase) for character in text]
+            origin = np.repeat(np.arange(len(text)), kept).tolist()
+            word_start = 0
             for word in split_words(text, self._lowercase):
-                ids = self._cache[word]
-                # A single piece is the whole word or [UNK].
-                sizes += [len(word)] if len(ids) == 1 else map(self._piece_sizes.__getitem__, ids)
-            becomes = [_size_in_words(character, self._lowercase) for character in text]
-            character_of = np.repeat(np.arange(len(text)), becomes)
-            offsets.append(character_of[np.cumsum([0, *sizes])[:-1]])
-        return np.concatenate(offsets)
+                start = word_start
+                for piece in map(self.id_to_piece, self._cache[word]):
+                    offsets.append(origin[start])
+                    start += len(piece.removeprefix("##"))
+                word_start += len(word)
+        return np.array(offsets, np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(map(self.id_to_piece, ids)).replace(" ##", "")
@@ -246,7 +246,7 @@ def _backend(ids: dict[str, int] | None) -> Any:
 
     options: dict[str, Any] = {
         "unk_token": SPECIAL_PIECES["unk"],
-        "max_input_chars_per_word": _MAX_WORD_CHARACTERS,
+        "max_input_chars_per_word": MAX_WORD_CHARACTERS,
     }
     return Backend(models.WordPiece(ids, **options) if ids else models.WordPiece(**options))
 

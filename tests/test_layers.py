@@ -9,10 +9,10 @@ ROOT = Path(__file__).parent.parent
 # A file imports only from rows above its own.
 ROWS = (
     {"errors"},
-    {"sharding", "losses", "plots"},
+    {"sharding", "losses", "plots", "torch_pickle"},
     {"model", "optimizer", "tracker"},
-    {"heads"},
-    {"pretraining", "train"},
+    {"heads", "task_heads", "convert", "convert_config"},
+    {"pretraining", "train", "adapt", "hugging_face"},
     {"checkpoint", "evaluate", "warm_start"},
     {"loop"},
 )

@@ -1,0 +1,81 @@
+"""Loaded parameters made to fit another model: more pieces, more positions, other heads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from bert_jax.convert import PART_NAMES, listed
+from bert_jax.errors import UserError
+
+
+def overlay(params: Any, loaded: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    """Puts loaded parameters over fresh ones; parts that were not loaded stay fresh.
+
+    Args:
+      params: the fresh parameters, a nested dictionary.
+      loaded: parameters of the same architecture, perhaps with other parts.
+
+    Returns:
+      (the parameters, the parts that stayed fresh, in words). Loaded parts that `params` does not
+      have are left out.
+
+    Raises:
+      UserError: a parameter within a part that both have is missing or has another shape.
+    """
+    common = [part for part in params if part in loaded]
+    fresh, ours = (
+        flatten_dict({part: tree[part] for part in common}, sep="/") for tree in (params, loaded)
+    )
+    problems = [
+        f"{path} {list(array.shape)} instead of {list(fresh[path].shape)}"
+        if path in fresh
+        else f"{path} not known"
+        for path, array in ours.items()
+        if path not in fresh or array.shape != fresh[path].shape
+    ]
+    problems += [f"{path} missing" for path in fresh if path not in ours]
+    if problems:
+        raise UserError(f"the parameters do not fit the model: {listed(problems)}")
+    merged = dict(params) | {part: loaded[part] for part in common}
+    return merged, tuple(PART_NAMES.get(part, part) for part in params if part not in loaded)
+
+
+def resize_vocabulary(params: dict[str, Any], size: int) -> dict[str, Any]:
+    """Gives the embedding and the vocabulary bias `size` rows, the old ones first.
+
+    New rows are the mean of the old ones, in both. The logit of a new piece is then the mean of the
+    old logits, and its probability at most 1 / (number of old pieces), since the exponential is
+    convex: what the model predicted before hardly changes. Drawn at random instead, with an
+    embedding shorter than the trained ones, a new piece can get a logit near zero where all trained
+    ones are far below it, and take the whole probability.
+
+    Args:
+      params: our tree, perhaps without the masked-LM head.
+      size: rows afterwards; fewer than now cuts the last ones off.
+    """
+    flat = flatten_dict(params, sep="/")
+    for path in ("encoder/embeddings/word_embeddings", "masked_lm/bias"):
+        if path in flat:
+            old = flat[path]
+            mean = old.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+            new = np.repeat(mean, max(size - len(old), 0), axis=0)
+            flat[path] = np.concatenate([old[:size], new])
+    return unflatten_dict(flat, sep="/")
+
+
+def extend_positions(params: dict[str, Any], positions: int) -> dict[str, Any]:
+    """Gives the position embeddings more rows by repeating the old ones from the first.
+
+    Neighbours then relate as they did, apart from the seams, which is a better start than fresh
+    rows (Longformer, arXiv:2004.05150, section 5).
+
+    Args:
+      params: our tree.
+      positions: rows afterwards, at least as many as now.
+    """
+    path = "encoder/embeddings/position_embeddings"
+    flat = flatten_dict(params, sep="/")
+    flat[path] = flat[path][np.arange(positions) % len(flat[path])]
+    return unflatten_dict(flat, sep="/")

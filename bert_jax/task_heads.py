@@ -1,0 +1,111 @@
+"""The fine-tuning models: the encoder and one output layer each.
+
+All have one signature: (batch, deterministic) -> float32 logits. As in the original's
+`run_classifier.py` and `run_squad.py`, what the classifiers see passes a dropout of 0.1, the span
+does not. The losses make them classification, multi-label or regression (`num_labels` 1).
+
+Legend of shapes: B batch, L sequence length, H hidden size, C choices.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bert_jax.model import BertConfig, Encoder, Pooler, initializer
+
+Batch = dict[str, jax.Array]
+
+
+def output_layer(config: BertConfig, outputs: int, name: str) -> nn.Dense:
+    """float32 x [..., H] -> [..., outputs]."""
+    return nn.Dense(
+        outputs,
+        kernel_init=initializer(config, "embed", "classes"),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), ("classes",)),
+        name=name,
+    )
+
+
+def _encode(encoder: Encoder, batch: Batch, deterministic: bool) -> jax.Array:
+    """[B, L, H] of the batch's `input_ids`, `token_type_ids` and `attention_mask`, int [B, L]."""
+    return encoder(
+        batch["input_ids"], batch["token_type_ids"], batch["attention_mask"], deterministic
+    )
+
+
+class BertForSequenceClassification(nn.Module):
+    """A label, or a score, for a sequence or a pair: the pooled output through one layer."""
+
+    config: BertConfig
+    num_labels: int
+    classifier_dropout: float = 0.1
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config)
+        self.pooler = Pooler(self.config)
+        self.dropout = nn.Dropout(self.classifier_dropout)
+        self.classifier = output_layer(self.config, self.num_labels, "classifier")
+
+    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
+        """Inputs int [B, L] -> float32 [B, num_labels]."""
+        pooled = self.pooler(_encode(self.encoder, batch, deterministic))
+        pooled = self.dropout(pooled, deterministic=deterministic)
+        return self.classifier(pooled.astype(jnp.float32))
+
+
+class BertForTokenClassification(nn.Module):
+    """A label for every token: each hidden state through one layer."""
+
+    config: BertConfig
+    num_labels: int
+    classifier_dropout: float = 0.1
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config)
+        self.dropout = nn.Dropout(self.classifier_dropout)
+        self.classifier = output_layer(self.config, self.num_labels, "classifier")
+
+    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
+        """Inputs int [B, L] -> float32 [B, L, num_labels]."""
+        hidden_states = _encode(self.encoder, batch, deterministic)
+        hidden_states = self.dropout(hidden_states, deterministic=deterministic)
+        return self.classifier(hidden_states.astype(jnp.float32))
+
+
+class BertForQuestionAnswering(nn.Module):
+    """Where an answer starts and ends: two logits for every token."""
+
+    config: BertConfig
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config)
+        self.span = output_layer(self.config, 2, "span")
+
+    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
+        """Inputs int [B, L] -> float32 [B, L, 2]: logits of start and end."""
+        hidden_states = _encode(self.encoder, batch, deterministic)
+        return self.span(hidden_states.astype(jnp.float32))
+
+
+class BertForMultipleChoice(nn.Module):
+    """Which of C sequences: one score for the pooled output of each."""
+
+    config: BertConfig
+    classifier_dropout: float = 0.1
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config)
+        self.pooler = Pooler(self.config)
+        self.dropout = nn.Dropout(self.classifier_dropout)
+        self.classifier = output_layer(self.config, 1, "classifier")
+
+    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
+        """Inputs int [B, C, L] -> float32 [B, C]."""
+        choices = batch["input_ids"].shape[:2]
+        flat = {name: batch[name].reshape(-1, batch[name].shape[-1]) for name in _INPUTS}
+        pooled = self.pooler(_encode(self.encoder, flat, deterministic))
+        pooled = self.dropout(pooled, deterministic=deterministic)
+        return self.classifier(pooled.astype(jnp.float32)).reshape(choices)
+
+
+_INPUTS = ("input_ids", "token_type_ids", "attention_mask")

@@ -1,0 +1,186 @@
+"""The tokenizer of a downloaded BERT, read from its own files and written for `transformers`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.errors import DataError
+from data_pipeline.shards import write_json
+from data_pipeline.tokenizer import (
+    CONFIG_FILE,
+    SPECIAL_PIECES,
+    SentencePiece,
+    Tokenizer,
+    WordPiece,
+    load_vocab,
+)
+from data_pipeline.tokenizer_wordpiece import MAX_WORD_CHARACTERS
+
+
+def load_foreign_tokenizer(
+    folder: Path, lowercase: bool | None = None, new_pieces: Sequence[str] = ()
+) -> tuple[WordPiece, str]:
+    """Reads `vocab.txt`, or the vocabulary in `tokenizer.json`, of another implementation.
+
+    Args:
+      folder: of a TF1 checkpoint or a Hugging Face model.
+      lowercase: whether text is lower-cased; None to go by `tokenizer_config.json` or
+        `tokenizer.json` and, where neither says so, by whether a piece has an upper-case letter.
+      new_pieces: appended to the vocabulary.
+
+    Returns:
+      (the tokenizer, how `lowercase` was found, in words).
+
+    Raises:
+      DataError: there is no WordPiece vocabulary, it has a setting that ours lacks, or a new piece
+        is no piece or not new.
+    """
+    settings = _settings(folder)
+    vocab = folder / "vocab.txt"
+    if vocab.is_file():
+        plain = load_vocab(vocab, lowercase=True)
+        pieces = [plain.id_to_piece(i) for i in range(plain.vocab_size)]
+    elif (folder / "tokenizer.json").is_file():
+        vocab = folder / "tokenizer.json"
+        pieces = _pieces(vocab)
+    else:
+        raise DataError(
+            f"{folder} holds neither vocab.txt nor tokenizer.json; copy its vocabulary there"
+        )
+    for piece in new_pieces:
+        if not piece or piece != "".join(piece.split()) or piece in pieces:
+            raise DataError(
+                f"the new token {piece!r} is "
+                + ("in the vocabulary already" if piece in pieces else "empty or has white space")
+            )
+        pieces.append(piece)
+    found = "as asked for"
+    if lowercase is None and "lowercase" in settings:
+        lowercase, found = bool(settings["lowercase"]), "as its settings say"
+    if lowercase is None:
+        lowercase = not any(p != p.lower() for p in pieces if not p.startswith("["))
+        found = f"since {'no' if lowercase else 'a'} piece of it has an upper-case letter"
+    if settings.get("strip_accents") not in (None, lowercase):
+        raise DataError(
+            f"{folder}: strip_accents is {settings['strip_accents']} while lower-casing is "
+            f"{lowercase}; only tokenizers that do both or neither can be converted"
+        )
+    return WordPiece(pieces, lowercase, str(vocab)), found
+
+
+def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -> str:
+    """Writes what AutoTokenizer reads: `vocab.txt`, `tokenizer.json`, `tokenizer_config.json`.
+
+    `transformers` has no BERT tokenizer for a SentencePiece model, which is written as it is.
+
+    Args:
+      tokenizer: ours.
+      folder: an existing folder.
+      max_length: longest sequence of the model.
+
+    Returns:
+      What was written, in words.
+    """
+    if not isinstance(tokenizer, WordPiece):
+        assert isinstance(tokenizer, SentencePiece)
+        tokenizer.save(folder)
+        (folder / CONFIG_FILE).unlink()
+        return "sentencepiece.model (transformers has no BERT tokenizer for it: use sentencepiece)"
+    from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer as Backend
+
+    tokenizer.save(folder)
+    lowercase = bool(tokenizer.description["lowercase"])
+    pieces = {tokenizer.id_to_piece(i): i for i in range(tokenizer.vocab_size)}
+    backend = Backend(
+        models.WordPiece(
+            pieces,
+            unk_token=SPECIAL_PIECES["unk"],
+            max_input_chars_per_word=MAX_WORD_CHARACTERS,
+        )
+    )
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=lowercase, lowercase=lowercase
+    )
+    if not lowercase:  # which composes no accents, as clean_text does
+        backend.normalizer = normalizers.Sequence([normalizers.NFC(), backend.normalizer])
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.add_special_tokens(
+        [AddedToken(piece, special=True, normalized=False) for piece in SPECIAL_PIECES.values()]
+    )
+    cls, sep = SPECIAL_PIECES["cls"], SPECIAL_PIECES["sep"]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(cls, pieces[cls]), (sep, pieces[sep])],
+    )
+    backend.decoder = decoders.WordPiece(prefix="##")
+    backend.save(str(folder / "tokenizer.json"))
+    write_json(
+        folder / CONFIG_FILE,
+        {
+            # The class that takes tokenizer.json as it is: BertTokenizer would build its own, whose
+            # longest word has 100 characters, not the original's 200.
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "do_lower_case": lowercase,
+            "model_max_length": max_length,
+            "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+            **{f"{key}_token": piece for key, piece in SPECIAL_PIECES.items()},
+        },
+    )
+    return "vocab.txt, tokenizer.json, tokenizer_config.json"
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Lower-casing and stripping of accents as the folder's files say, where they do."""
+    settings: dict[str, Any] = {}
+    config = _json(folder / CONFIG_FILE)
+    for ours, theirs in (("lowercase", "do_lower_case"), ("strip_accents", "strip_accents")):
+        if config.get(theirs) is not None:
+            settings[ours] = config[theirs]
+    normalizer = _json(folder / "tokenizer.json").get("normalizer") or {}
+    parts = normalizer.get("normalizers", [normalizer])
+    bert: dict[str, Any] = next(
+        (part for part in parts if part.get("type") == "BertNormalizer"), {}
+    )
+    for name in ("lowercase", "strip_accents"):
+        if bert.get(name) is not None:
+            settings[name] = bert[name]
+    chinese = bert.get("handle_chinese_chars", config.get("tokenize_chinese_chars", True))
+    if chinese is False:
+        raise DataError(
+            f"{folder}: its tokenizer does not split Chinese characters; ours does, as the "
+            "original's, so it cannot be converted"
+        )
+    if "Japanese" in str(config.get("tokenizer_class")):
+        raise DataError(
+            f"{folder}: its tokenizer is a {config['tokenizer_class']}; only BERT's own WordPiece "
+            "can be converted"
+        )
+    return settings
+
+
+def _pieces(path: Path) -> list[str]:
+    """The pieces of a `tokenizer.json` in the order of their ids."""
+    model = _json(path).get("model") or {}
+    if model.get("type", "WordPiece") != "WordPiece" or not isinstance(model.get("vocab"), dict):
+        raise DataError(
+            f"{path} holds a {model.get('type')} model; only WordPiece can be converted"
+        )
+    pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    if [model["vocab"][piece] for piece in pieces] != list(range(len(pieces))):
+        raise DataError(f"{path}: the ids of its pieces are not 0 to {len(pieces) - 1}")
+    return pieces
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); copy it again") from None
+    if not isinstance(values, dict):
+        raise DataError(f"{path} holds no JSON object; copy it again")
+    return values

@@ -1,0 +1,358 @@
+"""Converts checkpoints: `python run_convert.py tf1|from-hf|to-hf OPTIONS`.
+
+tf1 and from-hf make a folder of ours from the original's TF1 checkpoints and from Hugging Face's
+models; to-hf makes a folder that `transformers` loads from a run of ours.
+"""
+
+import contextlib
+import dataclasses
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from bert_jax.adapt import extend_positions, resize_vocabulary
+from bert_jax.checkpoint import load_params, save_params
+from bert_jax.convert import ARCHITECTURES, PART_NAMES, adam_from_tf1, from_tensors
+from bert_jax.convert_config import config_from_tf1
+from bert_jax.errors import UserError
+from bert_jax.hugging_face import (
+    Model,
+    architecture_of,
+    load_hugging_face,
+    read_json,
+    save_hugging_face,
+)
+from bert_jax.model import BertConfig
+from bert_jax.optimizer import AdamState
+from configs.errors import user_errors
+from data_pipeline.command_line import parse
+from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer, save_for_transformers
+from data_pipeline.pretrain import import_tensorflow
+from data_pipeline.shards import write_json
+from data_pipeline.tokenizer import load_tokenizer
+
+USAGE = """run_convert.py COMMAND OPTIONS
+  tf1      --input DIR --output DIR   a checkpoint of google-research/bert into ours
+  from-hf  --input DIR --output DIR   a Hugging Face model into ours
+  to-hf    --checkpoint DIR --output DIR   ours into a folder that transformers loads
+run_convert.py COMMAND --help lists the options"""
+
+Architecture = Literal[
+    "BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction",
+    "BertForSequenceClassification", "BertForTokenClassification", "BertForMultipleChoice",
+    "BertForQuestionAnswering", "BertModel",
+]  # fmt: skip
+GeluForm = Literal["erf", "tanh"]
+Case = Literal["auto", "lower", "keep"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FromHuggingFace:
+    """Converts a folder of transformers into a checkpoint of ours.
+
+    Attributes:
+      input: folder with config.json, model.safetensors or pytorch_model.bin, and vocab.txt or
+        tokenizer.json.
+      output: folder to make.
+      case: whether the tokenizer lower-cases; auto goes by its settings, else by its pieces.
+      new_tokens: file with pieces to add to the vocabulary, one a line.
+      resize_vocabulary: fit an embedding to its vocabulary where their lengths differ.
+      positions: lengthen the position embeddings to this many.
+    """
+
+    input: Path
+    output: Path
+    case: Case = "auto"
+    new_tokens: Path | None = None
+    resize_vocabulary: bool = False
+    positions: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FromTF1(FromHuggingFace):
+    """Converts a TF1 checkpoint of google-research/bert into a checkpoint of ours.
+
+    Attributes:
+      input: folder with bert_model.ckpt.index and .data-..., bert_config.json and vocab.txt.
+      output: folder to make.
+      gelu: form of the "gelu" in bert_config.json: erf until February 2019 (the models of 2018),
+        tanh since (the whole-word-masking and small models, and training with the latest code).
+      optimizer_state: take Adam's moments and the step too, to continue that very run.
+      name: the checkpoint's name, up to ".index"; the only one in the folder by default.
+      case: whether the tokenizer lower-cases; auto goes by its pieces.
+      new_tokens: file with pieces to add to the vocabulary, one a line.
+      resize_vocabulary: fit an embedding to its vocabulary where their lengths differ.
+      positions: lengthen the position embeddings to this many.
+    """
+
+    gelu: GeluForm = "erf"
+    optimizer_state: bool = False
+    name: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ToHuggingFace:
+    """Converts a checkpoint of ours into a folder of transformers.
+
+    Attributes:
+      checkpoint: work folder of a run, or what tf1 and from-hf wrote.
+      output: folder to make.
+      step: which checkpoint; the latest by default.
+      architecture: class of transformers to write for; the largest that it has the parts of by
+        default.
+    """
+
+    checkpoint: Path
+    output: Path
+    step: int | None = None
+    architecture: Architecture | None = None
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Reads the command line, converts, and prints what was found and what to type next."""
+    commands: dict[str, tuple[type, Callable[[Any, Console], None]]] = {
+        "tf1": (FromTF1, from_tf1),
+        "from-hf": (FromHuggingFace, from_hugging_face),
+        "to-hf": (ToHuggingFace, to_hugging_face),
+    }
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help"):
+        print(f"usage: {USAGE}")
+        return
+    if command not in commands:
+        raise UserError(f"unknown command {command!r}; there are: {', '.join(commands)}")
+    options, convert = commands[command]
+    request: Any = parse(options, arguments[1:], program=f"run_convert.py {command}")
+    if request.output.exists() and not (request.output.is_dir() and _empty(request.output)):
+        raise UserError(f"--output {request.output} exists and is not empty; give another")
+    convert(request, Console(soft_wrap=True, highlight=False, markup=False))
+
+
+def from_tf1(request: FromTF1, console: Console) -> None:
+    """TF1 -> ours."""
+    if request.optimizer_state and (
+        request.new_tokens or request.resize_vocabulary or request.positions
+    ):
+        raise UserError(
+            "--optimizer-state continues the very run, so the model cannot be resized with it; "
+            "leave out one of them"
+        )
+    _check_input(request.input)
+    values = read_json(request.input / "bert_config.json")
+    config = config_from_tf1(values, request.gelu)
+    prefix = _checkpoint_prefix(request)
+    console.print(f"reading {prefix}")
+    tensors = _read_tf1(prefix, request.optimizer_state)
+    adam, step = None, 0
+    converted = from_tensors(tensors, "tf1", config)
+    if request.optimizer_state:
+        mu, nu, step = adam_from_tf1(tensors, config)
+        adam = AdamState(mu, nu)
+    labels = tuple(
+        f"LABEL_{i}" for i in range(len(converted.params.get("classifier", {}).get("bias", ())))
+    )
+    model = Model(config, converted, architecture_of(set(converted.params)), labels)
+    notes = [
+        f"GELU: the {request.gelu} form, which bert_config.json does not tell (--gelu)",
+        f"optimizer: Adam's moments, step {step:,}" if adam else "optimizer: left behind",
+    ]
+    _finish(request, model, notes, console, step, adam)
+
+
+def from_hugging_face(request: FromHuggingFace, console: Console) -> None:
+    """Hugging Face -> ours."""
+    _check_input(request.input)
+    console.print(f"reading {request.input}")
+    _finish(request, load_hugging_face(request.input), [], console)
+
+
+def to_hugging_face(request: ToHuggingFace, console: Console) -> None:
+    """Ours -> Hugging Face."""
+    params, saved, step = load_params(request.checkpoint, request.step)
+    config = BertConfig(**saved["model"])
+    tokenizer = load_tokenizer(request.checkpoint)
+    if tokenizer.vocab_size != config.vocab_size:
+        raise UserError(
+            f"the vocabulary in {request.checkpoint} has {tokenizer.vocab_size} pieces, the "
+            f"embedding {config.vocab_size} rows"
+        )
+    architecture = request.architecture or saved.get("architecture") or architecture_of(set(params))
+    with _whole(request.output) as folder:
+        save_hugging_face(folder, config, params, architecture, saved.get("labels", ()))
+        tokenizer_files = save_for_transformers(tokenizer, folder, config.max_position_embeddings)
+    parts = ARCHITECTURES[architecture]
+    console.print(f"{request.output}: {architecture} of {request.checkpoint}, step {step}")
+    _list(console, "written", [PART_NAMES[part] for part in parts if part in params])
+    _list(
+        console,
+        "not there",
+        [f"{PART_NAMES[part]}; it starts fresh" for part in parts if part not in params],
+    )
+    _list(console, "left out", [PART_NAMES[part] for part in params if part not in parts])
+    console.print(f"tokenizer: {tokenizer_files}")
+    console.print(
+        "Type next (in Python):\n"
+        f"  from transformers import AutoTokenizer, {architecture}\n"
+        f'  model = {architecture}.from_pretrained("{request.output}")\n'
+        f'  tokenizer = AutoTokenizer.from_pretrained("{request.output}")'
+    )
+
+
+def _finish(
+    request: FromHuggingFace,
+    model: Model,
+    notes: list[str],
+    console: Console,
+    step: int = 0,
+    adam: AdamState | None = None,
+) -> None:
+    """Resizes, checks the vocabulary, writes our folder and prints the summary."""
+    config, params = model.config, model.converted.params
+    lowercase = {"auto": None, "lower": True, "keep": False}[request.case]
+    before, _ = load_foreign_tokenizer(request.input, lowercase)
+    if before.vocab_size != config.vocab_size and not request.resize_vocabulary:
+        raise UserError(
+            f"the vocabulary in {request.input} has {before.vocab_size:,} pieces, the embedding "
+            f"{config.vocab_size:,} rows; give the right vocabulary, or add --resize-vocabulary"
+        )
+    tokenizer, found = load_foreign_tokenizer(
+        request.input, lowercase, _new_tokens(request.new_tokens)
+    )
+    size = tokenizer.vocab_size
+    if size != config.vocab_size:
+        notes.append(f"vocabulary: from {config.vocab_size:,} to {size:,} rows")
+        if size > config.vocab_size:
+            notes[-1] += ", new ones the mean of the old"
+        params = resize_vocabulary(params, size)
+        config = dataclasses.replace(config, vocab_size=size)
+    if request.positions is not None:
+        if request.positions < config.max_position_embeddings:
+            raise UserError(
+                f"--positions is {request.positions}; the model has "
+                f"{config.max_position_embeddings} and can only be extended"
+            )
+        notes.append(
+            f"positions: from {config.max_position_embeddings} to {request.positions}, repeated"
+        )
+        params = extend_positions(params, request.positions)
+        config = dataclasses.replace(config, max_position_embeddings=request.positions)
+    saved = {
+        "recipe": f"converted from {request.input}",
+        "model": dataclasses.asdict(config),
+        "architecture": model.architecture,
+        "labels": list(model.labels),
+    }
+    with _whole(request.output) as folder:
+        save_params(folder, params, saved, step=step, adam=adam)
+        write_json(folder / "config.json", saved)
+        tokenizer.save(folder)
+    parameters = sum(array.size for array in jax.tree.leaves(params))
+    console.print(f"{request.output}: {model.architecture}, {parameters:,} parameters")
+    _list(console, "found", [PART_NAMES[part] for part in params])
+    _list(console, "not found", [f"{part}; it starts fresh" for part in model.converted.missing])
+    _list(console, "not used", list(model.converted.unused))
+    for note in notes:
+        console.print(note)
+    case = "lower-cased" if tokenizer.description["lowercase"] else "cased"
+    console.print(f"tokenizer: {size:,} pieces, {case}, {found}\nType next:")
+    if "masked_lm" in params:
+        console.print(
+            f"  python run_predict.py fill-mask --checkpoint {request.output} "
+            '"A text with a [MASK] ."'
+        )
+    console.print(f"  python run_convert.py to-hf --checkpoint {request.output} --output DIR")
+
+
+def _list(console: Console, title: str, names: list[str]) -> None:
+    for name in names:
+        console.print(f"{title}: {name}")
+
+
+def _check_input(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"--input {folder} is not a folder; give the folder of the checkpoint")
+
+
+def _empty(folder: Path) -> bool:
+    return next(folder.iterdir(), None) is None
+
+
+def _new_tokens(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--new-tokens {path} cannot be read ({error})") from None
+
+
+def _checkpoint_prefix(request: FromTF1) -> Path:
+    """The one checkpoint in the folder, without ".index"."""
+    names = sorted(path.name.removesuffix(".index") for path in request.input.glob("*.index"))
+    if request.name is None and len(names) == 1:
+        return request.input / names[0]
+    if request.name in names:
+        return request.input / request.name
+    raise UserError(
+        f"{request.input} holds "
+        + (
+            f"the checkpoints {', '.join(names)}; add --name NAME"
+            if names
+            else "no file *.index, so"
+        )
+        + ("" if names else " no TF1 checkpoint; give the folder of bert_model.ckpt.index")
+    )
+
+
+def _read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:
+    """The variables of a TF1 checkpoint, those of the optimizer only if asked for."""
+    tf = import_tensorflow()
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        names = reader.get_variable_to_shape_map()
+        if "_CHECKPOINTABLE_OBJECT_GRAPH" in names:
+            raise UserError(
+                f"{prefix} is a TF2 checkpoint; only TF1's, as of google-research/bert, can be read"
+            )
+        return {
+            name: np.asarray(reader.get_tensor(name))
+            for name in names
+            if optimizer_state or not name.endswith(("/adam_m", "/adam_v"))
+        }
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
+        raise UserError(
+            f"{prefix} cannot be read ({str(error).splitlines()[0]}); copy all its files again"
+        ) from None
+
+
+@contextlib.contextmanager
+def _whole(output: Path) -> Iterator[Path]:
+    """A folder to write into that gets the name `output` at the end, or goes if anything fails.
+
+    `output` is not there or an empty folder: `main` has looked.
+    """
+    aside = output.with_name(f"{output.name}.partial")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"--output {output} cannot be written ({error.strerror})") from None
+    try:
+        yield aside
+        if output.exists():
+            output.rmdir()
+        aside.rename(output)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main(sys.argv[1:])

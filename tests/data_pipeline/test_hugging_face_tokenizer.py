@@ -1,0 +1,95 @@
+"""Tokenizers of downloaded models: their settings are followed, or refused by name."""
+
+import json
+
+import pytest
+
+from data_pipeline.errors import DataError
+from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer, save_for_transformers
+from data_pipeline.tokenizer import WordPiece
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "e"]
+
+
+def write(folder, pieces=PIECES, config=None, tokenizer=None):
+    if pieces:
+        (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces))
+    for name, values in (("tokenizer_config.json", config), ("tokenizer.json", tokenizer)):
+        if values is not None:
+            (folder / name).write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "config", "tokenizer", "lowercase", "found"),
+    [
+        (PIECES, None, None, True, "no piece"),
+        ([*PIECES, "The"], None, None, False, "a piece"),
+        (PIECES, {"do_lower_case": False}, None, False, "settings"),
+        ([*PIECES, "The"], {"do_lower_case": True}, None, True, "settings"),
+        (
+            PIECES,
+            {"do_lower_case": True},
+            {"normalizer": {"type": "BertNormalizer", "lowercase": False, "strip_accents": None}},
+            False,
+            "settings",
+        ),
+    ],
+)
+def test_lower_casing(tmp_path, pieces, config, tokenizer, lowercase, found):
+    write(tmp_path, pieces, config, tokenizer)
+    loaded, how = load_foreign_tokenizer(tmp_path)
+    assert loaded.description["lowercase"] is lowercase
+    assert found in how
+    asked, how = load_foreign_tokenizer(tmp_path, lowercase=not lowercase)
+    assert asked.description["lowercase"] is not lowercase
+    assert how == "as asked for"
+
+
+def test_vocabulary_from_tokenizer_json(tmp_path):
+    vocab = {piece: index for index, piece in reversed(list(enumerate(PIECES)))}
+    write(tmp_path, [], None, {"model": {"type": "WordPiece", "vocab": vocab}})
+    loaded, _ = load_foreign_tokenizer(tmp_path, new_pieces=["dog"])
+    assert [loaded.id_to_piece(i) for i in range(10)] == [*PIECES, "dog"]
+    assert loaded.encode("The cats dog") == [5, 6, 7, 9]
+
+
+@pytest.mark.parametrize(
+    ("config", "tokenizer", "message"),
+    [
+        ({"do_lower_case": True, "strip_accents": False}, None, "strip_accents is False"),
+        ({"tokenize_chinese_chars": False}, None, "does not split Chinese"),
+        ({"tokenizer_class": "BertJapaneseTokenizer"}, None, "BertJapaneseTokenizer"),
+        (None, {"normalizer": {"type": "BertNormalizer", "handle_chinese_chars": False}}, "Chin"),
+    ],
+)
+def test_settings_that_ours_lacks(tmp_path, config, tokenizer, message):
+    write(tmp_path, PIECES, config, tokenizer)
+    with pytest.raises(DataError, match=message):
+        load_foreign_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        (None, "neither vocab.txt nor tokenizer.json"),
+        ({"model": {"type": "BPE", "vocab": {}}}, "holds a BPE model"),
+        ({"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 2}}}, "not 0 to 1"),
+        ([], "no JSON object"),
+    ],
+)
+def test_no_vocabulary(tmp_path, tokenizer, message):
+    write(tmp_path, [], None, tokenizer)
+    with pytest.raises(DataError, match=message):
+        load_foreign_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_what_is_written_for_transformers_is_read_again(tmp_path, lowercase):
+    ours = WordPiece(PIECES, lowercase)
+    save_for_transformers(ours, tmp_path, 128)
+    for name in ("", "vocab.txt"):
+        if name:
+            (tmp_path / name).unlink()
+        again, how = load_foreign_tokenizer(tmp_path)
+        assert again.description == ours.description
+        assert how == "as its settings say"
