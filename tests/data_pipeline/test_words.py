@@ -18,6 +18,7 @@ from data_pipeline.prepare import PrepareConfig, prepare
 from data_pipeline.pretrain import DataConfig, batches
 from data_pipeline.shards import open_corpus
 from data_pipeline.tokenizer import load_tokenizer, train_tokenizer
+from data_pipeline.tokenizer_wordpiece import split_words
 from data_pipeline.words import load_segmenter, mark_words
 
 WORDS = ["我们", "来到", "北京", "清华大学", "学习", "计算机", "科学", "图书馆", "研究", "语言"]
@@ -97,7 +98,7 @@ def test_sentencepieces_of_a_word(kind):
 def test_offsets_follow_the_ids(kind):
     tokenizer = train_tokenizer(TEXTS, kind, 420, True)
     generator = random.Random(1)
-    alphabet = "我们北京，。 aé½ﬁ龘𠀀.-İß"
+    alphabet = "我们北京，。 aé½ﬁ龘𠀀.-İßΣ한\u0301"
     texts = [clean_text("".join(generator.choices(alphabet, k=30))) for _ in range(200)]
     texts.insert(3, "")
     _, lengths = tokenizer.encode_batch(texts)
@@ -110,10 +111,30 @@ def test_offsets_follow_the_ids(kind):
     assert len(tokenizer.token_offsets([])) == 0
 
 
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_a_piece_begins_in_the_character_at_its_offset(lowercase):
+    alphabet = "我们北京，。 aé½ﬁ龘𠀀.-İßΣ한"
+    generator = random.Random(2)
+    texts = [clean_text("".join(generator.choices(alphabet, k=30))) for _ in range(200)]
+    tokenizer = train_tokenizer(texts, "wordpiece", 300, lowercase)
+    ids, lengths = tokenizer.encode_batch(texts)
+    text_of = np.repeat(np.arange(len(texts)), lengths)
+    offsets = tokenizer.token_offsets(texts)
+    for token, number, offset in zip(ids, text_of, offsets, strict=True):
+        piece = tokenizer.id_to_piece(int(token))
+        character = texts[number][offset]
+        if piece != "[UNK]":
+            shown = "".join(split_words(character, lowercase))
+            assert piece.removeprefix("##")[0].replace("ς", "σ") in shown
+
+
 def test_offsets_are_those_of_the_characters():
     tokenizer = train_tokenizer(TEXTS, "wordpiece", 250, True)
-    text = "我们 hello，北"
-    assert tokenizer.token_offsets([text]).tolist() == [0, 1, 3, 8, 9]
+    text = "我们 hello，北龘龘京 É\u0301ß3.14"
+    assert [tokenizer.id_to_piece(int(i)) for i in tokenizer.encode_batch([text])[0]] == [
+        "我", "们", "hello", "[UNK]", "北", "[UNK]", "[UNK]", "京", "[UNK]", ".", "14"
+    ]  # fmt: skip
+    assert tokenizer.token_offsets([text]).tolist() == [0, 1, 3, 8, 9, 10, 11, 12, 14, 18, 19]
 
 
 def test_the_segmenter_loses_nothing_and_leaves_no_file(tmp_path, monkeypatch):
