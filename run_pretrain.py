@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from bert_jax import loop
-from bert_jax.checkpoint import Checkpoints, load_params
+from bert_jax.checkpoint import Checkpoints, load_adam, load_params
 from bert_jax.errors import UserError
 from bert_jax.optimizer import Optimizer, frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
@@ -26,7 +26,7 @@ from bert_jax.pretraining import PretrainingObjective, fill_mask, model_flops
 from bert_jax.sharding import check_batch_size, make_mesh
 from bert_jax.tracker import Tracker, peak_flops, read_metrics
 from bert_jax.train import TrainState, abstract_state, init_state
-from bert_jax.warm_start import match_params, with_params
+from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
 from configs import dry_run
 from configs.errors import user_errors
 from configs.pretrain import Phase, PretrainConfig, from_command_line
@@ -202,14 +202,26 @@ def _fresh_state(
             f"with it: python -m data_pipeline.prepare --vocab {folder}/vocab.txt --input FILES "
             "--output DIR"
         )
-    shapes = abstract_state(objective, optimizer, mesh)[0].params
-    start = match_params(shapes, loaded, str(folder))
+    shapes = abstract_state(objective, optimizer, mesh)[0]
+    start = match_params(shapes.params, loaded, str(folder))
     origin = f"parameters: {folder}, step {step}"
     if start.fresh:
         origin += f"; not in it and so fresh: {', '.join(start.fresh)}"
     if start.unused:
         origin += f"; in it and not used: {', '.join(start.unused)}"
-    return lambda: with_params(init(), start.params), origin
+    if not config.init_optimizer:
+        return lambda: with_params(init(), start.params), origin
+    adam = load_adam(folder)
+    if adam is None:
+        raise UserError(f"{folder} holds no moments of Adam; leave out --init-optimizer")
+    if step >= config.total_steps:
+        raise UserError(
+            f"{folder} has had {step} steps, the run has {config.total_steps} in all; raise "
+            "phases.N.steps or leave out --init-optimizer"
+        )
+    check_adam(shapes, adam)
+    origin += f"; with Adam's moments, from step {step} on"
+    return lambda: with_adam(with_params(init(), start.params), adam, step), origin
 
 
 def _stage(config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, index: int) -> loop.Stage:

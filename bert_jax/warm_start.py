@@ -76,51 +76,55 @@ def with_params(state: TrainState, params: dict[str, np.ndarray]) -> TrainState:
     return state._replace(params=_replaced(state.params, params))
 
 
-def with_adam(
-    state: TrainState, mu: dict[str, np.ndarray], nu: dict[str, np.ndarray], step: int
-) -> TrainState:
-    """The state with Adam's moments and the step of another run.
+def check_adam(state: TrainState, adam: AdamState) -> None:
+    """Raises UserError where `with_adam` could not continue the optimizer of a state.
 
     Args:
-      state: a state whose optimizer is "bert_adamw" without frozen parameters.
-      mu: first moments, {path: array}.
-      nu: second moments, likewise.
-      step: optimizer steps that were taken.
-
-    Raises:
-      UserError: the optimizer keeps no such moments, or a trained parameter has none.
+      state: of the run, arrays or shapes.
+      adam: the moments to continue with.
     """
-    lacking = [
-        path
-        for path in traverse_util.flatten_dict(state.params, sep="/")
-        if path not in mu or path not in nu
-    ]
-    if lacking:
-        raise UserError(
-            f"the checkpoint has no Adam moments for {', '.join(lacking)}; leave out "
-            "--init-optimizer"
-        )
-    seen = []
-
-    def replace(node: Any) -> Any:
-        if isinstance(node, AdamState):
-            seen.append(node)
-            return AdamState(_replaced(node.mu, mu), _replaced(node.nu, nu))
-        return node
-
-    opt_state = jax.tree.map(
-        replace, state.opt_state, is_leaf=lambda node: isinstance(node, AdamState)
-    )
-    if not seen:
+    if not any(map(_is_adam, jax.tree.leaves(state.opt_state, is_leaf=_is_adam))):
         raise UserError(
             "init_optimizer continues BERT's own Adam; it needs optimizer.name bert_adamw and "
             "nothing frozen"
         )
-    # The schedule counts for itself; its count is the only integer in the optimizer's state.
-    opt_state = jax.tree.map(
-        lambda x: jnp.full_like(x, step) if jnp.issubdtype(x.dtype, jnp.integer) else x, opt_state
-    )
+    wanted = traverse_util.flatten_dict(state.params, sep="/")
+    for moments in adam:
+        found = traverse_util.flatten_dict(moments, sep="/")
+        lacking = [
+            path
+            for path, leaf in wanted.items()
+            if path not in found or found[path].shape != leaf.shape
+        ]
+        if lacking:
+            raise UserError(
+                f"the checkpoint has no moments of Adam for {', '.join(lacking)}; leave out "
+                "--init-optimizer"
+            )
+
+
+def with_adam(state: TrainState, adam: AdamState, step: int) -> TrainState:
+    """The state with Adam's moments and the step of another run; `check_adam` says if it can be.
+
+    Args:
+      state: a state whose optimizer is "bert_adamw" without frozen parameters.
+      adam: moments, trees that hold those of every parameter.
+      step: optimizer steps that were taken.
+    """
+    mu, nu = (traverse_util.flatten_dict(moments, sep="/") for moments in adam)
+
+    def replace(node: Any) -> Any:
+        if isinstance(node, AdamState):
+            return AdamState(_replaced(node.mu, mu), _replaced(node.nu, nu))
+        # The schedule counts for itself; its count is the only integer in the optimizer's state.
+        return jnp.full_like(node, step) if jnp.issubdtype(node.dtype, jnp.integer) else node
+
+    opt_state = jax.tree.map(replace, state.opt_state, is_leaf=_is_adam)
     return TrainState(jnp.full_like(state.step, step), state.params, opt_state)
+
+
+def _is_adam(node: Any) -> bool:
+    return isinstance(node, AdamState)
 
 
 def _replaced(tree: Any, values: dict[str, np.ndarray]) -> Any:

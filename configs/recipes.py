@@ -180,7 +180,9 @@ def base_short() -> PretrainConfig:
     """
     return PretrainConfig(
         model=dataclasses.replace(_published_model(12, 768), dtype="bfloat16"),
-        data=DataConfig(masked_lm_probability=0.3, pairs="full_sentences"),
+        data=DataConfig(
+            masked_lm_probability=0.3, pairs="full_sentences", short_sequence_probability=0.0
+        ),
         optimizer=OptimizerConfig(
             name="adamw",
             learning_rate=5e-4,
@@ -207,7 +209,7 @@ def adapt() -> PretrainConfig:
     steps of 2,048 sequences; here fewer and smaller ones).
     """
     return PretrainConfig(
-        data=DataConfig(pairs="full_sentences"),
+        data=DataConfig(pairs="full_sentences", short_sequence_probability=0.0),
         optimizer=OptimizerConfig(
             learning_rate=1e-4, warmup_steps=None, warmup_proportion=0.06, beta_2=0.98
         ),
