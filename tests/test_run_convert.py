@@ -92,6 +92,18 @@ def test_optimizer_state_must_be_there(folders):
     )
 
 
+def test_one_of_several_checkpoints(folders):
+    params, later = random_params(seed=1), random_params(seed=2)
+    write_tf1(folders[0], tf1_tensors(later))
+    for path in list(folders[0].glob("bert_model.ckpt.*")):
+        path.rename(path.with_name(path.name.replace("bert_model.ckpt", "model.ckpt-20")))
+    write_tf1(folders[0], tf1_tensors(params))
+    refused("tf1", folders, match=r"holds bert_model\.ckpt, model\.ckpt-20; add --name")
+    refused("tf1", folders, "--name", "model.ckpt-30", match="add --name with one of them")
+    convert("tf1", folders, "--name", "model.ckpt-20")
+    assert_same(load_params(folders[1])[0], later)
+
+
 @pytest.mark.skipif(not SHARED, reason="BERT_JAX_SHARED is not set")
 def test_real_tf1_checkpoint_of_another_implementation(folders, capsys):
     import tensorflow as tf
