@@ -299,15 +299,12 @@ def _checkpoint_prefix(request: FromTF1) -> Path:
         return request.input / names[0]
     if request.name in names:
         return request.input / request.name
-    raise UserError(
-        f"{request.input} holds "
-        + (
-            f"the checkpoints {', '.join(names)}; add --name NAME"
-            if names
-            else "no file *.index, so"
+    if not names:
+        raise UserError(
+            f"{request.input} holds no TF1 checkpoint (no file *.index); give the folder of "
+            "bert_model.ckpt.index"
         )
-        + ("" if names else " no TF1 checkpoint; give the folder of bert_model.ckpt.index")
-    )
+    raise UserError(f"{request.input} holds {', '.join(names)}; add --name with one of them")
 
 
 def _read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:

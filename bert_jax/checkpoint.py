@@ -230,16 +230,19 @@ def _readable(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"the checkpoint {checkpoint} cannot be read ({str(error).splitlines()[0]}); choose "
-            "another by its step"
+            f"the checkpoint {checkpoint} cannot be read ({reason}); choose another by its step"
         ) from None
 
 
 def _read_part(checkpoint: Path, part: str) -> Any:
-    """ "params" or "opt_state" of a checkpoint, as numpy arrays."""
+    """One member of a saved TrainState, "params" or "opt_state", as numpy arrays."""
     with ocp.PyTreeCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(checkpoint / "state").item_metadata.tree.get(part)
+        metadata = checkpointer.metadata(checkpoint / "state").item_metadata
+        if metadata is None:
+            raise ValueError("its metadata is missing or damaged")
+        tree = metadata.tree.get(part)
         if not jax.tree.leaves(tree):
             return tree
         arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)

@@ -65,6 +65,18 @@ def test_make_installs_pinned_versions_once_and_runs(fresh_machine, installer, t
     assert make(fresh_machine, target) == [f"python {runs}"]
 
 
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_make_parity_adds_its_packages_once(fresh_machine, installer):
+    if installer == "uv":
+        shutil.copy(fresh_machine / "programs" / "python3", fresh_machine / "programs" / "uv")
+    make(fresh_machine, "test")
+    *first, install, run = make(fresh_machine, "parity")
+    assert first == (["uv pip install --python .venv/bin/python pip"] if installer == "uv" else [])
+    assert re.search(r"python -m pip install .*--constraint constraints.txt .*,parity\]", install)
+    assert run == "python -m pytest tests/parity -n auto"
+    assert make(fresh_machine, "parity") == [run]
+
+
 def test_every_requirement_is_pinned():
     """What setup.cfg asks for has an exact version in constraints.txt."""
     text = (ROOT / "setup.cfg").read_text()

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import typing
 import zipfile
 from pathlib import Path
 
@@ -14,13 +15,12 @@ import pytest
 
 import run_convert
 from bert_jax.checkpoint import load_adam, load_params
-from bert_jax.convert import to_tensors
+from bert_jax.convert import ARCHITECTURES, to_tensors
 from bert_jax.errors import UserError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizer import load_tokenizer
 from tests.checkpoints import (
     PIECES,
-    TINY,
     assert_same,
     random_params,
     tf1_tensors,
@@ -90,6 +90,18 @@ def test_optimizer_state_must_be_there(folders):
     refused(
         "tf1", folders, "--optimizer-state", "--positions", 32, match="cannot be resized with it"
     )
+
+
+def test_one_of_several_checkpoints(folders):
+    params, later = random_params(seed=1), random_params(seed=2)
+    write_tf1(folders[0], tf1_tensors(later))
+    for path in list(folders[0].glob("bert_model.ckpt.*")):
+        path.rename(path.with_name(path.name.replace("bert_model.ckpt", "model.ckpt-20")))
+    write_tf1(folders[0], tf1_tensors(params))
+    refused("tf1", folders, match=r"holds bert_model\.ckpt, model\.ckpt-20; add --name")
+    refused("tf1", folders, "--name", "model.ckpt-30", match="add --name with one of them")
+    convert("tf1", folders, "--name", "model.ckpt-20")
+    assert_same(load_params(folders[1])[0], later)
 
 
 @pytest.mark.skipif(not SHARED, reason="BERT_JAX_SHARED is not set")
@@ -265,5 +277,5 @@ def test_the_command_line_and_fill_mask(folders):
     assert len(result.stdout.splitlines()) == 6
 
 
-def test_the_sizes_of_this_test_are_those_of_the_model():
-    assert TINY.vocab_size == len(PIECES) == 30
+def test_every_architecture_can_be_asked_for():
+    assert typing.get_args(run_convert.Architecture) == tuple(ARCHITECTURES)

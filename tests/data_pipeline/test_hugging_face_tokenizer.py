@@ -6,7 +6,7 @@ import pytest
 
 from data_pipeline.errors import DataError
 from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer, save_for_transformers
-from data_pipeline.tokenizer import WordPiece
+from data_pipeline.tokenizer import WordPiece, train_tokenizer
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "e"]
 
@@ -81,6 +81,14 @@ def test_no_vocabulary(tmp_path, tokenizer, message):
     write(tmp_path, [], None, tokenizer)
     with pytest.raises(DataError, match=message):
         load_foreign_tokenizer(tmp_path)
+
+
+def test_a_sentencepiece_model_is_written_as_it_is(tmp_path):
+    texts = ["the quick brown fox jumps over the lazy dog", "pack my box with five liquor jugs"]
+    ours = train_tokenizer(texts * 20, "sentencepiece-unigram", 400, lowercase=True)
+    said = save_for_transformers(ours, tmp_path, 128)
+    assert "use sentencepiece" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["sentencepiece.model"]
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
