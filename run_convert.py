@@ -16,7 +16,6 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from bert_jax.adapt import extend_positions, resize_vocabulary
 from bert_jax.checkpoint import load_params, save_params
 from bert_jax.convert import ARCHITECTURES, PART_NAMES, adam_from_tf1, from_tensors
 from bert_jax.convert_config import config_from_tf1
@@ -30,6 +29,7 @@ from bert_jax.hugging_face import (
 )
 from bert_jax.model import BertConfig
 from bert_jax.optimizer import AdamState
+from bert_jax.resize import extend_positions, resize_vocabulary
 from configs.errors import user_errors
 from data_pipeline.command_line import parse
 from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer, save_for_transformers

@@ -12,7 +12,7 @@ ROWS = (
     {"sharding", "losses", "plots", "torch_pickle"},
     {"model", "optimizer", "tracker"},
     {"heads", "task_heads", "convert", "convert_config"},
-    {"pretraining", "train", "adapt", "hugging_face"},
+    {"pretraining", "train", "hugging_face", "resize"},
     {"checkpoint", "evaluate", "warm_start"},
     {"loop"},
 )

@@ -1,45 +1,9 @@
-"""Loaded parameters made to fit another model: more pieces, more positions, other heads."""
+"""Loaded parameters made to fit a model with more pieces or more positions."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-
-from bert_jax.convert import PART_NAMES, listed
-from bert_jax.errors import UserError
-
-
-def overlay(params: Any, loaded: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-    """Puts loaded parameters over fresh ones; parts that were not loaded stay fresh.
-
-    Args:
-      params: the fresh parameters, a nested dictionary.
-      loaded: parameters of the same architecture, perhaps with other parts.
-
-    Returns:
-      (the parameters, the parts that stayed fresh, in words). Loaded parts that `params` does not
-      have are left out.
-
-    Raises:
-      UserError: a parameter within a part that both have is missing or has another shape.
-    """
-    common = [part for part in params if part in loaded]
-    fresh, ours = (
-        flatten_dict({part: tree[part] for part in common}, sep="/") for tree in (params, loaded)
-    )
-    problems = [
-        f"{path} {list(array.shape)} instead of {list(fresh[path].shape)}"
-        if path in fresh
-        else f"{path} not known"
-        for path, array in ours.items()
-        if path not in fresh or array.shape != fresh[path].shape
-    ]
-    problems += [f"{path} missing" for path in fresh if path not in ours]
-    if problems:
-        raise UserError(f"the parameters do not fit the model: {listed(problems)}")
-    merged = dict(params) | {part: loaded[part] for part in common}
-    return merged, tuple(PART_NAMES.get(part, part) for part in params if part not in loaded)
 
 
 def resize_vocabulary(params: dict[str, Any], size: int) -> dict[str, Any]:

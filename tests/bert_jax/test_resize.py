@@ -1,15 +1,13 @@
-"""Loaded parameters in another model: new pieces, more positions, fresh heads."""
+"""Loaded parameters in another model: new pieces, more positions."""
 
 import dataclasses
 
 import jax
 import numpy as np
-import pytest
 
-from bert_jax.adapt import extend_positions, overlay, resize_vocabulary
 from bert_jax.convert import from_tensors, to_tensors
-from bert_jax.errors import UserError
 from bert_jax.heads import BertForPreTraining
+from bert_jax.resize import extend_positions, resize_vocabulary
 from tests.checkpoints import TINY, assert_same, random_params
 
 
@@ -51,25 +49,3 @@ def test_positions_repeat():
     config = dataclasses.replace(TINY, max_position_embeddings=40)
     np.testing.assert_array_equal(logits(params, TINY), logits(longer, config))
     assert logits(longer, config, length=25).shape == (1, 25, 30)
-
-
-def test_overlay_keeps_fresh_what_was_not_loaded():
-    fresh, loaded = random_params(seed=1), random_params(seed=2)
-    merged, stayed = overlay(fresh, {part: loaded[part] for part in ("encoder", "pooler")})
-    assert_same(merged["encoder"], loaded["encoder"])
-    assert_same(merged["masked_lm"], fresh["masked_lm"])
-    assert stayed == ("masked-LM head", "next-sentence head")
-    merged, stayed = overlay({"encoder": fresh["encoder"]}, loaded)
-    assert list(merged) == ["encoder"]
-    assert stayed == ()
-
-
-def test_overlay_refuses_another_size():
-    other = random_params(dataclasses.replace(TINY, intermediate_size=20))
-    with pytest.raises(UserError, match=r"intermediate/kernel \[8, 20\] instead of \[8, 12\]"):
-        overlay(random_params(), other)
-    deeper = random_params(dataclasses.replace(TINY, num_hidden_layers=3))
-    with pytest.raises(UserError, match=r"layer_2.* not known"):
-        overlay(random_params(), deeper)
-    with pytest.raises(UserError, match=r"layer_2.* missing"):
-        overlay(deeper, random_params())
