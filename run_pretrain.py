@@ -125,6 +125,7 @@ def main(arguments: Sequence[str]) -> None:
         f"{work_dir}/curves.png, {work_dir}/metrics.jsonl, tensorboard --logdir {work_dir}\n"
         "Type next:\n"
         f'  python run_predict.py fill-mask --checkpoint {work_dir} "{EXAMPLES[0]}"\n'
+        f"  python run_convert.py to-hf --checkpoint {work_dir} --output DIR  # for transformers\n"
         "  python -m data_pipeline.prepare --help    # a corpus of your own text",
         markup=False,
     )

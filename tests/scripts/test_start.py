@@ -10,7 +10,7 @@ import pytest
 
 import run_pretrain
 from bert_jax.checkpoint import load_params
-from tests.scripts.runs import STEPS, mistake, options, prepare_text
+from tests.scripts.runs import STEPS, mistake, options, prepare_text, rows
 
 
 def test_a_dry_run_shows_everything_and_writes_nothing(corpus, tmp_path, capsys):
@@ -66,6 +66,26 @@ def test_a_run_starts_from_another_and_says_what_is_fresh(corpus, whole_run, tmp
     jax.tree.map(np.testing.assert_array_equal, before["encoder"], after["encoder"])
     assert set(after) == {"encoder", "masked_lm"}
     assert not np.array_equal(before["masked_lm"]["bias"], after["masked_lm"]["bias"])
+
+
+def test_a_run_goes_on_with_another_runs_optimizer(corpus, whole_run, tmp_path, capsys):
+    """Two steps more in the second phase: evaluation begins where the other run's ended."""
+    changes = {"init-from": whole_run[0], "phases.1.steps": STEPS - 14 + 2}
+    arguments = [*options(corpus, tmp_path / "run", changes), "--init-optimizer"]
+    run_pretrain.main(arguments)
+    assert f"with Adam's moments, from step {STEPS} on" in capsys.readouterr().out
+    old, new = rows(whole_run[0]), rows(tmp_path / "run")
+    assert new[0]["masked_lm_loss"] == pytest.approx(old[-1]["masked_lm_loss"], rel=1e-6)
+    assert [(row["step"], row["split"]) for row in new] == [
+        (STEPS, "eval"), (STEPS + 2, "train"), (STEPS + 2, "eval"),
+    ]  # fmt: skip
+    assert load_params(tmp_path / "run")[2] == STEPS + 2
+    error = mistake(
+        capsys,
+        run_pretrain.main,
+        [*options(corpus, tmp_path / "other", {"init-from": whole_run[0]}), "--init-optimizer"],
+    )
+    assert f"has had {STEPS} steps, the run has {STEPS} in all" in error
 
 
 def test_the_models_sizes_come_from_the_checkpoint(corpus, whole_run, tmp_path, capsys):
