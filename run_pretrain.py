@@ -197,11 +197,16 @@ def _fresh_state(
         return init, f"parameters: fresh, seed {config.seed}"
     folder = Path(config.init_from)
     loaded, _, step = load_params(folder)
-    if load_tokenizer(folder).description["fingerprint"] != tokenizer.description["fingerprint"]:
+    own = load_tokenizer(folder).description
+    if own != tokenizer.description:
+        options = f"--vocab {folder}/vocab.txt"
+        if own["kind"] != "wordpiece":
+            options = f"--model {folder}/sentencepiece.model"
+        elif not own["lowercase"]:
+            options += " --no-lowercase"
         raise UserError(
-            f"the vocabulary of {folder} is not the one of {config.corpus}; prepare the corpus "
-            f"with it: python -m data_pipeline.prepare --vocab {folder}/vocab.txt --input FILES "
-            "--output DIR"
+            f"the tokenizer of {folder} is not the one of {config.corpus}; prepare the corpus with "
+            f"it: python -m data_pipeline.prepare {options} --input FILES --output DIR"
         )
     shapes = abstract_state(objective, optimizer, mesh)[0]
     start = match_params(shapes.params, loaded, str(folder))

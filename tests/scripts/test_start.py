@@ -10,7 +10,8 @@ import pytest
 
 import run_pretrain
 from bert_jax.checkpoint import load_params
-from tests.scripts.runs import STEPS, mistake, options, prepare_text, rows
+from data_pipeline.tokenizer import WordPiece
+from tests.scripts.runs import STEPS, mistake, options, rows
 
 
 def test_a_dry_run_shows_everything_and_writes_nothing(corpus, tmp_path, capsys):
@@ -113,16 +114,21 @@ def test_a_checkpoint_that_does_not_fit(corpus, whole_run, tmp_path, capsys, cha
     assert not (tmp_path / "run").exists()
 
 
-def test_another_vocabulary_is_refused(corpus, whole_run, tmp_path, capsys):
+@pytest.mark.parametrize("change", ["pieces", "case"])
+def test_another_tokenizer_is_refused(corpus, whole_run, tmp_path, capsys, change):
+    start = tmp_path / "start"
+    shutil.copytree(whole_run[0], start)
     pieces = (corpus / "vocab.txt").read_text().splitlines()
-    pieces[-1], pieces[-2] = pieces[-2], pieces[-1]
-    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n")
-    documents = ["the cat.\nthe dog.", "a tree.\na house."] * 60
-    other = prepare_text(tmp_path, documents, vocab=tmp_path / "vocab.txt", heldout_fraction=0.3)
-    capsys.readouterr()
-    arguments = options(other, tmp_path / "run", {"init-from": whole_run[0]})
-    error = mistake(capsys, run_pretrain.main, arguments)
-    assert f"--vocab {whole_run[0]}/vocab.txt" in error
+    if change == "pieces":
+        pieces[-1], pieces[-2] = pieces[-2], pieces[-1]
+    (start / "vocab.txt").unlink()
+    (start / "tokenizer_config.json").unlink()
+    WordPiece(pieces, lowercase=change == "pieces").save(start)
+    error = mistake(
+        capsys, run_pretrain.main, options(corpus, tmp_path / "run", {"init-from": start})
+    )
+    assert f"--vocab {start}/vocab.txt" in error
+    assert ("--no-lowercase" in error) == (change == "case")
     assert not (tmp_path / "run").exists()
 
 
