@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from bert_jax import loop
-from bert_jax.checkpoint import Checkpoints, load_adam, load_params
+from bert_jax.checkpoint import Checkpoints, load_adam, load_params, saved_steps
 from bert_jax.errors import UserError
 from bert_jax.optimizer import Optimizer, frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
     optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule())
     shapes = abstract_state(objective, optimizer, mesh)[0]
     frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
-    fresh_state, origin = _fresh_state(config, tokenizer, objective, optimizer, mesh)
+    fresh_state, origin = _fresh_state(config, is_dry_run, tokenizer, objective, optimizer, mesh)
     stages = [_stage(config, corpus, tokenizer, index) for index in range(len(config.phases))]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     console.print(
@@ -182,6 +182,7 @@ def _open_corpus(config: PretrainConfig, is_dry_run: bool) -> tuple[Corpus, Toke
 
 def _fresh_state(
     config: PretrainConfig,
+    is_dry_run: bool,
     tokenizer: Tokenizer,
     objective: PretrainingObjective,
     optimizer: Optimizer,
@@ -193,6 +194,8 @@ def _fresh_state(
       UserError: the checkpoint to start from does not fit the run or the corpus.
     """
     init = partial(init_state, objective, optimizer, mesh, config.seed)
+    if not is_dry_run and (steps := saved_steps(Path(config.work_dir))):
+        return init, f"parameters: the run's own, step {steps[-1]}"
     if not config.init_from:
         return init, f"parameters: fresh, seed {config.seed}"
     folder = Path(config.init_from)

@@ -210,10 +210,16 @@ def _moments(tree: Any) -> dict[str, Any] | None:
     return next((found for child in children if (found := _moments(child))), None)
 
 
+def saved_steps(work_dir: Path) -> list[int]:
+    """The steps of a run's complete checkpoints, in order; none where there is no run."""
+    folder = work_dir / "checkpoints"
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+
+
 def _find(work_dir: Path, step: int | None) -> Path:
     """The folder of one checkpoint, the latest by default."""
     folder = work_dir / "checkpoints"
-    steps = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+    steps = saved_steps(work_dir)
     if not steps:
         raise UserError(
             f"{work_dir} holds no checkpoint (no folder in {folder}); give the work folder of a run"

@@ -20,7 +20,7 @@ class OptimizerConfig:
       name: "bert_adamw" is the original's Adam without bias correction, "adamw" optax's with it
         (arXiv:1711.05101), "lamb" the one for large batches (arXiv:1904.00962). All three decay
         kernels and embeddings only.
-      learning_rate: the peak rate.
+      learning_rate: the peak rate; None where each phase has a rate and a warmup of its own.
       schedule: what follows the warmup, see `learning_rate_schedule`.
       warmup_steps: steps of linear warmup; None where `warmup_proportion` is given.
       warmup_proportion: the same as a share of all steps.
@@ -38,7 +38,7 @@ class OptimizerConfig:
     """
 
     name: Literal["bert_adamw", "adamw", "lamb"] = "bert_adamw"
-    learning_rate: float = 1e-4
+    learning_rate: float | None = 1e-4
     schedule: Literal["linear", "polynomial", "cosine", "inverse_sqrt", "constant"] = "linear"
     warmup_steps: int | None = 10_000
     warmup_proportion: float | None = None
@@ -72,8 +72,9 @@ class OptimizerConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"optimizer.{name} is {getattr(self, name)}; it must be in [0, 1)")
         for name in ("learning_rate", "epsilon", "max_gradient_norm", "decay_power"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"optimizer.{name} is {getattr(self, name)}; it must be positive")
+            value = getattr(self, name)
+            if value is None or not 0 < value < float("inf"):
+                raise UserError(f"optimizer.{name} is {value}; it must be positive")
         if not 0 < self.layer_decay <= 1:
             raise UserError(
                 f"optimizer.layer_decay is {self.layer_decay}; it must be above 0 and at most 1"
@@ -106,7 +107,8 @@ def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.S
     >>> [round(float(schedule(step)), 3) for step in (0, 5, 9, 10, 50, 100)]
     [0.0, 0.5, 0.9, 0.9, 0.5, 0.0]
     """
-    warmup_steps = config.warmup_steps
+    peak, warmup_steps = config.learning_rate, config.warmup_steps
+    assert peak is not None
     if warmup_steps is None:
         assert config.warmup_proportion is not None
         warmup_steps = round(config.warmup_proportion * total_steps)
@@ -130,7 +132,7 @@ def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.S
     def schedule(step: Any) -> jax.Array:
         step = jnp.asarray(step, jnp.float32)
         warmup = step / max(warmup_steps, 1)
-        return config.learning_rate * jnp.where(step < warmup_steps, warmup, decay(step))
+        return peak * jnp.where(step < warmup_steps, warmup, decay(step))
 
     return schedule
 

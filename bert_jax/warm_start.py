@@ -83,18 +83,21 @@ def check_adam(state: TrainState, adam: AdamState) -> None:
       state: of the run, arrays or shapes.
       adam: the moments to continue with.
     """
-    if not any(map(_is_adam, jax.tree.leaves(state.opt_state, is_leaf=_is_adam))):
+    nodes = jax.tree.leaves(state.opt_state, is_leaf=_is_adam)
+    count = len(jax.tree.leaves(state.params))
+    # Frozen parameters have no moments.
+    if not any(_is_adam(node) and len(jax.tree.leaves(node.mu)) == count for node in nodes):
         raise UserError(
             "init_optimizer continues BERT's own Adam; it needs optimizer.name bert_adamw and "
             "nothing frozen"
         )
     wanted = traverse_util.flatten_dict(state.params, sep="/")
     for moments in adam:
-        found = traverse_util.flatten_dict(moments, sep="/")
+        found = traverse_util.flatten_dict(moments or {}, sep="/")
         lacking = [
             path
             for path, leaf in wanted.items()
-            if path not in found or found[path].shape != leaf.shape
+            if getattr(found.get(path), "shape", None) != leaf.shape
         ]
         if lacking:
             raise UserError(

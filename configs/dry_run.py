@@ -101,7 +101,7 @@ def schedule_lines(optimizer: Optimizer, total_steps: int) -> Iterator[str]:
     """The learning rate at evenly spaced steps, as figures and bars."""
     steps = np.unique(np.linspace(0, total_steps - 1, _POINTS).round().astype(int))
     rates = [float(optimizer.learning_rate(int(step))) for step in steps]
-    peak = max(rates)
+    peak = max(rates) or 1.0
     width = len(f"{total_steps:,}")
     for step, rate in zip(steps, rates, strict=True):
         bar = "#" * round(_BAR_WIDTH * rate / peak)

@@ -26,6 +26,10 @@ def user_errors() -> Iterator[None]:
     with _quiet_threads():
         try:
             yield
+            sys.stdout.flush()
+        except BrokenPipeError:  # "| head" has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
         except (UserError, DataError) as error:
             fail(error)
         except NonFiniteLoss as error:

@@ -5,6 +5,7 @@ import difflib
 import inspect
 import itertools
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,25 +77,27 @@ class PretrainConfig:
     def total_steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
 
-    def learning_rate_schedule(self) -> optax.Schedule:
-        """The learning rate of every step of the run: step -> float32 scalar."""
-        own = [
-            learning_rate_schedule(
-                dataclasses.replace(
-                    self.optimizer,
-                    learning_rate=phase.learning_rate,
-                    warmup_steps=None,
-                    warmup_proportion=phase.warmup_proportion,
-                ),
-                phase.steps,
+    def optimizers_of_phases(self) -> list[OptimizerConfig]:
+        """The optimizer of each phase that has a schedule of its own: all of them or none."""
+        return [
+            dataclasses.replace(
+                self.optimizer,
+                learning_rate=phase.learning_rate,
+                warmup_steps=None,
+                warmup_proportion=phase.warmup_proportion,
             )
             for phase in self.phases
             if phase.learning_rate is not None
         ]
+
+    def learning_rate_schedule(self) -> optax.Schedule:
+        """The learning rate of every step of the run: step -> float32 scalar."""
+        own = self.optimizers_of_phases()
         if not own:
             return learning_rate_schedule(self.optimizer, self.total_steps)
-        ends = itertools.accumulate(phase.steps for phase in self.phases)
-        return optax.join_schedules(own, list(ends)[:-1])
+        steps = [phase.steps for phase in self.phases]
+        schedules = map(learning_rate_schedule, own, steps)
+        return optax.join_schedules(list(schedules), list(itertools.accumulate(steps))[:-1])
 
     def validate(self) -> None:
         """Raises UserError where a value is out of range or two do not fit together."""
@@ -106,22 +109,6 @@ class PretrainConfig:
                     raise UserError(
                         f"phases.{number}.{name} is {getattr(phase, name)}; it must be positive"
                     )
-            if not 0 <= phase.warmup_proportion <= 1:
-                raise UserError(
-                    f"phases.{number}.warmup_proportion is {phase.warmup_proportion}; it must be "
-                    "between 0 and 1"
-                )
-            if phase.learning_rate is None:
-                if phase.warmup_proportion or self.phases[0].learning_rate is not None:
-                    raise UserError(
-                        f"phases.{number}.learning_rate is None; give every phase a learning_rate, "
-                        "or none of them and no warmup_proportion"
-                    )
-            elif not 0 < phase.learning_rate < float("inf") or not self.phases[0].learning_rate:
-                raise UserError(
-                    f"phases.{number}.learning_rate is {phase.learning_rate}; it must be positive, "
-                    "and either all phases have one or none"
-                )
             if phase.sequence_length > self.model.max_position_embeddings:
                 raise UserError(
                     f"phases.{number}.sequence_length {phase.sequence_length} is beyond the "
@@ -134,6 +121,13 @@ class PretrainConfig:
                     f"phases.{number}.sequence_length is {phase.sequence_length}; it must be at "
                     f"least {shortest}"
                 )
+            wanted = self.data.masked_lm_probability * phase.sequence_length
+            if phase.max_predictions < 0.8 * wanted:
+                raise UserError(
+                    f"phases.{number}.max_predictions {phase.max_predictions} is too few for "
+                    f"data.masked_lm_probability {self.data.masked_lm_probability} of "
+                    f"{phase.sequence_length} tokens; raise it to {round(wanted)}"
+                )
             if phase.max_predictions >= phase.sequence_length:
                 raise UserError(
                     f"phases.{number}.max_predictions {phase.max_predictions} does not fit "
@@ -145,11 +139,37 @@ class PretrainConfig:
             )
         if not 0 <= self.seed < 1 << 31:
             raise UserError(f"seed is {self.seed}; it must be within 0 and 2147483647")
-        self.optimizer.validate(self.total_steps)
+        self._validate_optimizer()
         if self.evaluation_examples < 0:
             raise UserError(
                 f"evaluation_examples is {self.evaluation_examples}; it must not be negative"
             )
+
+    def _validate_optimizer(self) -> None:
+        own = self.optimizers_of_phases()
+        if not own:
+            for number, phase in enumerate(self.phases):
+                if phase.warmup_proportion:
+                    raise UserError(
+                        f"phases.{number}.warmup_proportion is {phase.warmup_proportion}, but the "
+                        f"phase has no learning_rate of its own; give phases.{number}."
+                        "learning_rate, or optimizer.warmup_proportion for the whole run"
+                    )
+            self.optimizer.validate(self.total_steps)
+            return
+        if len(own) < len(self.phases):
+            raise UserError(
+                f"phases.N.learning_rate is given for {len(own)} of {len(self.phases)} phases; "
+                "give it for all of them or for none"
+            )
+        for name in ("learning_rate", "warmup_steps", "warmup_proportion"):
+            if (value := getattr(self.optimizer, name)) is not None:
+                raise UserError(
+                    f"optimizer.{name} is {value}, but each phase has a learning_rate and a "
+                    f"warmup_proportion of its own; set optimizer.{name} to None and change those"
+                )
+        for phase, optimizer in zip(self.phases, own, strict=True):
+            optimizer.validate(phase.steps)
 
     def resolved(self) -> dict[str, Any]:
         """The configuration as JSON values."""
@@ -175,7 +195,7 @@ class Request(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class _CommandLine(PretrainConfig):
     dry_run: bool = False
-    """Show what the run would be (configuration, size, time, schedule, a batch) and exit."""
+    """Show what the run would be (configuration, size, memory, schedule, a batch) and exit."""
 
     learning_rates: bool = False
     """Print the number of each step and its learning rate and exit."""
@@ -220,7 +240,12 @@ def from_command_line(
 
     given = read()
     if given.init_from:
-        given = read(model=_model_of(given.init_from, recipe.model))
+        # A run that has begun keeps its model, whatever has become of where it came from.
+        begun = Path(given.work_dir, "config.json").is_file()
+        source = given.work_dir if begun else given.init_from
+        given = read(
+            init_from=os.path.normpath(given.init_from), model=_model_of(source, recipe.model)
+        )
     config = PretrainConfig(**{name: getattr(given, name) for name in defaults})
     config.validate()
     if not config.work_dir:
@@ -243,6 +268,6 @@ def _model_of(folder: str, recipe_model: BertConfig) -> BertConfig:
         return BertConfig(**model | {"dtype": recipe_model.dtype})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"init_from {folder} is no work folder and no converted checkpoint ({path}: "
+            f"{folder} is no work folder and no converted checkpoint ({path}: "
             f"{type(error).__name__}); convert one with: python run_convert.py --help"
         ) from None

@@ -74,9 +74,15 @@ def test_moments_that_do_not_fit_are_refused(objective):
     other = OptimizerConfig(name="adamw", learning_rate=1e-2, warmup_steps=4)
     with pytest.raises(UserError, match=r"needs optimizer.name bert_adamw"):
         check_adam(state_of(objective, other)[0], AdamState(zeros, zeros))
+    frozen = OptimizerConfig(learning_rate=1e-2, warmup_steps=4, frozen=("pooler",))
+    with pytest.raises(UserError, match=r"nothing frozen"):
+        check_adam(state_of(objective, frozen)[0], AdamState(zeros, zeros))
     without_pooler = {name: part for name, part in zeros.items() if name != "pooler"}
     with pytest.raises(UserError, match=r"no moments of Adam for pooler/dense/bias"):
         check_adam(state_of(objective)[0], AdamState(zeros, without_pooler))
+    masked = dict.fromkeys(zeros)  # as a run with everything frozen leaves them
+    with pytest.raises(UserError, match=r"no moments of Adam for"):
+        check_adam(state_of(objective)[0], AdamState(masked, masked))
 
 
 def test_the_objective_without_pairs_leaves_the_pooler(objective, params):

@@ -42,16 +42,16 @@ def test_the_original_schedule(recipe):
 
 
 def test_the_large_batch_recipe_warms_up_in_each_phase():
-    """arXiv:1904.00962: 28.43% of 7,038 steps to 6e-3, then 12.8% of 1,563 steps to 4e-3."""
+    """28.43% of 7,038 steps to 6e-3, then 12.8% of 1,563 steps to 4e-3, square roots after."""
     config = RECIPES["large-lamb"]()
     rates = jax.vmap(config.learning_rate_schedule())(np.arange(config.total_steps + 1))
     assert config.total_steps == 8_601
     first = round(0.2843 * 7_038)
     assert rates[1] == pytest.approx(6e-3 / first, rel=1e-5)
-    assert rates[first] == pytest.approx(6e-3 * (1 - first / 7_038), rel=1e-5)
-    assert rates[7_037] == pytest.approx(6e-3 / 7_038, rel=1e-3)
+    assert rates[first] == pytest.approx(6e-3 * (1 - first / 7_038) ** 0.5, rel=1e-5)
+    assert rates[7_037] == pytest.approx(6e-3 / 7_038**0.5, rel=1e-3)
     assert rates[7_038] == 0
-    assert rates[7_038 + 200] == pytest.approx(4e-3 * (1 - 200 / 1_563), rel=1e-5)
+    assert rates[7_038 + 200] == pytest.approx(4e-3 * (1 - 200 / 1_563) ** 0.5, rel=1e-5)
     assert rates[8_601] == 0
     assert [phase.batch_size for phase in config.phases] == [65_536, 32_768]
 
@@ -72,9 +72,10 @@ def test_a_recipe_may_be_called_by_its_full_name():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--phases.1.learning-rate=1"], "phases.0.learning_rate|phases.1.learning_rate"),
-        (["--phases.0.learning-rate=1"], "phases.1.learning_rate is None"),
-        (["--phases.0.warmup-proportion=0.1"], "phases.0.learning_rate is None"),
+        (["--phases.1.learning-rate=1"], "given for 1 of 2 phases"),
+        (["--phases.0.warmup-proportion=0.1"], "phases.0.warmup_proportion is 0.1, but the phase"),
+        (["--optimizer.learning-rate=None"], "optimizer.learning_rate is None"),
+        (["--data.masked-lm-probability=0.3"], "raise it to 38"),
         (["--optimizer.warmup-proportion=0.1"], "set the other to None"),
         (["--init-from=/nowhere"], "/nowhere is no work folder"),
         (["--init-optimizer"], "add --init-from"),
@@ -83,6 +84,15 @@ def test_a_recipe_may_be_called_by_its_full_name():
 def test_combinations_that_cannot_be_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         from_command_line(["base", "--corpus=x", *arguments], RECIPES)
+
+
+def test_settings_that_the_phases_overrule_are_refused():
+    arguments = ["large-lamb", "--corpus=x", "--optimizer.learning-rate=1e-3"]
+    with pytest.raises(UserError, match=r"optimizer.learning_rate is 0.001, but each phase"):
+        from_command_line(arguments, RECIPES)
+    arguments = ["large-lamb", "--corpus=x", "--phases.1.warmup-proportion=1.5"]
+    with pytest.raises(UserError, match=r"warmup_proportion is 1.5"):
+        from_command_line(arguments, RECIPES)
 
 
 def test_overrides_reach_nested_fields():

@@ -3,15 +3,27 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
 import run_pretrain
-from bert_jax.checkpoint import load_params
+from bert_jax.checkpoint import load_params, saved_steps
 from data_pipeline.tokenizer import WordPiece
-from tests.scripts.runs import STEPS, mistake, options, rows
+from tests.scripts.runs import (
+    ROOT,
+    STEPS,
+    assert_same_run,
+    finish,
+    mistake,
+    options,
+    rows,
+    start,
+    wait_for,
+)
 
 
 def test_a_dry_run_shows_everything_and_writes_nothing(corpus, tmp_path, capsys):
@@ -89,6 +101,35 @@ def test_a_run_goes_on_with_another_runs_optimizer(corpus, whole_run, tmp_path, 
     assert f"has had {STEPS} steps, the run has {STEPS} in all" in error
 
 
+def test_a_run_that_has_begun_needs_its_source_no_more(corpus, whole_run, tmp_path):
+    """Stopped, its source deleted, continued: the same as a run in one piece."""
+    source = tmp_path / "source"
+    shutil.copytree(whole_run[0], source)
+    changes = {"init-from": source}
+    code, output = finish(options(corpus, tmp_path / "whole", changes))
+    assert code == 0, output
+    process = start(options(corpus, tmp_path / "run", changes))
+    wait_for(process, lambda: bool(saved_steps(tmp_path / "run")))
+    process.kill()
+    process.communicate()
+    shutil.rmtree(source)
+    code, output = finish(options(corpus, tmp_path / "run", changes))
+    assert code == 0, output
+    assert "parameters: the run's own, step" in output
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_reader_who_has_seen_enough():
+    """`run_pretrain.py base --learning-rates | head`."""
+    command = f"{sys.executable} run_pretrain.py base --learning-rates | head -2"
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == ["0", "1"]
+    assert result.stderr == ""
+    assert result.returncode == 0
+
+
 def test_the_models_sizes_come_from_the_checkpoint(corpus, whole_run, tmp_path, capsys):
     arguments = [f"--corpus={corpus}", f"--init-from={whole_run[0]}", f"--work-dir={tmp_path}/run"]
     arguments += ["--phases.0.sequence-length=24", "--phases.0.max-predictions=4", "--dry-run"]
@@ -116,18 +157,18 @@ def test_a_checkpoint_that_does_not_fit(corpus, whole_run, tmp_path, capsys, cha
 
 @pytest.mark.parametrize("change", ["pieces", "case"])
 def test_another_tokenizer_is_refused(corpus, whole_run, tmp_path, capsys, change):
-    start = tmp_path / "start"
-    shutil.copytree(whole_run[0], start)
+    source = tmp_path / "source"
+    shutil.copytree(whole_run[0], source)
     pieces = (corpus / "vocab.txt").read_text().splitlines()
     if change == "pieces":
         pieces[-1], pieces[-2] = pieces[-2], pieces[-1]
-    (start / "vocab.txt").unlink()
-    (start / "tokenizer_config.json").unlink()
-    WordPiece(pieces, lowercase=change == "pieces").save(start)
+    (source / "vocab.txt").unlink()
+    (source / "tokenizer_config.json").unlink()
+    WordPiece(pieces, lowercase=change == "pieces").save(source)
     error = mistake(
-        capsys, run_pretrain.main, options(corpus, tmp_path / "run", {"init-from": start})
+        capsys, run_pretrain.main, options(corpus, tmp_path / "run", {"init-from": source})
     )
-    assert f"--vocab {start}/vocab.txt" in error
+    assert f"--vocab {source}/vocab.txt" in error
     assert ("--no-lowercase" in error) == (change == "case")
     assert not (tmp_path / "run").exists()
 
