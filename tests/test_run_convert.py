@@ -125,7 +125,7 @@ def test_real_tf1_checkpoint_of_another_implementation(folders, capsys):
 def test_new_tokens_and_positions(folders, tmp_path, capsys):
     params = random_params()
     write_hugging_face(folders[0], to_tensors(params, "hugging_face"))
-    (tmp_path / "new.txt").write_text("house-cat\nzebra\n")
+    (tmp_path / "new.txt").write_text("otter\nzebra\n")
     convert("from-hf", folders, "--new-tokens", tmp_path / "new.txt", "--positions", 64)
     loaded, config, _ = load_params(folders[1])
     assert config["model"]["vocab_size"] == 32
