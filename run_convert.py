@@ -225,11 +225,13 @@ def _finish(
         request.input, lowercase, _new_tokens(request.new_tokens)
     )
     size = tokenizer.vocab_size
-    if size != config.vocab_size:
-        notes.append(f"vocabulary: from {config.vocab_size:,} to {size:,} rows")
-        if size > config.vocab_size:
-            notes[-1] += ", new ones the mean of the old"
-        params = resize_vocabulary(params, size)
+    kept = min(before.vocab_size, config.vocab_size)  # the other rows stand for no piece
+    if size != config.vocab_size or size != kept:
+        notes.append(
+            f"vocabulary: from {config.vocab_size:,} to {size:,} rows"
+            + (f", those from {kept:,} on the mean of the others" if size > kept else "")
+        )
+        params = resize_vocabulary(resize_vocabulary(params, kept), size)
         config = dataclasses.replace(config, vocab_size=size)
     if request.positions is not None:
         if request.positions < config.max_position_embeddings:

@@ -136,7 +136,7 @@ def test_new_tokens_and_positions(folders, tmp_path, capsys):
     tokenizer = load_tokenizer(folders[1])
     assert tokenizer.encode("zebra") == [31]
     printed = capsys.readouterr().out
-    assert "vocabulary: from 30 to 32 rows, new ones the mean of the old" in printed
+    assert "vocabulary: from 30 to 32 rows, those from 30 on the mean of the others" in printed
     assert "positions: from 16 to 64, repeated" in printed
 
 
@@ -156,6 +156,22 @@ def test_a_vocabulary_of_another_length(folders):
     refused("from-hf", folders, match=r"has 28 pieces, the embedding 30 rows.*--resize-vocabulary")
     convert("from-hf", folders, "--resize-vocabulary")
     assert load_params(folders[1])[1]["model"]["vocab_size"] == 28
+
+
+def test_new_tokens_do_not_take_the_rows_of_padding(folders, tmp_path, capsys):
+    """28 pieces, 30 rows, 2 new tokens: the two rows without a piece count for nothing."""
+    params = random_params()
+    write_hugging_face(folders[0], to_tensors(params, "hugging_face"))
+    write_vocab(folders[0], PIECES[:28])
+    (tmp_path / "new.txt").write_text("otter\nzebra\n")
+    convert("from-hf", folders, "--new-tokens", tmp_path / "new.txt", "--resize-vocabulary")
+    words, loaded = (
+        tree["encoder"]["embeddings"]["word_embeddings"]
+        for tree in (params, load_params(folders[1])[0])
+    )
+    np.testing.assert_array_equal(loaded[:28], words[:28])
+    np.testing.assert_allclose(loaded[28:], [words[:28].mean(0)] * 2, atol=1e-7)
+    assert "from 30 to 30 rows, those from 28 on the mean" in capsys.readouterr().out
 
 
 def test_headless_and_back(folders, tmp_path, capsys):
