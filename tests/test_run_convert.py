@@ -271,6 +271,31 @@ def test_missing_files_and_used_folders(folders):
         run_convert.main(["to-tf1"])
 
 
+def test_nothing_beside_the_output_is_touched(folders):
+    """Not even where it has the name that a half-written folder might have."""
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    other = folders[1].with_name("output.partial")
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    folders[1].mkdir()
+    folders[1].with_name("link").symlink_to(folders[1])
+    convert("from-hf", (folders[0], folders[1].with_name("link")))
+    assert load_params(folders[1])[2] == 0
+    assert (other / "thesis.txt").read_text() == "years of work"
+    assert folders[1].stat().st_mode == other.stat().st_mode
+    assert {path.name for path in other.parent.iterdir()} == {
+        "input", "output", "output.partial", "link"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("output", [".", "../here"])
+def test_the_current_folder_is_refused(folders, tmp_path, monkeypatch, output):
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    refused("from-hf", (folders[0], output), match=f"--output {output} is the current folder")
+
+
 def test_the_command_line_and_fill_mask(folders):
     """Processes of their own: exit codes, one line of error, a converted model answers."""
     write_tf1(folders[0], tf1_tensors(random_params()))
