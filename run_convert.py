@@ -6,8 +6,8 @@ models; to-hf makes a folder that `transformers` loads from a run of ours.
 
 import contextlib
 import dataclasses
-import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -131,6 +131,8 @@ def main(arguments: Sequence[str]) -> None:
     request: Any = parse(options, arguments[1:], program=f"run_convert.py {command}")
     if request.output.exists() and not (request.output.is_dir() and _empty(request.output)):
         raise UserError(f"--output {request.output} exists and is not empty; give another")
+    if request.output.resolve() == Path.cwd():  # it would be replaced under the shell's feet
+        raise UserError(f"--output {request.output} is the current folder; give a new one's name")
     convert(request, Console(soft_wrap=True, highlight=False, markup=False))
 
 
@@ -225,11 +227,13 @@ def _finish(
         request.input, lowercase, _new_tokens(request.new_tokens)
     )
     size = tokenizer.vocab_size
-    if size != config.vocab_size:
-        notes.append(f"vocabulary: from {config.vocab_size:,} to {size:,} rows")
-        if size > config.vocab_size:
-            notes[-1] += ", new ones the mean of the old"
-        params = resize_vocabulary(params, size)
+    kept = min(before.vocab_size, config.vocab_size)  # the other rows stand for no piece
+    if size != config.vocab_size or size != kept:
+        notes.append(
+            f"vocabulary: from {config.vocab_size:,} to {size:,} rows"
+            + (f", those from {kept:,} on the mean of the others" if size > kept else "")
+        )
+        params = resize_vocabulary(resize_vocabulary(params, kept), size)
         config = dataclasses.replace(config, vocab_size=size)
     if request.positions is not None:
         if request.positions < config.max_position_embeddings:
@@ -334,20 +338,19 @@ def _whole(output: Path) -> Iterator[Path]:
 
     `output` is not there or an empty folder: `main` has looked.
     """
-    aside = output.with_name(f"{output.name}.partial")
+    output = output.resolve()
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        aside = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
     except OSError as error:
         raise UserError(f"--output {output} cannot be written ({error.strerror})") from None
-    try:
-        yield aside
+    with aside as private:
+        folder = Path(private) / output.name  # with the permissions that a folder usually gets
+        folder.mkdir()
+        yield folder
         if output.exists():
             output.rmdir()
-        aside.rename(output)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+        folder.rename(output)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def fill_mask(
 
     Args:
       config: the encoder's architecture.
-      params: parameters of `BertForPreTraining`.
+      params: parameters of `BertForPreTraining`; only the encoder and the masked-LM head are used.
       input_ids: int32 [L], with [CLS], [SEP] and [MASK].
       masked_positions: int32 [K].
       top: number of pieces.
@@ -113,7 +113,8 @@ def fill_mask(
         "attention_mask": np.ones_like(input_ids)[None],
         "masked_positions": masked_positions[None],
     }
-    model = BertForPreTraining(config, next_sentence="pooler" in params)
+    model = BertForPreTraining(config, next_sentence=False)
+    params = {part: params[part] for part in ("encoder", "masked_lm")}
     logits = jax.jit(model.apply)({"params": params}, batch).masked_lm_logits[0]
     probabilities, ids = jax.lax.top_k(jax.nn.softmax(logits, axis=-1), top)
     return np.asarray(ids), np.asarray(probabilities)

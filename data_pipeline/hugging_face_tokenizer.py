@@ -1,6 +1,7 @@
 """The tokenizer of a downloaded BERT, read from its own files and written for `transformers`."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ from data_pipeline.tokenizer import (
     WordPiece,
     load_vocab,
 )
-from data_pipeline.tokenizer_wordpiece import MAX_WORD_CHARACTERS
+from data_pipeline.tokenizer_wordpiece import MAX_WORD_CHARACTERS, split_words
+
+# Pieces that stand for no text and say nothing of its case: [MASK], [unused1], and the <S> and <T>
+# of the original's Chinese vocabulary, which is lower-cased.
+_MARKER = re.compile(r"\[.*\]|<.*>")
 
 
 def load_foreign_tokenizer(
@@ -26,7 +31,8 @@ def load_foreign_tokenizer(
     Args:
       folder: of a TF1 checkpoint or a Hugging Face model.
       lowercase: whether text is lower-cased; None to go by `tokenizer_config.json` or
-        `tokenizer.json` and, where neither says so, by whether a piece has an upper-case letter.
+        `tokenizer.json` and, where neither says so, by whether a piece of theirs has an upper-case
+        letter.
       new_pieces: appended to the vocabulary.
 
     Returns:
@@ -34,7 +40,7 @@ def load_foreign_tokenizer(
 
     Raises:
       DataError: there is no WordPiece vocabulary, it has a setting that ours lacks, or a new piece
-        is no piece or not new.
+        is not new or could come from no text.
     """
     settings = _settings(folder)
     vocab = folder / "vocab.txt"
@@ -48,25 +54,50 @@ def load_foreign_tokenizer(
         raise DataError(
             f"{folder} holds neither vocab.txt nor tokenizer.json; copy its vocabulary there"
         )
-    for piece in new_pieces:
-        if not piece or piece != "".join(piece.split()) or piece in pieces:
-            raise DataError(
-                f"the new token {piece!r} is "
-                + ("in the vocabulary already" if piece in pieces else "empty or has white space")
-            )
-        pieces.append(piece)
     found = "as asked for"
     if lowercase is None and "lowercase" in settings:
         lowercase, found = bool(settings["lowercase"]), "as its settings say"
     if lowercase is None:
-        lowercase = not any(p != p.lower() for p in pieces if not p.startswith("["))
+        lowercase = not any(p != p.lower() for p in pieces if not _MARKER.fullmatch(p))
         found = f"since {'no' if lowercase else 'a'} piece of it has an upper-case letter"
     if settings.get("strip_accents") not in (None, lowercase):
         raise DataError(
             f"{folder}: strip_accents is {settings['strip_accents']} while lower-casing is "
             f"{lowercase}; only tokenizers that do both or neither can be converted"
         )
+    for piece in new_pieces:
+        _check_new(piece, pieces, lowercase)
+        pieces.append(piece)
     return WordPiece(pieces, lowercase, str(vocab)), found
+
+
+def _check_new(piece: str, pieces: Sequence[str], lowercase: bool) -> None:
+    """Raises DataError for a piece that is there already or that no text can give."""
+    if piece in pieces:
+        raise DataError(f"the new token {piece!r} is in the vocabulary already; take it out")
+    if not piece or piece != "".join(piece.split()):
+        raise DataError(f"the new token {piece!r} is empty or has white space; write one a line")
+    words = _words(piece, lowercase)
+    stem = piece.removeprefix("##")
+    if words == [stem] and 0 < len(stem) <= MAX_WORD_CHARACTERS:
+        return
+    case = " and lower-cased" if lowercase else ""
+    instead = [
+        word for word in words if 0 < len(word) <= MAX_WORD_CHARACTERS and word not in pieces
+    ]
+    raise DataError(
+        f"no text can give the new token {piece!r}: words are split at punctuation{case}, and end "
+        f"at {MAX_WORD_CHARACTERS} characters; "
+        + (f"write {', '.join(map(repr, instead))} instead" if instead else "take it out")
+    )
+
+
+def _words(piece: str, lowercase: bool) -> list[str]:
+    """The words of a piece; for one inside a word, what is left of it there, without "##"."""
+    if not piece.startswith("##"):
+        return split_words(piece, lowercase)
+    first, *rest = split_words(f"a{piece[2:]}", lowercase)
+    return [first[1:], *rest]
 
 
 def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -> str:

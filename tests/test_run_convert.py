@@ -125,7 +125,7 @@ def test_real_tf1_checkpoint_of_another_implementation(folders, capsys):
 def test_new_tokens_and_positions(folders, tmp_path, capsys):
     params = random_params()
     write_hugging_face(folders[0], to_tensors(params, "hugging_face"))
-    (tmp_path / "new.txt").write_text("house-cat\nzebra\n")
+    (tmp_path / "new.txt").write_text("otter\nzebra\n")
     convert("from-hf", folders, "--new-tokens", tmp_path / "new.txt", "--positions", 64)
     loaded, config, _ = load_params(folders[1])
     assert config["model"]["vocab_size"] == 32
@@ -136,7 +136,7 @@ def test_new_tokens_and_positions(folders, tmp_path, capsys):
     tokenizer = load_tokenizer(folders[1])
     assert tokenizer.encode("zebra") == [31]
     printed = capsys.readouterr().out
-    assert "vocabulary: from 30 to 32 rows, new ones the mean of the old" in printed
+    assert "vocabulary: from 30 to 32 rows, those from 30 on the mean of the others" in printed
     assert "positions: from 16 to 64, repeated" in printed
 
 
@@ -156,6 +156,22 @@ def test_a_vocabulary_of_another_length(folders):
     refused("from-hf", folders, match=r"has 28 pieces, the embedding 30 rows.*--resize-vocabulary")
     convert("from-hf", folders, "--resize-vocabulary")
     assert load_params(folders[1])[1]["model"]["vocab_size"] == 28
+
+
+def test_new_tokens_do_not_take_the_rows_of_padding(folders, tmp_path, capsys):
+    """28 pieces, 30 rows, 2 new tokens: the two rows without a piece count for nothing."""
+    params = random_params()
+    write_hugging_face(folders[0], to_tensors(params, "hugging_face"))
+    write_vocab(folders[0], PIECES[:28])
+    (tmp_path / "new.txt").write_text("otter\nzebra\n")
+    convert("from-hf", folders, "--new-tokens", tmp_path / "new.txt", "--resize-vocabulary")
+    words, loaded = (
+        tree["encoder"]["embeddings"]["word_embeddings"]
+        for tree in (params, load_params(folders[1])[0])
+    )
+    np.testing.assert_array_equal(loaded[:28], words[:28])
+    np.testing.assert_allclose(loaded[28:], [words[:28].mean(0)] * 2, atol=1e-7)
+    assert "from 30 to 30 rows, those from 28 on the mean" in capsys.readouterr().out
 
 
 def test_headless_and_back(folders, tmp_path, capsys):
@@ -253,6 +269,31 @@ def test_missing_files_and_used_folders(folders):
     refused("to-hf", (folders[0], folders[1] / "hf"), match="holds no checkpoint")
     with pytest.raises(UserError, match="unknown command 'to-tf1'"):
         run_convert.main(["to-tf1"])
+
+
+def test_nothing_beside_the_output_is_touched(folders):
+    """Not even where it has the name that a half-written folder might have."""
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    other = folders[1].with_name("output.partial")
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    folders[1].mkdir()
+    folders[1].with_name("link").symlink_to(folders[1])
+    convert("from-hf", (folders[0], folders[1].with_name("link")))
+    assert load_params(folders[1])[2] == 0
+    assert (other / "thesis.txt").read_text() == "years of work"
+    assert folders[1].stat().st_mode == other.stat().st_mode
+    assert {path.name for path in other.parent.iterdir()} == {
+        "input", "output", "output.partial", "link"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("output", [".", "../here"])
+def test_the_current_folder_is_refused(folders, tmp_path, monkeypatch, output):
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    refused("from-hf", (folders[0], output), match=f"--output {output} is the current folder")
 
 
 def test_the_command_line_and_fill_mask(folders):

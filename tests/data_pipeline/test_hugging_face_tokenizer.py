@@ -24,6 +24,7 @@ def write(folder, pieces=PIECES, config=None, tokenizer=None):
     [
         (PIECES, None, None, True, "no piece"),
         ([*PIECES, "The"], None, None, False, "a piece"),
+        ([*PIECES, "<S>", "<T>", "[unusedA]"], None, None, True, "no piece"),
         (PIECES, {"do_lower_case": False}, None, False, "settings"),
         ([*PIECES, "The"], {"do_lower_case": True}, None, True, "settings"),
         (
@@ -51,6 +52,35 @@ def test_vocabulary_from_tokenizer_json(tmp_path):
     loaded, _ = load_foreign_tokenizer(tmp_path, new_pieces=["dog"])
     assert [loaded.id_to_piece(i) for i in range(10)] == [*PIECES, "dog"]
     assert loaded.encode("The cats dog") == [5, 6, 7, 9]
+
+
+@pytest.mark.parametrize(
+    ("piece", "lowercase", "message"),
+    [
+        ("house-cat", None, "no text can give .*'house-cat'.* write 'house', '-' instead"),
+        ("DNA", None, "write 'dna' instead"),  # which does not make the vocabulary a cased one
+        ("naïve", None, "write 'naive' instead"),
+        ("naïve", False, ""),
+        ("DNA", False, ""),
+        ("##ing", None, ""),
+        ("##", None, "take it out"),
+        ("##-", None, "write '-' instead"),
+        ("x" * 201, None, "take it out"),
+        ("x" * 200, None, ""),
+        ("cat", None, "in the vocabulary already"),
+        ("a cat", None, "white space"),
+        ("", None, "is empty"),
+    ],
+)
+def test_new_pieces_are_such_as_text_can_give(tmp_path, piece, lowercase, message):
+    write(tmp_path)
+    if message:
+        with pytest.raises(DataError, match=message):
+            load_foreign_tokenizer(tmp_path, lowercase, [piece])
+        return
+    tokenizer, _ = load_foreign_tokenizer(tmp_path, lowercase, [piece])
+    text = piece if not piece.startswith("##") else f"the{piece[2:]}"
+    assert tokenizer.encode(text)[-1] == len(PIECES)
 
 
 @pytest.mark.parametrize(
