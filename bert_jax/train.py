@@ -69,7 +69,10 @@ def abstract_state(
 
     shapes = jax.eval_shape(_initializer(objective, optimizer), jax.random.key(0))
     shardings = tree_sharding(jax.eval_shape(boxed, jax.random.key(0)), mesh)
-    return shapes, shardings
+    # Where a frozen parameter has no optimizer state, its box still gave a sharding.
+    return shapes, jax.tree.map(
+        lambda sharding, part: jax.tree.map(lambda _: sharding, part), shardings, shapes
+    )
 
 
 def _initializer(objective: Objective, optimizer: Optimizer) -> Callable[[jax.Array], TrainState]:

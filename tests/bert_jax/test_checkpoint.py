@@ -8,7 +8,8 @@ import pytest
 from bert_jax.checkpoint import Checkpoints, load_adam, load_params, save_params
 from bert_jax.errors import UserError
 from bert_jax.optimizer import AdamState, OptimizerConfig, make_optimizer
-from bert_jax.train import TrainState
+from bert_jax.sharding import make_mesh
+from bert_jax.train import TrainState, abstract_state, init_state
 from tests.checkpoints import assert_same
 
 PARAMS = {
@@ -18,7 +19,7 @@ PARAMS = {
 
 
 def test_moments_of_a_run(tmp_path):
-    optimizer = make_optimizer(OptimizerConfig(warmup_steps=1), 10)
+    optimizer = make_optimizer(OptimizerConfig(), lambda step: 1e-3)
     params = jax.tree.map(jnp.asarray, PARAMS)
     _, state = optimizer.update(params, optimizer.init(params), params)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
@@ -29,6 +30,33 @@ def test_moments_of_a_run(tmp_path):
     assert_same(adam.mu, jax.device_get(expected.mu))
     assert_same(adam.nu, jax.device_get(expected.nu))
     assert_same(load_params(tmp_path)[0], PARAMS)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"frozen": ("encoder/embeddings", "pooler")},
+        {"name": "lamb", "frozen": ("encoder",), "layer_decay": 0.9},
+        {"name": "adamw", "layer_decay": 0.9},
+    ],
+)
+def test_every_optimizer_comes_back(objective, tmp_path, settings):
+    """To the bit, onto the shardings, with what has no state still without it."""
+    optimizer = make_optimizer(OptimizerConfig(**settings), lambda step: 1e-3)
+    mesh = make_mesh()
+    state = init_state(objective, optimizer, mesh, seed=0)
+    ones = jax.tree.map(jnp.ones_like, state.params)
+    _, opt_state = jax.jit(optimizer.update)(ones, state.opt_state, state.params)
+    state = TrainState(state.step + 3, state.params, opt_state)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(state, [1, 2, 3], {"model": {}})
+    checkpoints.wait()
+    restored = checkpoints.restore(*abstract_state(objective, optimizer, mesh))
+    checkpoints.close()
+    assert restored.cursor == [1, 2, 3]
+    assert jax.tree.structure(restored.state) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, restored.state, state)
 
 
 @pytest.mark.parametrize("adam", [None, AdamState(PARAMS, PARAMS)])
