@@ -186,7 +186,8 @@ def to_hugging_face(request: ToHuggingFace, console: Console) -> None:
         )
     architecture = request.architecture or saved.get("architecture") or architecture_of(set(params))
     with _whole(request.output) as folder:
-        save_hugging_face(folder, config, params, architecture, saved.get("labels", ()))
+        pad = tokenizer.special_ids["pad"]
+        save_hugging_face(folder, config, params, architecture, pad, saved.get("labels", ()))
         tokenizer_files = save_for_transformers(tokenizer, folder, config.max_position_embeddings)
     parts = ARCHITECTURES[architecture]
     console.print(f"{request.output}: {architecture} of {request.checkpoint}, step {step}")

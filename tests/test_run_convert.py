@@ -199,6 +199,14 @@ def test_headless_and_back(folders, tmp_path, capsys):
     assert_same(load_params(tmp_path / "again")[0], load_params(folders[1])[0])
 
 
+def test_the_id_of_pad_is_that_of_the_vocabulary(folders, tmp_path):
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_vocab(folders[0], [*PIECES[1:4], PIECES[0], *PIECES[4:]])
+    convert("from-hf", folders)
+    convert("to-hf", (folders[1], tmp_path / "back"))
+    assert json.loads((tmp_path / "back" / "config.json").read_text())["pad_token_id"] == 3
+
+
 def test_a_checkpoint_that_does_not_fit(folders):
     tensors = to_tensors(random_params(), "hugging_face")
     name = "bert.encoder.layer.0.output.dense.weight"
@@ -243,12 +251,30 @@ def test_a_pickle_that_would_run_code(folders, tmp_path):
     [
         ({"model_type": "roberta"}, "model type is 'roberta'"),
         ({"hidden_act": "silu"}, "hidden_act is 'silu'"),
+        ({"num_hidden_layers": 10**12}, "num_hidden_layers is 1,000,000,000,000"),
         ({"position_embedding_type": "relative_key_query"}, "relative_key_query"),
     ],
 )
 def test_another_model(folders, changes, match):
     write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"), **changes)
     refused("from-hf", folders, match=match)
+
+
+@pytest.mark.parametrize("shards", [["a"], {"a": ["b"]}, {"a": ".."}, {"a": 1}])
+def test_a_damaged_index(folders, shards):
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    (folders[0] / "model.safetensors").unlink()
+    path = folders[0] / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": shards}))
+    refused("from-hf", folders, match="no weight_map from names to files|damaged or cut off")
+
+
+def test_damaged_labels(folders):
+    params = {"encoder": random_params()["encoder"]}
+    params["classifier"] = {"kernel": np.ones((8, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    tensors = to_tensors(params, "hugging_face")
+    write_hugging_face(folders[0], tensors, id2label=["bad", "fine", "good"])
+    refused("from-hf", folders, match=r"id2label is \['bad', 'fine', 'good'\]; it must be")
 
 
 def test_missing_files_and_used_folders(folders):
