@@ -93,13 +93,17 @@ def _check_new(piece: str, pieces: Sequence[str], lowercase: bool) -> None:
     if words == [stem] and 0 < len(stem) <= MAX_WORD_CHARACTERS:
         return
     case = " and lower-cased" if lowercase else ""
-    instead = [
-        word for word in words if 0 < len(word) <= MAX_WORD_CHARACTERS and word not in pieces
-    ]
+    usable = [word for word in words if 0 < len(word) <= MAX_WORD_CHARACTERS]
+    new = [word for word in usable if word not in pieces]
+    if new:
+        fix = f"write {', '.join(map(repr, new))} instead"
+    elif usable:
+        fix = f"take it out ({', '.join(map(repr, usable))} is in the vocabulary)"
+    else:
+        fix = "take it out"
     raise DataError(
         f"no text can give the new token {piece!r}: words are split at punctuation{case}, and end "
-        f"at {MAX_WORD_CHARACTERS} characters; "
-        + (f"write {', '.join(map(repr, instead))} instead" if instead else "take it out")
+        f"at {MAX_WORD_CHARACTERS} characters; {fix}"
     )
 
 

@@ -58,6 +58,7 @@ def test_vocabulary_from_tokenizer_json(tmp_path):
     ("piece", "lowercase", "message"),
     [
         ("house-cat", None, "no text can give .*'house-cat'.* write 'house', '-' instead"),
+        ("Cat", None, "take it out .'cat' is in the vocabulary"),
         ("DNA", None, "write 'dna' instead"),  # which does not make the vocabulary a cased one
         ("naïve", None, "write 'naive' instead"),
         ("naïve", False, ""),
