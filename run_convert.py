@@ -43,11 +43,6 @@ USAGE = """run_convert.py COMMAND OPTIONS
   to-hf    --checkpoint DIR --output DIR   ours into a folder that transformers loads
 run_convert.py COMMAND --help lists the options"""
 
-Architecture = Literal[
-    "BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction",
-    "BertForSequenceClassification", "BertForTokenClassification", "BertForMultipleChoice",
-    "BertForQuestionAnswering", "BertModel",
-]  # fmt: skip
 GeluForm = Literal["erf", "tanh"]
 Case = Literal["auto", "lower", "keep"]
 
@@ -104,14 +99,14 @@ class ToHuggingFace:
       checkpoint: work folder of a run, or what tf1 and from-hf wrote.
       output: folder to make.
       step: which checkpoint; the latest by default.
-      architecture: class of transformers to write for; the largest that it has the parts of by
-        default.
+      architecture: class of transformers to write for, such as BertForMaskedLM; by default the one
+        that it came from or the largest that it has the parts of.
     """
 
     checkpoint: Path
     output: Path
     step: int | None = None
-    architecture: Architecture | None = None
+    architecture: str | None = None
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -176,6 +171,11 @@ def from_hugging_face(request: FromHuggingFace, console: Console) -> None:
 
 def to_hugging_face(request: ToHuggingFace, console: Console) -> None:
     """Ours -> Hugging Face."""
+    if request.architecture not in (None, *ARCHITECTURES):
+        raise UserError(
+            f"--architecture {request.architecture} is unknown; there are: "
+            f"{', '.join(ARCHITECTURES)}"
+        )
     params, saved, step = load_params(request.checkpoint, request.step)
     config = BertConfig(**saved["model"])
     tokenizer = load_tokenizer(request.checkpoint)
@@ -186,7 +186,8 @@ def to_hugging_face(request: ToHuggingFace, console: Console) -> None:
         )
     architecture = request.architecture or saved.get("architecture") or architecture_of(set(params))
     with _whole(request.output) as folder:
-        save_hugging_face(folder, config, params, architecture, saved.get("labels", ()))
+        pad = tokenizer.special_ids["pad"]
+        save_hugging_face(folder, config, params, architecture, pad, saved.get("labels", ()))
         tokenizer_files = save_for_transformers(tokenizer, folder, config.max_position_embeddings)
     parts = ARCHITECTURES[architecture]
     console.print(f"{request.output}: {architecture} of {request.checkpoint}, step {step}")
@@ -263,14 +264,20 @@ def _finish(
     _list(console, "not used", list(model.converted.unused))
     for note in notes:
         console.print(note)
-    case = "lower-cased" if tokenizer.description["lowercase"] else "cased"
+    cased = not tokenizer.description["lowercase"]
+    case = "cased" if cased else "lower-cased"
     console.print(f"tokenizer: {size:,} pieces, {case}, {found}\nType next:")
     if "masked_lm" in params:
         console.print(
             f"  python run_predict.py fill-mask --checkpoint {request.output} "
             '"A text with a [MASK] ."'
         )
-    console.print(f"  python run_convert.py to-hf --checkpoint {request.output} --output DIR")
+    console.print(
+        f"  python -m data_pipeline.prepare --vocab {request.output}/vocab.txt "
+        f"{'--no-lowercase ' if cased else ''}--input FILES --output CORPUS\n"
+        f"  python run_pretrain.py adapt --init-from {request.output} --corpus CORPUS\n"
+        f"  python run_convert.py to-hf --checkpoint {request.output} --output DIR"
+    )
 
 
 def _list(console: Console, title: str, names: list[str]) -> None:

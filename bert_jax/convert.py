@@ -215,14 +215,22 @@ def from_tensors(
       config: the architecture, which the shapes are checked against.
 
     Raises:
-      UserError: tensors are missing, misshapen, not floating-point, or not known to the encoder;
-        it lists their names and shapes.
+      UserError: tensors are missing, misshapen, of another type, or not known to the encoder; it
+        lists their names and shapes.
     """
     if layout == "hugging_face":
         tensors = _modern_names(tensors)
+    # The names of what is missing from millions of layers would fill the memory.
+    if config.num_hidden_layers > max(len(tensors), 1000):
+        raise UserError(
+            f"num_hidden_layers is {config.num_hidden_layers:,}, while the checkpoint has "
+            f"{len(tensors)} tensors in all; give the config.json of this very checkpoint"
+        )
     rows = _rows(config)
     found = {row.ours.split("/")[0] for row in rows if row.name(layout) in tensors} | {"encoder"}
-    problems: dict[str, list[str]] = {"missing": [], "misshapen": [], "not float": []}
+    problems: dict[str, list[str]] = {
+        name: [] for name in ("missing", "misshapen", "not float32, float16 or bfloat16")
+    }
     flat: dict[str, np.ndarray] = {}
     sizes: dict[str, int] = dataclasses.asdict(config)
     if "classifier" in found:
@@ -241,7 +249,7 @@ def from_tensors(
         if tensor.shape != stored:
             problems["misshapen"].append(f"{name} {list(tensor.shape)} instead of {list(stored)}")
         elif tensor.dtype.name not in ("float32", "float16", "bfloat16"):
-            problems["not float"].append(f"{name} {tensor.dtype}")
+            problems["not float32, float16 or bfloat16"].append(f"{name} {tensor.dtype}")
         else:
             array = tensor.T if layout in row.transposed else tensor
             flat[row.ours] = np.array(array, np.float32, order="C")

@@ -24,16 +24,16 @@ def config_from_hugging_face(values: Mapping[str, Any]) -> BertConfig:
       UserError: the model is not a BERT encoder, or has something that ours lacks.
     """
     model_type = values.get("model_type")
-    architectures = values.get("architectures") or []
-    if model_type is None and architectures and not str(architectures[0]).startswith("Bert"):
-        model_type = architectures[0]
+    names = architectures(values)
+    if model_type is None and names and not names[0].startswith("Bert"):
+        model_type = names[0]
     if model_type not in (None, "bert"):
         raise UserError(
             f"the model type is {model_type!r}; only 'bert' can be converted (RoBERTa counts its "
             "positions from 2, DeBERTa and ALBERT have other layers)"
         )
     activation = values.get("hidden_act", "gelu")
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise UserError(
             f"hidden_act is {activation!r}; known are {', '.join(sorted(_ACTIVATIONS))}"
         )
@@ -45,6 +45,18 @@ def config_from_hugging_face(values: Mapping[str, Any]) -> BertConfig:
         if values.get(name, expected) != expected:
             raise UserError(f"{name} is {values[name]!r}; only {expected!r} can be converted")
     return _config(values, _ACTIVATIONS[activation])
+
+
+def architectures(values: Mapping[str, Any]) -> list[str]:
+    """The names of model classes in a `config.json`.
+
+    Raises:
+      UserError: they are no list of names.
+    """
+    names = values.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"architectures is {names!r}; it must be a list of names, or left out")
+    return names
 
 
 def config_to_hugging_face(config: BertConfig) -> dict[str, Any]:

@@ -10,7 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from bert_jax.convert import ARCHITECTURES, PART_NAMES, Converted, from_tensors, to_tensors
-from bert_jax.convert_config import config_from_hugging_face, config_to_hugging_face
+from bert_jax.convert_config import (
+    architectures,
+    config_from_hugging_face,
+    config_to_hugging_face,
+)
 from bert_jax.errors import UserError
 from bert_jax.model import BertConfig
 from bert_jax.torch_pickle import read_torch_file
@@ -42,13 +46,15 @@ def load_hugging_face(folder: Path) -> Model:
     config = config_from_hugging_face(values)
     converted = from_tensors(_read_tensors(folder), "hugging_face", config)
     parts = set(converted.params)
-    architecture = next(iter(values.get("architectures") or []), "")
+    architecture = next(iter(architectures(values)), "")
     if not set(ARCHITECTURES.get(architecture, ("?",))) <= parts:
         architecture = architecture_of(parts)
     labels: tuple[str, ...] = ()
     if "classifier" in parts:
         number = converted.params["classifier"]["bias"].shape[0]
         names = values.get("id2label") or {}
+        if not isinstance(names, dict):
+            raise UserError(f"id2label is {names!r}; it must be a JSON object, or left out")
         labels = tuple(str(names.get(str(i), f"LABEL_{i}")) for i in range(number))
     return Model(config, converted, architecture, labels)
 
@@ -58,6 +64,7 @@ def save_hugging_face(
     config: BertConfig,
     params: Mapping[str, Any],
     architecture: str,
+    pad_token_id: int,
     labels: Sequence[str] = (),
 ) -> None:
     """Writes `config.json` and `model.safetensors` into an existing folder.
@@ -67,6 +74,7 @@ def save_hugging_face(
       config: the architecture.
       params: our tree; parts that `architecture` does not have are left out.
       architecture: a key of ARCHITECTURES.
+      pad_token_id: id of [PAD] in the vocabulary.
       labels: names of a classifier's classes.
 
     Raises:
@@ -82,7 +90,10 @@ def save_hugging_face(
     tensors = to_tensors({part: params[part] for part in parts if part in params}, "hugging_face")
     if architecture == "BertModel":  # whose names have no prefix
         tensors = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
-    values = config_to_hugging_face(config) | {"architectures": [architecture], "pad_token_id": 0}
+    values = config_to_hugging_face(config) | {
+        "architectures": [architecture],
+        "pad_token_id": pad_token_id,
+    }
     if labels:
         values["id2label"] = {str(i): label for i, label in enumerate(labels)}
         values["label2id"] = {label: i for i, label in enumerate(labels)}
@@ -106,7 +117,7 @@ def read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}); copy it again") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no JSON object; copy it again")
@@ -124,11 +135,13 @@ def _read_tensors(folder: Path) -> dict[str, np.ndarray]:
         index = folder / f"{name}.index.json"
         if index.is_file():
             shards = read_json(index).get("weight_map")
-            if not isinstance(shards, dict):
-                raise UserError(f"{index} has no weight_map; copy it again")
+            if not isinstance(shards, dict) or not all(
+                isinstance(shard, str) and Path(shard).name for shard in shards.values()
+            ):
+                raise UserError(f"{index} has no weight_map from names to files; copy it again")
             tensors: dict[str, np.ndarray] = {}
             for shard in sorted(set(shards.values())):
-                tensors |= read(folder / Path(str(shard)).name)
+                tensors |= read(folder / Path(shard).name)
             return tensors
     raise UserError(
         f"{folder} holds neither model.safetensors nor pytorch_model.bin; give the folder of a "

@@ -115,14 +115,14 @@ def test_what_does_not_fit_is_listed_with_its_shape(params, layout):
     types = next(name for name in tensors if "token_type_embeddings" in name)
     del tensors[query]
     tensors[words] = tensors[words][:-1]
-    tensors[types] = tensors[types].astype(np.int64)
+    tensors[types] = tensors[types].astype(np.float64)
     tensors[extra] = np.zeros((2, 3), np.float32)
     with pytest.raises(UserError) as caught:
         from_tensors(tensors, layout, TINY)
     message = str(caught.value)
     assert f"missing: {query} [8, 8]" in message
     assert f"misshapen: {words} [29, 8] instead of [30, 8]" in message
-    assert f"not float: {types} int64" in message
+    assert f"not float32, float16 or bfloat16: {types} float64" in message
     assert f"not known: {extra} [2, 3]" in message
     assert "\n" not in message
 
@@ -140,6 +140,9 @@ def test_the_wrong_number_of_layers_is_refused(params):
         from_tensors(tensors, "hugging_face", dataclasses.replace(TINY, num_hidden_layers=1))
     with pytest.raises(UserError, match=r"missing: bert\.encoder\.layer\.2"):
         from_tensors(tensors, "hugging_face", dataclasses.replace(TINY, num_hidden_layers=3))
+    many = dataclasses.replace(TINY, num_hidden_layers=10**12)  # no list of them is made
+    with pytest.raises(UserError, match=r"num_hidden_layers is 1,000,000,000,000, while .* 46 ten"):
+        from_tensors(tensors, "hugging_face", many)
 
 
 def test_foreign_heads_are_named_as_unused(params):

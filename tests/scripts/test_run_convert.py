@@ -5,7 +5,6 @@ import os
 import pickle
 import subprocess
 import sys
-import typing
 import zipfile
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 import run_convert
 from bert_jax.checkpoint import load_adam, load_params
-from bert_jax.convert import ARCHITECTURES, to_tensors
+from bert_jax.convert import to_tensors
 from bert_jax.errors import UserError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizer import load_tokenizer
@@ -28,8 +27,8 @@ from tests.checkpoints import (
     write_tf1,
     write_vocab,
 )
+from tests.scripts.runs import ROOT
 
-ROOT = Path(__file__).parent.parent
 SHARED = os.environ.get("BERT_JAX_SHARED")
 
 
@@ -69,6 +68,16 @@ def test_tf1_and_its_summary(folders, capsys):
     assert "GELU: the erf form" in printed
     assert "tokenizer: 30 pieces, lower-cased, since no piece" in printed
     assert f"run_predict.py fill-mask --checkpoint {folders[1]}" in printed
+    vocab = folders[1] / "vocab.txt"
+    assert f"data_pipeline.prepare --vocab {vocab} --input FILES --output CORPUS\n" in printed
+    assert f"run_pretrain.py adapt --init-from {folders[1]} --corpus CORPUS\n" in printed
+
+
+def test_a_cased_model_says_how_to_prepare_for_it(folders, capsys):
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    convert("from-hf", folders, "--case", "keep")
+    printed = capsys.readouterr().out
+    assert f"--vocab {folders[1] / 'vocab.txt'} --no-lowercase --input FILES" in printed
 
 
 def test_optimizer_state(folders, capsys):
@@ -192,11 +201,20 @@ def test_headless_and_back(folders, tmp_path, capsys):
         "to-hf", back, "--architecture", "BertForMaskedLM",
         match=r"BertForMaskedLM needs the masked-LM head.*can be written as BertModel",
     )  # fmt: skip
+    refused("to-hf", back, "--architecture", "Bert", match=r"Bert is unknown; there are: BertFor")
     convert("to-hf", back)
     values = json.loads((tmp_path / "back" / "config.json").read_text())
     assert values["architectures"] == ["BertModel"]
     convert("from-hf", (tmp_path / "back", tmp_path / "again"))
     assert_same(load_params(tmp_path / "again")[0], load_params(folders[1])[0])
+
+
+def test_the_id_of_pad_is_that_of_the_vocabulary(folders, tmp_path):
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_vocab(folders[0], [*PIECES[1:4], PIECES[0], *PIECES[4:]])
+    convert("from-hf", folders)
+    convert("to-hf", (folders[1], tmp_path / "back"))
+    assert json.loads((tmp_path / "back" / "config.json").read_text())["pad_token_id"] == 3
 
 
 def test_a_checkpoint_that_does_not_fit(folders):
@@ -243,12 +261,30 @@ def test_a_pickle_that_would_run_code(folders, tmp_path):
     [
         ({"model_type": "roberta"}, "model type is 'roberta'"),
         ({"hidden_act": "silu"}, "hidden_act is 'silu'"),
+        ({"num_hidden_layers": 10**12}, "num_hidden_layers is 1,000,000,000,000"),
         ({"position_embedding_type": "relative_key_query"}, "relative_key_query"),
     ],
 )
 def test_another_model(folders, changes, match):
     write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"), **changes)
     refused("from-hf", folders, match=match)
+
+
+@pytest.mark.parametrize("shards", [["a"], {"a": ["b"]}, {"a": ".."}, {"a": 1}])
+def test_a_damaged_index(folders, shards):
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    (folders[0] / "model.safetensors").unlink()
+    path = folders[0] / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": shards}))
+    refused("from-hf", folders, match="no weight_map from names to files|damaged or cut off")
+
+
+def test_damaged_labels(folders):
+    params = {"encoder": random_params()["encoder"]}
+    params["classifier"] = {"kernel": np.ones((8, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    tensors = to_tensors(params, "hugging_face")
+    write_hugging_face(folders[0], tensors, id2label=["bad", "fine", "good"])
+    refused("from-hf", folders, match=r"id2label is \['bad', 'fine', 'good'\]; it must be")
 
 
 def test_missing_files_and_used_folders(folders):
@@ -316,7 +352,3 @@ def test_the_command_line_and_fill_mask(folders):
     result = command("run_predict.py", "fill-mask", "--checkpoint", output, "a [MASK] runs")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 6
-
-
-def test_every_architecture_can_be_asked_for():
-    assert typing.get_args(run_convert.Architecture) == tuple(ARCHITECTURES)
