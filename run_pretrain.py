@@ -6,6 +6,7 @@ command typed again continues an interrupted run.
 
 import contextlib
 import ctypes
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -63,14 +64,14 @@ def main(arguments: Sequence[str]) -> None:
     saved_config = config.resolved() | {"recipe": recipe}
     earlier = {} if is_dry_run else earlier_config(work_dir)
     check_same_run(work_dir, earlier, saved_config)
+    corpus, tokenizer = _open_corpus(config, is_dry_run)
+    saved_config["corpus_fingerprint"] = corpus.fingerprint
+    check_same_run(work_dir, earlier, saved_config)
     if earlier and (work_dir / "summary.json").is_file():
         console.print(
             f"{work_dir} holds this run, finished; nothing to do. Another run: --work-dir DIR"
         )
         return
-    corpus, tokenizer = _open_corpus(config, is_dry_run)
-    saved_config["corpus_fingerprint"] = corpus.fingerprint
-    check_same_run(work_dir, earlier, saved_config)
     objective = PretrainingObjective(config.model, config.data.pair_objective)
     optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule())
     shapes = abstract_state(objective, optimizer, mesh)[0]
@@ -123,12 +124,19 @@ def main(arguments: Sequence[str]) -> None:
     console.print(
         f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Look at: "
         f"{work_dir}/curves.png, {work_dir}/metrics.jsonl, tensorboard --logdir {work_dir}\n"
-        "Type next:\n"
+        f"Type next:\n{_activation()}"
         f'  python run_predict.py fill-mask --checkpoint {work_dir} "{EXAMPLES[0]}"\n'
         f"  python run_convert.py to-hf --checkpoint {work_dir} --output DIR  # for transformers\n"
         "  python -m data_pipeline.prepare --help    # a corpus of your own text",
         markup=False,
     )
+
+
+def _activation() -> str:
+    """The line that activates this virtual environment, where that has not been done."""
+    if sys.prefix == sys.base_prefix or os.environ.get("VIRTUAL_ENV") == sys.prefix:
+        return ""
+    return f"  source {os.path.relpath(sys.prefix)}/bin/activate\n"
 
 
 def _keep_freed_memory() -> None:
@@ -289,10 +297,14 @@ def _summary(config: PretrainConfig, corpus: Corpus, rows: list[dict[str, Any]])
         return "No held-out figures: evaluation_examples is 0."
     first, last = held_out[0], held_out[-1]
     entropy = corpus.metadata["heldout_unigram_entropy"]
+    below = entropy - last["masked_lm_loss"]
+    verdict = f"{below:.3f} nats below it"
+    if below < 0:
+        verdict = f"{-below:.3f} nats above it, so nothing is learned from context yet"
     lines = [
         f"Held-out          step {first['step']:>8}  step {last['step']:>8}",
         f"masked-LM loss    {first['masked_lm_loss']:13.3f}  {last['masked_lm_loss']:13.3f}   "
-        f"unigram entropy {entropy:.3f}: {entropy - last['masked_lm_loss']:.3f} nats below it",
+        f"unigram entropy {entropy:.3f}: {verdict}",
         f"masked-LM acc.    {first['masked_lm_accuracy']:13.3f}  "
         f"{last['masked_lm_accuracy']:13.3f}",
     ]

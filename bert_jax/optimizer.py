@@ -62,7 +62,8 @@ class OptimizerConfig:
         if self.warmup_steps is not None and not 0 <= self.warmup_steps <= total_steps:
             raise UserError(
                 f"optimizer.warmup_steps is {self.warmup_steps}; it must be between 0 and the "
-                f"run's {total_steps} steps"
+                f"run's {total_steps} steps, usually --optimizer.warmup-steps "
+                f"{max(total_steps // 10, 1)}"
             )
         for name in ("warmup_proportion", "end_proportion"):
             value = getattr(self, name)

@@ -122,6 +122,7 @@ class ProgressBar:
         self._start = self._last_line = time.monotonic()
         self._first = done
         self._seconds = seconds_between_lines
+        self._text = "no figures yet"
         self._console = Console(file=sys.stderr)
         self._bar: Progress | None = None
         if self._console.is_terminal:
@@ -155,17 +156,24 @@ class ProgressBar:
         self._done = done
         if self._bar:
             self._bar.update(self._task, completed=done)
+        else:
+            self._line()
 
     def metrics(self, text: str) -> None:
         """Shows the newest figures, such as "loss 5.12 | 310 sequences/s"."""
-        now = time.monotonic()
+        self._text = text
         if self._bar:
             self._bar.update(self._task, text=text)
-        elif now - self._last_line >= self._seconds:
+        else:
+            self._line()
+
+    def _line(self) -> None:
+        now = time.monotonic()
+        if now - self._last_line >= self._seconds:
             self._last_line = now
             rate = (self._done - self._first) / (now - self._start)
             left = (self._total - self._done) / rate if rate else float("inf")
-            self.say(f"step {self._done}/{self._total} | {text} | {_duration(left)} left")
+            self.say(f"step {self._done}/{self._total} | {self._text} | {_duration(left)} left")
 
     def say(self, text: str) -> None:
         """Prints a line that stays, above the bar."""

@@ -37,6 +37,11 @@ def user_errors() -> Iterator[None]:
         except KeyboardInterrupt:
             fail("interrupted; the same command starts or continues", code=130)
         except Exception as error:
+            if "RESOURCE_EXHAUSTED" in str(error):  # XLA's word
+                fail(
+                    "out of memory; lower phases.N.batch_size, or raise loop.accumulation_steps to "
+                    "train each batch in parts; --dry-run tells what a step needs"
+                )
             if not _disk_is_full(error):
                 raise
             print(

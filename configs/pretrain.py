@@ -255,6 +255,11 @@ def from_command_line(
             f"recipe {name} needs --corpus DIR; make one with: "
             "python -m data_pipeline.prepare --input FILES --output DIR"
         )
+    if name == "adapt" and not config.init_from:
+        raise UserError(
+            "recipe adapt goes on with a checkpoint; add --init-from DIR, the work folder of a run "
+            "or what run_convert.py wrote"
+        )
     if config.init_optimizer and not config.init_from:
         raise UserError("init_optimizer needs a checkpoint to take it from; add --init-from DIR")
     return Request(name, config, given.dry_run, given.learning_rates)

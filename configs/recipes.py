@@ -210,14 +210,14 @@ def adapt() -> PretrainConfig:
     Hardware: one GPU; a CPU for small models. DIR is the work folder of a run or what
     run_convert.py wrote; the corpus must have been prepared with its vocabulary
     (--vocab DIR/vocab.txt, and --no-lowercase for a cased one). Learning rate and schedule are
-    fresh: 12,500 steps as in arXiv:2004.10964, which has 2,048 sequences in each, here 256.
+    fresh: 12,500 steps as in arXiv:2004.10964, which has 2,048 sequences in each, here 64.
     """
     return PretrainConfig(
         data=DataConfig(pairs="full_sentences", short_sequence_probability=0.0),
         optimizer=OptimizerConfig(
             learning_rate=1e-4, warmup_steps=None, warmup_proportion=0.06, beta_2=0.98
         ),
-        phases=(Phase(steps=12_500, sequence_length=128, batch_size=256, max_predictions=20),),
+        phases=(Phase(steps=12_500, sequence_length=128, batch_size=64, max_predictions=20),),
         loop=LoopConfig(log_every=50, evaluate_every=500, save_every=500),
     )
 

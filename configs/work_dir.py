@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bert_jax.checkpoint import saved_steps
 from bert_jax.errors import UserError
 
 # These change neither the numbers of a run nor which steps it logs, so a resume may change them.
@@ -14,13 +15,17 @@ RESUMABLE_FIELDS = ("loop.save_every", "loop.keep_checkpoints", "corpus", "work_
 
 
 def earlier_config(work_dir: Path) -> dict[str, Any]:
-    """The configuration of the run that the work folder holds, empty for a new folder.
+    """The configuration of the run that the work folder holds.
+
+    Empty for a new folder, and for one in which a run saved nothing: there is nothing to lose.
 
     Raises:
       UserError: the folder cannot be used.
     """
     path = work_dir / "config.json"
     if path.is_file():
+        if not saved_steps(work_dir):
+            return {}
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
         except ValueError:
@@ -41,6 +46,8 @@ def check_same_run(work_dir: Path, earlier: dict[str, Any], saved_config: dict[s
     """Raises UserError where the work folder was made with another configuration."""
     known = {name: value for name, value in earlier.items() if name in saved_config}
     differing = differences(known, saved_config) if earlier else []
+    if differing and differing[0].startswith("corpus_fingerprint"):
+        differing = [f"another text: {earlier['corpus']} -> {saved_config['corpus']}"]
     if differing:
         raise UserError(
             f"{work_dir} was made with another configuration ({'; '.join(differing)}); "

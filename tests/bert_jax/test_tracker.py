@@ -48,8 +48,9 @@ def test_a_log_file_gets_plain_lines(monkeypatch):
         progress.metrics("loss 1.0 | 20 sequences/s")
         progress.say("a line that is longer than forty characters stays on one line")
     lines = output.getvalue().splitlines()
-    assert lines[0].startswith("step 5/10 | loss 1.0 | 20 sequences/s | 0:0")
-    assert lines[1].endswith("stays on one line")
+    assert lines[0].startswith("step 5/10 | no figures yet | 0:0")
+    assert lines[1].startswith("step 5/10 | loss 1.0 | 20 sequences/s | 0:0")
+    assert lines[2].endswith("stays on one line")
     assert "\x1b" not in output.getvalue()
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
 
 import run_pretrain
@@ -95,8 +96,22 @@ def test_a_work_dir_that_cannot_be_used(corpus, tmp_path, capsys, place):
     assert {path.name for path in tmp_path.rglob("*")} == {"file", "full", "thesis.tex"}
 
 
+def test_a_folder_in_which_nothing_was_saved_is_free(corpus, tmp_path, capsys):
+    """As a run leaves it that ran out of memory in its first step."""
+    (tmp_path / "config.json").write_text('{"seed": 5}')
+    (tmp_path / "checkpoints").mkdir()
+    changes = {"phases.0.steps": 4, "phases.1.steps": 1, "evaluation-examples": 0}
+    run_pretrain.main(options(corpus, tmp_path, changes))
+    assert "Done in" in capsys.readouterr().out
+
+
+def test_adapt_needs_a_checkpoint(capsys):
+    assert "add --init-from" in mistake(capsys, run_pretrain.main, ["adapt", "--corpus=x"])
+
+
 def test_a_damaged_configuration(corpus, tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"seed": ')
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     error = mistake(capsys, run_pretrain.main, options(corpus, tmp_path))
     assert "config.json is damaged" in error
 
@@ -105,12 +120,8 @@ def test_another_corpus_with_the_same_vocabulary_is_refused(corpus, whole_run, t
     documents = ["the cat.\nthe dog.", "a tree.\na house."] * 3
     other = prepare_text(tmp_path, documents, vocab=corpus / "vocab.txt")
     capsys.readouterr()
-    (whole_run[0] / "summary.json").rename(tmp_path / "summary.json")
-    try:
-        error = mistake(capsys, run_pretrain.main, options(other, whole_run[0]))
-    finally:
-        (tmp_path / "summary.json").rename(whole_run[0] / "summary.json")
-    assert "corpus_fingerprint" in error
+    error = mistake(capsys, run_pretrain.main, options(other, whole_run[0]))
+    assert f"another text: {corpus} -> {other}" in error
 
 
 @pytest.mark.parametrize(
@@ -144,6 +155,13 @@ def test_the_demo_is_refused_before_its_corpus_is_built(tmp_path, capsys, monkey
     error = mistake(capsys, run_pretrain.main, ["demo", "--phases.0.max-predictions", "64"])
     assert "max_predictions 64" in error
     assert not list(tmp_path.iterdir())
+
+
+def test_out_of_memory_is_one_line(capsys):
+    def step(arguments):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+
+    assert "lower phases.N.batch_size" in mistake(capsys, step, [])
 
 
 def test_programming_errors_keep_their_traceback():
