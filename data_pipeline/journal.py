@@ -113,14 +113,18 @@ class Journal:
     def __init__(self, path: Path):
         self.path = path
         self._connection = sqlite3.connect(path)
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS records (name TEXT PRIMARY KEY, value)"
-        )
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS documents (key BLOB PRIMARY KEY) WITHOUT ROWID"
-        )
-        self._connection.commit()
+        try:
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS records (name TEXT PRIMARY KEY, value)"
+            )
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS documents (key BLOB PRIMARY KEY) WITHOUT ROWID"
+            )
+            self._connection.commit()
+        except BaseException:  # a damaged file, a folder that cannot be written to
+            self._connection.close()
+            raise
 
     def expect(self, name: str, value: dict[str, Any]) -> None:
         """Notes what a preparation is made with, once; later calls must give the same.
