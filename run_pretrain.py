@@ -21,7 +21,7 @@ from rich.console import Console
 from bert_jax import loop
 from bert_jax.checkpoint import Checkpoints, load_adam, load_params, saved_steps
 from bert_jax.errors import UserError
-from bert_jax.optimizer import Optimizer, frozen_mask, make_optimizer
+from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
 from bert_jax.pretraining import PretrainingObjective, fill_mask, model_flops
 from bert_jax.sharding import check_batch_size, make_mesh
@@ -76,7 +76,8 @@ def main(arguments: Sequence[str]) -> None:
     optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule())
     shapes = abstract_state(objective, optimizer, mesh)[0]
     frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
-    fresh_state, origin = _fresh_state(config, is_dry_run, tokenizer, objective, optimizer, mesh)
+    init = partial(init_state, objective, optimizer, mesh, config.seed)
+    fresh_state, origin = _fresh_state(config, is_dry_run, tokenizer, init, shapes)
     stages = [_stage(config, corpus, tokenizer, index) for index in range(len(config.phases))]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     console.print(
@@ -192,16 +193,21 @@ def _fresh_state(
     config: PretrainConfig,
     is_dry_run: bool,
     tokenizer: Tokenizer,
-    objective: PretrainingObjective,
-    optimizer: Optimizer,
-    mesh: jax.sharding.Mesh,
+    init: Callable[[], TrainState],
+    shapes: TrainState,
 ) -> tuple[Callable[[], TrainState], str]:
     """What makes the state to start from, and a line that says where it comes from.
+
+    Args:
+      config: the run's.
+      is_dry_run: the work folder does not matter then.
+      tokenizer: that of the corpus.
+      init: makes a state with fresh parameters.
+      shapes: those of that state.
 
     Raises:
       UserError: the checkpoint to start from does not fit the run or the corpus.
     """
-    init = partial(init_state, objective, optimizer, mesh, config.seed)
     if not is_dry_run and (steps := saved_steps(Path(config.work_dir))):
         return init, f"parameters: the run's own, step {steps[-1]}"
     if not config.init_from:
@@ -219,7 +225,6 @@ def _fresh_state(
             f"the tokenizer of {folder} is not the one of {config.corpus}; prepare the corpus with "
             f"it: python -m data_pipeline.prepare {options} --input FILES --output DIR"
         )
-    shapes = abstract_state(objective, optimizer, mesh)[0]
     start = match_params(shapes.params, loaded, str(folder))
     origin = f"parameters: {folder}, step {step}"
     if start.fresh:
