@@ -218,17 +218,16 @@ def _finish(
     """Resizes, checks the vocabulary, writes our folder and prints the summary."""
     config, params = model.config, model.converted.params
     lowercase = {"auto": None, "lower": True, "keep": False}[request.case]
-    before, _ = load_foreign_tokenizer(request.input, lowercase)
-    if before.vocab_size != config.vocab_size and not request.resize_vocabulary:
+    new_tokens = _new_tokens(request.new_tokens)
+    tokenizer, found = load_foreign_tokenizer(request.input, lowercase, new_tokens)
+    size = tokenizer.vocab_size
+    before = size - len(new_tokens)
+    if before != config.vocab_size and not request.resize_vocabulary:
         raise UserError(
-            f"the vocabulary in {request.input} has {before.vocab_size:,} pieces, the embedding "
+            f"the vocabulary in {request.input} has {before:,} pieces, the embedding "
             f"{config.vocab_size:,} rows; give the right vocabulary, or add --resize-vocabulary"
         )
-    tokenizer, found = load_foreign_tokenizer(
-        request.input, lowercase, _new_tokens(request.new_tokens)
-    )
-    size = tokenizer.vocab_size
-    kept = min(before.vocab_size, config.vocab_size)  # the other rows stand for no piece
+    kept = min(before, config.vocab_size)  # the other rows stand for no piece
     if size != config.vocab_size or size != kept:
         notes.append(
             f"vocabulary: from {config.vocab_size:,} to {size:,} rows"
