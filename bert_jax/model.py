@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.errors import UserError
+from bert_jax.sharding import constrain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,9 @@ def dense(config: BertConfig, features: int, axes: tuple[str, str], name: str) -
         features,
         dtype=jnp.dtype(config.dtype),
         kernel_init=initializer(config, *axes),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), axes[1:]),
+        bias_init=nn.with_logical_partitioning(
+            nn.initializers.zeros_init(), ("hidden" if axes[1] == "embed" else axes[1],)
+        ),
         name=name,
     )
 
@@ -114,8 +117,8 @@ class LayerNorm(nn.Module):
             dtype=jnp.dtype(self.config.dtype),
             # E[x^2] - E[x]^2 loses the digits that the original's form keeps.
             use_fast_variance=False,
-            scale_init=nn.with_logical_partitioning(nn.initializers.ones_init(), ("embed",)),
-            bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), ("embed",)),
+            scale_init=nn.with_logical_partitioning(nn.initializers.ones_init(), ("hidden",)),
+            bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), ("hidden",)),
             name="layer_norm",
         )(x)
 
@@ -175,7 +178,8 @@ class SelfAttention(nn.Module):
 
         def project(name: str) -> jax.Array:
             y = dense(config, hidden, ("embed", "heads"), name)(x)
-            return y.reshape(batch, length, heads, hidden // heads).swapaxes(1, 2)
+            y = y.reshape(batch, length, heads, hidden // heads).swapaxes(1, 2)
+            return constrain(y, "batch", "heads", "length", "hidden")
 
         query, key, value = project("query"), project("key"), project("value")  # (B, N, L, D)
         scores = (query @ key.swapaxes(2, 3)) * (hidden // heads) ** -0.5  # (B, N, L, L)
@@ -199,7 +203,7 @@ class FeedForward(nn.Module):
         """x: [B, L, H] -> [B, L, H]."""
         config = self.config
         x = dense(config, config.intermediate_size, ("embed", "mlp"), "intermediate")(x)
-        x = activation(config)(x)  # (B, L, F)
+        x = activation(config)(constrain(x, "batch", "length", "mlp"))  # (B, L, F)
         return dense(config, config.hidden_size, ("mlp", "embed"), "output")(x)
 
 
@@ -254,8 +258,8 @@ class Encoder(nn.Module):
         mask = (attention_mask > 0)[:, None, None, :]
         x = self.embeddings(input_ids, token_type_ids, deterministic)
         for layer in self.layers:
-            x = layer(x, mask, deterministic)
-        return x
+            x = layer(constrain(x, "batch", "length", "hidden"), mask, deterministic)
+        return constrain(x, "batch", "length", "hidden")
 
 
 class Pooler(nn.Module):
@@ -266,7 +270,7 @@ class Pooler(nn.Module):
     @nn.compact
     def __call__(self, hidden_states: jax.Array) -> jax.Array:
         """hidden_states: [B, L, H] -> [B, H]."""
-        pooled = dense(self.config, self.config.hidden_size, ("embed", "heads"), "dense")(
+        pooled = dense(self.config, self.config.hidden_size, ("embed", "hidden"), "dense")(
             hidden_states[:, 0]
         )
         return jnp.tanh(pooled)

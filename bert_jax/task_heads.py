@@ -20,7 +20,7 @@ def output_layer(config: BertConfig, outputs: int, name: str) -> nn.Dense:
     """float32 x [..., H] -> [..., outputs]."""
     return nn.Dense(
         outputs,
-        kernel_init=initializer(config, "embed", "classes"),
+        kernel_init=initializer(config, "hidden", "classes"),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), ("classes",)),
         name=name,
     )
