@@ -67,11 +67,13 @@ copy_corpus() { # BUCKET CORPUS
 
 is_running() {
     local pid
-    pid=$(cat ~/train/pid 2>/dev/null) && grep -q run_pretrain.py "/proc/$pid/cmdline" 2>/dev/null
+    # The number of a process may be another's by now.
+    pid=$(cat ~/train/pid 2>/dev/null) && kill -0 -- "-$pid" 2>/dev/null &&
+        grep -q run_pretrain.py "/proc/$pid/cmdline" 2>/dev/null
 }
 
 start() { # BUCKET RUN CORPUS ARGUMENT...
-    local bucket=$1 run=$2 corpus=$3
+    local bucket=$1 run=$2 corpus=$3 try
     shift 3
     stop
     mount_bucket "$bucket" # a reboot unmounts it, and the run would be written to the local disk
@@ -87,6 +89,10 @@ start() { # BUCKET RUN CORPUS ARGUMENT...
     JAX_PLATFORMS=tpu,cpu nohup setsid bash -c \
         'trap : TERM; "$@"; echo $? >~/train/exit_code' run "$@" >>~/train/log 2>&1 </dev/null &
     echo $! >~/train/pid
+    for try in {1..50}; do # until it has a group of its own, which is what `stop` ends
+        if is_running || [ -f ~/train/exit_code ]; then break; fi
+        sleep 0.1
+    done
     echo "worker $(hostname): started"
 }
 

@@ -96,7 +96,8 @@ def test_a_slice_that_somebody_deleted_is_not_requested_again(world):
 
 
 def test_gcloud_may_fail_for_a_while(world):
-    supervised(world, {"runs": [["running", *["offline"] * 20, "running", "finished"]]})
+    offline = ["offline"] * 35
+    supervised(world, {"runs": [["running", *offline, "running", *offline, "finished"]]})
     assert steps(world) == ["create", *STARTED, "save-log", "delete"]
 
 
