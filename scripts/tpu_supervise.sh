@@ -3,7 +3,7 @@
 
 # How many looks of supervise in a row may find something wrong that may pass by itself: gcloud that
 # does not answer, and workers of which some train and some do not.
-GCLOUD_PATIENCE=60
+GCLOUD_PATIENCE=30
 WORKER_PATIENCE=5
 
 is_finished() { gcloud storage ls "gs://$BUCKET/runs/$RUN/summary.json" >/dev/null 2>&1; }

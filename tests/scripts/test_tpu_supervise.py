@@ -96,11 +96,11 @@ def test_a_slice_that_somebody_deleted_is_not_requested_again(world):
 
 
 def test_gcloud_may_fail_for_a_while(world):
-    offline = ["offline"] * 35
+    offline = ["offline"] * 18
     supervised(world, {"runs": [["running", *offline, "running", *offline, "finished"]]})
     assert steps(world) == ["create", *STARTED, "save-log", "delete"]
 
 
 def test_gcloud_may_not_fail_for_ever(world):
     result = supervised(world, {"runs": [["running", "offline"]]}, code=2)
-    assert "gcloud failed 60 times" in result.stderr
+    assert "gcloud failed 30 times" in result.stderr
