@@ -97,11 +97,16 @@ class BertForPreTraining(nn.Module):
 
         Args:
           batch: `input_ids`, `token_type_ids`, `attention_mask` int [B, L] and
-            `masked_positions` int [B, K].
+            `masked_positions` int [B, K]; `position_ids` int [B, L] where rows hold several
+            sequences (see `Encoder`).
           deterministic: False applies dropout, which needs the rng "dropout".
         """
         hidden_states = self.encoder(
-            batch["input_ids"], batch["token_type_ids"], batch["attention_mask"], deterministic
+            batch["input_ids"],
+            batch["token_type_ids"],
+            batch["attention_mask"],
+            deterministic,
+            batch.get("position_ids"),
         )
         masked_lm_logits = self.masked_lm(
             hidden_states, batch["masked_positions"], self.encoder.embeddings.word_embeddings
