@@ -11,7 +11,7 @@ ROWS = (
     {"errors"},
     {"sharding", "losses", "plots", "torch_pickle"},
     {"model", "optimizer", "tracker"},
-    {"heads", "task_heads", "convert", "convert_config"},
+    {"heads", "task_heads", "convert", "convert_config", "flops"},
     {"pretraining", "train", "hugging_face", "resize"},
     {"checkpoint", "evaluate", "warm_start"},
     {"loop"},
