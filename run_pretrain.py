@@ -22,11 +22,12 @@ from rich.console import Console
 from bert_jax import loop
 from bert_jax.checkpoint import Checkpoints, load_adam, load_params, saved_steps
 from bert_jax.errors import UserError
+from bert_jax.flops import model_flops, peak_flops
 from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
-from bert_jax.pretraining import PretrainingObjective, fill_mask, model_flops
+from bert_jax.pretraining import PretrainingObjective, fill_mask
 from bert_jax.sharding import batch_shards, check_batch_size, check_divides, host_rows, make_mesh
-from bert_jax.tracker import Tracker, peak_flops, read_metrics
+from bert_jax.tracker import Tracker, read_metrics
 from bert_jax.train import TrainState, abstract_state, init_state
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
 from configs import dry_run

@@ -12,7 +12,7 @@ ROWS = (
     {"sharding", "losses", "plots", "torch_pickle", "dropout", "gelu", "layer_norm"},
     {"attention"},
     {"model", "optimizer", "tracker"},
-    {"heads", "task_heads", "convert", "convert_config"},
+    {"heads", "task_heads", "convert", "convert_config", "flops"},
     {"pretraining", "train", "hugging_face", "resize"},
     {"checkpoint", "evaluate", "warm_start"},
     {"loop"},
