@@ -18,6 +18,12 @@ from bert_jax.sharding import make_mesh
 from bert_jax.tracker import Tracker, read_metrics
 from bert_jax.train import init_state
 
+# What differs between two runs of the same numbers.
+SPEED = {
+    "time", "sequences_per_second", "tokens_per_second", "padding_share", "input_wait_share",
+    "model_flops_per_second", "mfu", "goodput",
+}  # fmt: skip
+
 
 class Regression:
     """Fits one vector to the batches' `input_ids`; anything with these members is an objective."""
@@ -83,9 +89,7 @@ def rows_of(folder, split):
 
 
 def without_rates(rows):
-    return [
-        {name: value for name, value in row.items() if "per_second" not in name} for row in rows
-    ]
+    return [{name: row[name] for name in row.keys() - SPEED} for row in rows]
 
 
 def saved_steps(folder):
