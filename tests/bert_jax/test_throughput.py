@@ -191,18 +191,28 @@ def until(condition):
         time.sleep(0.001)
 
 
-def test_the_device_is_idle_once_the_last_step_is_done():
-    with DeviceWatch() as device:
-        begin = device.idle_since()
-        assert begin is not None
-        first, second = Output(), Output(RuntimeError("out of memory"))
-        device.dispatched({"loss": first})
-        device.dispatched({"loss": second})
-        assert device.idle_since() is None
+@pytest.fixture
+def outputs():
+    outputs = Output(), Output(RuntimeError("out of memory"))
+    yield outputs
+    for output in outputs:
+        output.done.set()
+
+
+def test_the_device_is_idle_once_the_last_step_is_done(outputs):
+    device = DeviceWatch()
+    begin = device.idle_since()
+    assert begin is not None
+    first, second = outputs
+    device.dispatched({"loss": first})
+    device.dispatched({"loss": second})
+    assert device.idle_since() is None
+    with device:
         first.done.set()
         until(lambda: device._done[0] == 1)
-        assert device.idle_since() is None
+        found = device.idle_since()
         second.done.set()
-        until(lambda: device.idle_since() is not None)
-        assert device.idle_since() >= begin
+        until(lambda: device._done[0] == 2)
+    assert found is None
+    assert device.idle_since() >= begin
     assert not device._thread.is_alive()
