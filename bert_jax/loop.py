@@ -18,7 +18,7 @@ from bert_jax.errors import UserError
 from bert_jax.evaluate import evaluate
 from bert_jax.optimizer import Optimizer
 from bert_jax.profiler import Profiler
-from bert_jax.sharding import put_batch
+from bert_jax.sharding import host_rows, put_batch
 from bert_jax.stop_signal import StopSignal
 from bert_jax.throughput import DeviceWatch, Throughput
 from bert_jax.tracker import ProgressBar, Tracker
@@ -120,11 +120,12 @@ def _prefetch(
     """Sends batches to the device ahead of their use."""
     queue: collections.deque[_Prefetched] = collections.deque()
     before = None if start is None else list(start)
+    _, parts = host_rows(mesh)
     for host_batch in batches:
         after = host_batch.pop("cursor").tolist()
         mask = host_batch["attention_mask"]
         sizes = (len(mask), int(np.count_nonzero(mask)), mask.size)
-        counts = (size * jax.process_count() for size in sizes)
+        counts = (size * parts for size in sizes)
         queue.append(_Prefetched(put_batch(host_batch, mesh), before, after, *counts))
         before = after
         if len(queue) == PREFETCHED_BATCHES:
