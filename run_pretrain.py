@@ -4,8 +4,6 @@ Without arguments it is the demo: a small BERT on the documentation of your own 
 command typed again continues an interrupted run.
 """
 
-import contextlib
-import ctypes
 import os
 import sys
 import time
@@ -32,9 +30,11 @@ from bert_jax.train import TrainState, abstract_state, init_state
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
 from configs import dry_run
 from configs.errors import user_errors
+from configs.machine import keep_compiled_programs, keep_freed_memory
 from configs.pretrain import Phase, PretrainConfig, from_command_line
 from configs.recipes import EMBEDDED_CORPUS, RECIPES
-from configs.work_dir import check_same_run, earlier_config, locked
+from configs.summary import held_out_lines, speed_lines
+from configs.work_dir import check_same_run, earlier_config, first_start_of, locked
 from data_pipeline.predict import fill_mask_inputs
 from data_pipeline.prepare import PrepareConfig, prepare
 from data_pipeline.pretrain import batches, evaluation_batches
@@ -50,8 +50,10 @@ EXAMPLES = (
 
 def main(arguments: Sequence[str]) -> None:
     """Reads the command line, trains, and prints what to type next."""
-    started = time.monotonic()
-    recipe, config, is_dry_run, only_learning_rates = from_command_line(arguments, RECIPES)
+    started = time.time()
+    recipe, config, is_dry_run, only_learning_rates, profiled = from_command_line(
+        arguments, RECIPES
+    )
     work_dir = Path(config.work_dir)
     console = Console(soft_wrap=True, highlight=False)
     if only_learning_rates:
@@ -59,7 +61,8 @@ def main(arguments: Sequence[str]) -> None:
         sys.stdout.writelines(f"{step}\t{rate:.9g}\n" for step, rate in enumerate(rates.tolist()))
         return
 
-    _keep_freed_memory()
+    keep_freed_memory()
+    keep_compiled_programs()
     mesh = make_mesh(config.mesh)
     check_divides(mesh, "heads", config.model.num_attention_heads, "model.num_attention_heads")
     for phase in config.phases:
@@ -94,7 +97,8 @@ def main(arguments: Sequence[str]) -> None:
         return
 
     with locked(work_dir):
-        write_json(work_dir / "config.json", saved_config)
+        first_start = first_start_of(work_dir, saved_config) or started
+        write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
         tokenizer.save(work_dir)
         checkpoints = Checkpoints(
             work_dir / "checkpoints", config.loop.keep_checkpoints, config.loop.keep_best
@@ -112,13 +116,17 @@ def main(arguments: Sequence[str]) -> None:
             fresh_state=fresh_state,
             seed=config.seed,
             peak_flops=device_peak and device_peak * jax.device_count(),
+            first_start=first_start,
+            profile=work_dir / "profile" if profiled else None,
         )
         checkpoints.close()
         rows = read_metrics(work_dir / "metrics.jsonl")
         plot_curves(rows, work_dir / "curves.png", corpus.metadata["heldout_unigram_entropy"])
         if outcome.reason == "stopped":
             return
-        console.print(_summary(config, corpus, rows))
+        entropy = corpus.metadata["heldout_unigram_entropy"]
+        for line in (*held_out_lines(rows, entropy), *speed_lines(rows, config)):
+            console.print(line)
         if recipe == "demo":
             params = jax.device_get(outcome.state.params)
             for text in EXAMPLES:
@@ -126,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
         step = int(outcome.state.step)
         write_json(work_dir / "summary.json", {"step": step, "reason": outcome.reason})
     console.print(
-        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Look at: "
+        f"\nDone in {(time.time() - started) / 60:.1f} minutes. Look at: "
         f"{work_dir}/curves.png, {work_dir}/metrics.jsonl, tensorboard --logdir {work_dir}\n"
         f"Type next:\n{_activation()}"
         f'  python run_predict.py fill-mask --checkpoint {work_dir} "{EXAMPLES[0]}"\n'
@@ -141,22 +149,6 @@ def _activation() -> str:
     if sys.prefix == sys.base_prefix or os.environ.get("VIRTUAL_ENV") == sys.prefix:
         return ""
     return f"  source {os.path.relpath(sys.prefix)}/bin/activate\n"
-
-
-def _keep_freed_memory() -> None:
-    """Has glibc reuse freed memory instead of handing it back to the kernel after every step.
-
-    XLA's CPU backend allocates its temporary buffers anew in each step. A large allocation is a
-    mapping of its own, whose pages the kernel zeroes each time: see docs/decisions/memory-reuse.md.
-    """
-    if jax.default_backend() != "cpu" or not sys.platform.startswith("linux"):
-        return
-    # M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h
-    settings = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 1 << 28}
-    with contextlib.suppress(AttributeError):  # another C library than glibc
-        mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in settings.items():
-            mallopt(parameter, value)
 
 
 def _open_corpus(config: PretrainConfig, is_dry_run: bool) -> tuple[Corpus, Tokenizer]:
@@ -305,32 +297,6 @@ def _held_out(
     index, count = host_rows(mesh)
     mine = slice(index * size // count, (index + 1) * size // count)
     return [{name: array[mine] for name, array in batch.items()} for batch in held_out]
-
-
-def _summary(config: PretrainConfig, corpus: Corpus, rows: list[dict[str, Any]]) -> str:
-    """The held-out figures before and after."""
-    held_out = [row for row in rows if row["split"] == "eval"]
-    if not held_out:
-        return "No held-out figures: evaluation_examples is 0."
-    first, last = held_out[0], held_out[-1]
-    entropy = corpus.metadata["heldout_unigram_entropy"]
-    below = entropy - last["masked_lm_loss"]
-    verdict = f"{below:.3f} nats below it"
-    if below < 0:
-        verdict = f"{-below:.3f} nats above it, so nothing is learned from context yet"
-    lines = [
-        f"Held-out          step {first['step']:>8}  step {last['step']:>8}",
-        f"masked-LM loss    {first['masked_lm_loss']:13.3f}  {last['masked_lm_loss']:13.3f}   "
-        f"unigram entropy {entropy:.3f}: {verdict}",
-        f"masked-LM acc.    {first['masked_lm_accuracy']:13.3f}  "
-        f"{last['masked_lm_accuracy']:13.3f}",
-    ]
-    for name, label in (("next_sentence", "next-sent. acc."), ("sentence_order", "order accuracy")):
-        if (key := f"{name}_accuracy") in last:
-            lines.append(
-                f"{label:<18}{first[key]:13.3f}  {last[key]:13.3f}   a constant answer 0.5"
-            )
-    return "\n".join(lines)
 
 
 def _filled(config: PretrainConfig, params: Any, tokenizer: Tokenizer, text: str) -> str:

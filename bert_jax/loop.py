@@ -4,10 +4,8 @@ import collections
 import contextlib
 import dataclasses
 import math
-import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +17,10 @@ from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.evaluate import evaluate
 from bert_jax.optimizer import Optimizer
-from bert_jax.sharding import put_batch
+from bert_jax.profiler import Profiler
+from bert_jax.sharding import host_rows, put_batch
+from bert_jax.stop_signal import StopSignal
+from bert_jax.throughput import DeviceWatch, Throughput
 from bert_jax.tracker import ProgressBar, Tracker
 from bert_jax.train import (
     Objective,
@@ -104,35 +105,13 @@ class NonFiniteLoss(Exception):
     """The loss or the gradient is no longer a number; the message says where and what is left."""
 
 
-class _StopSignal:
-    """Turns the first SIGTERM or Ctrl-C into a flag; a second one acts at once."""
-
-    def __init__(self) -> None:
-        self.received: str | None = None
-
-    def __enter__(self) -> "_StopSignal":
-        self._previous = {
-            number: signal.signal(number, self._handle)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number).name
-        for other, previous in self._previous.items():
-            signal.signal(other, previous)
-
-    def __exit__(self, *_: object) -> None:
-        for number, previous in self._previous.items():
-            signal.signal(number, previous)
-
-
 class _Prefetched(NamedTuple):
     batch: dict[str, jax.Array]
     start: list[int] | None  # cursor before the batch, None at the start of a stage
     end: list[int]
     sequences: int
     tokens: int
+    slots: int  # tokens with padding
 
 
 def _prefetch(
@@ -141,12 +120,13 @@ def _prefetch(
     """Sends batches to the device ahead of their use."""
     queue: collections.deque[_Prefetched] = collections.deque()
     before = None if start is None else list(start)
+    _, parts = host_rows(mesh)
     for host_batch in batches:
         after = host_batch.pop("cursor").tolist()
         mask = host_batch["attention_mask"]
-        tokens = np.count_nonzero(mask) * jax.process_count()
-        rows = len(mask) * jax.process_count()
-        queue.append(_Prefetched(put_batch(host_batch, mesh), before, after, rows, tokens))
+        sizes = (len(mask), int(np.count_nonzero(mask)), mask.size)
+        counts = (size * parts for size in sizes)
+        queue.append(_Prefetched(put_batch(host_batch, mesh), before, after, *counts))
         before = after
         if len(queue) == PREFETCHED_BATCHES:
             yield queue.popleft()
@@ -174,6 +154,8 @@ def run(
     fresh_state: Callable[[], TrainState],
     seed: int,
     peak_flops: float | None = None,
+    first_start: float | None = None,
+    profile: Path | None = None,
 ) -> Outcome:
     """Trains from the last checkpoint, or from the start, to the end of the last stage.
 
@@ -190,6 +172,8 @@ def run(
         within the stages, the first of them then begins with its first batch all the same.
       seed: of dropout.
       peak_flops: dense peak of all devices together in FLOP/s, if known.
+      first_start: Unix time at which the run was first started, for goodput; None for now.
+      profile: folder for a profiler trace of a few steps, None for no trace.
 
     Raises:
       NonFiniteLoss: the loss or the gradient norm became NaN or infinite.
@@ -218,10 +202,15 @@ def run(
         return metrics["loss"]
 
     with (
-        _StopSignal() as stop,
+        StopSignal() as stop,
         contextlib.closing(open_tracker(None if restored is None else step)) as tracker,
         ProgressBar(total_steps, step) as progress,
+        DeviceWatch() as device,
+        Profiler(profile, progress.say) as profiler,
     ):
+        throughput = Throughput(
+            device, peak_flops=peak_flops, first_start=first_start, rows=tracker.rows, step=step
+        )
         if restored is not None:
             progress.say(f"continuing from the checkpoint of step {step}")
         reason = "finished"
@@ -242,15 +231,16 @@ def run(
                 run_evaluation(step, state, stage.evaluation)
 
             pending: list[_Pending] = []
-            clock = _Clock()
-            for item in _prefetch(stage.batches(cursor), cursor, mesh):
-                state, metrics = train_step(state, item.batch)
-                if clock.steps == 0:
-                    jax.block_until_ready(metrics)  # so that the clock starts after compilation
+            throughput.begin_stage(stage.flops_per_step)
+            for item in _prefetch(throughput.timed(stage.batches(cursor)), cursor, mesh):
                 step += 1
+                with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                    state, metrics = train_step(state, item.batch)
+                throughput.count(
+                    metrics, sequences=item.sequences, tokens=item.tokens, slots=item.slots
+                )
                 cursor = item.end
                 pending.append(_Pending(step, item.start, metrics))
-                clock.count(item)
                 progress.step(step)
 
                 last = step == stage_end
@@ -263,21 +253,20 @@ def run(
                     values = _check(pending, checkpoints)
                     pending = []
                 if log_due:
-                    rates = clock.read(stage.flops_per_step, peak_flops)
-                    row = (
-                        values | {"learning_rate": float(optimizer.learning_rate(step - 1))} | rates
-                    )
-                    tracker.log(step, "train", row)
-                    progress.metrics(
-                        f"loss {row['loss']:.4f} | {rates['sequences_per_second']:,.0f} sequences/s"
-                    )
+                    speed = throughput.read(step)
+                    rate = optimizer.learning_rate(step - 1)
+                    tracker.log(step, "train", values | {"learning_rate": float(rate)} | speed)
+                    shown = f"loss {values['loss']:.4f}"
+                    if speed:
+                        shown += f" | {speed['sequences_per_second']:,.0f} sequences/s"
+                    progress.metrics(shown)
+                    if warning := throughput.input_warning(speed):
+                        progress.say(f"step {step}: {warning}")
                 evaluation = None
                 if evaluation_due and stage.evaluation:
-                    evaluation = {
-                        "loss": run_evaluation(step, state, stage.evaluation),
-                        "stage": number,
-                    }
-                    clock.restart()
+                    with throughput.paused():
+                        loss = run_evaluation(step, state, stage.evaluation)
+                    evaluation = {"loss": loss, "stage": number}
                     since_best = _evaluations_since_best(tracker, stage_start)
                     save_due = save_due or (config.keep_best and since_best == 0)
                     if 0 < config.patience <= since_best:
@@ -285,11 +274,16 @@ def run(
                 if stop.received and step < total_steps:
                     reason = "stopped"
                 if save_due or reason != "finished":
-                    if not all_finite(state.params):
-                        raise NonFiniteLoss(_not_saved(step, item.start, "parameters", checkpoints))
-                    tracker.sync()
-                    checkpoints.save(state, cursor, saved_config, evaluation)
-                    clock.restart()
+                    with throughput.paused():
+                        if not all_finite(state.params):
+                            message = _not_saved(step, item.start, "parameters", checkpoints)
+                            raise NonFiniteLoss(message)
+                        tracker.sync()
+                        checkpoints.save(state, cursor, saved_config, evaluation)
+                if profiler.due():
+                    jax.block_until_ready(metrics)
+                    with throughput.paused():
+                        profiler.toggle()
                 if last or reason != "finished":
                     break
         checkpoints.wait()
@@ -339,41 +333,3 @@ def _check(pending: Sequence[_Pending], checkpoints: Checkpoints) -> dict[str, f
             what = f"loss {loss}, gradient norm {norm}:"
             raise NonFiniteLoss(_not_saved(item.step, item.start, what, checkpoints))
     return {name: float(value) for name, value in fetched[-1].items()}
-
-
-class _Clock:
-    """Sequences and tokens per second since the last reading, without the first step's compilation.
-
-    Attributes:
-      steps: counted so far.
-    """
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.restart()
-
-    def restart(self) -> None:
-        """Leaves the time since the last reading out."""
-        self._start = time.perf_counter()
-        self._steps = self._sequences = self._tokens = 0
-
-    def count(self, item: _Prefetched) -> None:
-        """Counts a step that was dispatched; the first counts only if it stands alone."""
-        self.steps += 1
-        if self.steps == 2:
-            self.restart()
-        self._steps += 1
-        self._sequences += item.sequences
-        self._tokens += item.tokens
-
-    def read(self, flops_per_step: float, peak_flops: float | None) -> dict[str, float]:
-        """The rates; tokens are counted without padding."""
-        seconds = max(time.perf_counter() - self._start, 1e-9)
-        rates = {
-            "sequences_per_second": self._sequences / seconds,
-            "tokens_per_second": self._tokens / seconds,
-        }
-        if peak_flops:
-            rates["mfu"] = self._steps * flops_per_step / seconds / peak_flops
-        self.restart()
-        return rates

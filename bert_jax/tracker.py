@@ -56,14 +56,14 @@ class Tracker:
         )
 
     def log(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
-        """Adds one row.
+        """Adds one row, with the present Unix time as "time".
 
         Args:
           step: optimizer steps taken.
           split: "train" or "eval".
           metrics: finite numbers by name.
         """
-        row = {"step": step, "split": split, **metrics}
+        row = {"step": step, "split": split, "time": round(time.time(), 3), **metrics}
         self.rows.append(row)
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()

@@ -187,12 +187,14 @@ class Request(NamedTuple):
       config: the validated configuration, overrides applied.
       dry_run: only show what the run would be.
       learning_rates: only print the learning rate of each step.
+      profile: write a trace of a few steps.
     """
 
     recipe: str
     config: PretrainConfig
     dry_run: bool
     learning_rates: bool
+    profile: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +204,9 @@ class _CommandLine(PretrainConfig):
 
     learning_rates: bool = False
     """Print the number of each step and its learning rate and exit."""
+
+    profile: bool = False
+    """Write a profiler trace of a few steps to work_dir/profile, say where it is, and go on."""
 
 
 def from_command_line(
@@ -265,7 +270,7 @@ def from_command_line(
         )
     if config.init_optimizer and not config.init_from:
         raise UserError("init_optimizer needs a checkpoint to take it from; add --init-from DIR")
-    return Request(name, config, given.dry_run, given.learning_rates)
+    return Request(name, config, given.dry_run, given.learning_rates, given.profile)
 
 
 def _model_of(folder: str, recipe_model: BertConfig) -> BertConfig:

@@ -55,6 +55,19 @@ def check_same_run(work_dir: Path, earlier: dict[str, Any], saved_config: dict[s
         )
 
 
+def first_start_of(work_dir: Path, saved_config: dict[str, Any]) -> float | None:
+    """Unix time at which the run that the work folder holds was first started.
+
+    None where it holds no run, or another one, as it may while that has saved nothing.
+    """
+    try:
+        earlier = json.loads((work_dir / "config.json").read_text(encoding="utf-8"))
+        first_start = earlier.pop("first_start")
+    except (OSError, ValueError, KeyError):
+        return None
+    return None if differences(earlier, saved_config) else float(first_start)
+
+
 @contextlib.contextmanager
 def locked(work_dir: Path) -> Iterator[None]:
     """Makes the work folder and keeps other processes out of it meanwhile.

@@ -9,7 +9,8 @@ ROOT = Path(__file__).parent.parent
 # A file imports only from rows above its own.
 ROWS = (
     {"errors"},
-    {"sharding", "losses", "plots", "torch_pickle", "dropout", "gelu", "layer_norm"},
+    {"sharding", "losses", "plots", "torch_pickle", "stop_signal", "throughput", "profiler"}
+    | {"dropout", "gelu", "layer_norm", "hlo"},
     {"attention"},
     {"model", "optimizer", "tracker"},
     {"heads", "task_heads", "convert", "convert_config", "flops"},

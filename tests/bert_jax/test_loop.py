@@ -1,8 +1,11 @@
 """The loop on a toy objective: logging, evaluation, saving, stopping and resuming."""
 
+import dataclasses
 import json
 import os
 import signal
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +13,19 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from bert_jax import loop
+from bert_jax import loop, throughput
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.sharding import make_mesh
 from bert_jax.tracker import Tracker, read_metrics
 from bert_jax.train import init_state
+
+# What differs between two runs of the same numbers.
+SPEED = {
+    "time", "sequences_per_second", "tokens_per_second", "padding_share", "input_wait_share",
+    "model_flops_per_second", "mfu", "goodput",
+}  # fmt: skip
 
 
 class Regression:
@@ -46,6 +55,7 @@ def stage(steps, *, poison=None, signal_at=None, held_out=1.0):
                 ids[0, 0] = np.nan
             number += 1
             mask = np.ones((4, 4), np.int32)
+            mask[:, 3] = 0
             cursor_after = np.array([number], np.int64)
             yield {"input_ids": ids, "attention_mask": mask, "cursor": cursor_after}
 
@@ -53,7 +63,7 @@ def stage(steps, *, poison=None, signal_at=None, held_out=1.0):
     return loop.Stage(steps, batches, evaluation, flops_per_step=1e6)
 
 
-def run(folder, stages, learning_rate=0.1, peak_flops=None, **settings):
+def run(folder, stages, learning_rate=0.1, peak_flops=None, run_options=None, **settings):
     config = loop.LoopConfig(**({"log_every": 2, "evaluate_every": 4, "save_every": 4} | settings))
     optimizer_config = OptimizerConfig(learning_rate=learning_rate, warmup_steps=0)
     steps = sum(stage.steps for stage in stages)
@@ -73,6 +83,7 @@ def run(folder, stages, learning_rate=0.1, peak_flops=None, **settings):
             fresh_state=lambda: init_state(objective, optimizer, mesh, 0),
             seed=0,
             peak_flops=peak_flops,
+            **(run_options or {}),
         )
     finally:
         checkpoints.close()
@@ -83,9 +94,7 @@ def rows_of(folder, split):
 
 
 def without_rates(rows):
-    return [
-        {name: value for name, value in row.items() if "per_second" not in name} for row in rows
-    ]
+    return [{name: row[name] for name in row.keys() - SPEED} for row in rows]
 
 
 def saved_steps(folder):
@@ -103,9 +112,14 @@ def test_logs_evaluates_and_saves_when_asked(tmp_path):
     assert train[-1]["loss"] < train[0]["loss"]
     # The rate of the last update, whose step counts from 0.
     assert train[-1]["learning_rate"] == pytest.approx(0.1 * (1 - 9 / 10))
-    for name in ("gradient_norm", "sequences_per_second", "tokens_per_second", "mfu"):
-        assert train[0][name] > 0
-    assert train[0]["tokens_per_second"] == pytest.approx(4 * train[0]["sequences_per_second"])
+    assert train[0]["gradient_norm"] > 0
+    for row in train:
+        assert row.keys() >= SPEED
+        assert row["tokens_per_second"] == pytest.approx(3 * row["sequences_per_second"])
+        assert row["padding_share"] == pytest.approx(1 / 4)
+        assert row["mfu"] == pytest.approx(row["model_flops_per_second"] / 1e12)
+        assert 0 <= row["input_wait_share"] <= 1
+        assert 0 < row["goodput"] <= 1
 
 
 def test_a_finished_run_does_nothing(tmp_path):
@@ -228,3 +242,93 @@ def test_a_state_that_is_not_finite_is_neither_logged_nor_saved(tmp_path):
 def test_settings_out_of_range_are_refused(change):
     with pytest.raises(UserError, match=next(iter(change))):
         loop.LoopConfig(**change).validate()
+
+
+class Watched:
+    """A metric that notes who looks at it, and when, among the steps."""
+
+    def __init__(self, step, events):
+        self.step, self.events = step, events
+
+    def _note(self):
+        if threading.current_thread() is threading.main_thread():
+            self.events.append(("look", self.step))
+
+    def block_until_ready(self):
+        self._note()
+        return self
+
+    def __array__(self, *_, **__):
+        self._note()
+        return np.float32(1.0)
+
+
+def test_the_host_looks_at_a_step_only_where_it_must(tmp_path, monkeypatch):
+    """Else it could not run ahead of the device: logs at 3 and 6, saves at 5, ends at 8."""
+    events = []
+    make_train_step = loop.make_train_step
+
+    def make(*arguments, **settings):
+        compiled = make_train_step(*arguments, **settings)
+
+        def train_step(state, batch):
+            number = sum(kind == "step" for kind, _ in events) + 1
+            events.append(("step", number))
+            watched = Watched(number, events)
+            return compiled(state, batch)[0], {"loss": watched, "gradient_norm": watched}
+
+        return train_step
+
+    monkeypatch.setattr(loop, "make_train_step", make)
+    run(tmp_path, [stage(8)], log_every=3, save_every=5, evaluate_every=0)
+    looks = {}
+    taken = 0
+    for kind, number in events:
+        taken = number if kind == "step" else taken
+        if kind == "look":
+            looks.setdefault(taken, set()).add(number)
+    # Step 1 is waited for, so that the clock starts after compilation.
+    assert looks == {1: {1}, 3: {1, 2, 3}, 5: {4, 5}, 6: {6}, 8: {7, 8}}
+
+
+def test_a_profile_names_the_steps_and_training_goes_on(tmp_path, capfd):
+    folder = tmp_path / "profile"
+    run(tmp_path, [stage(6), stage(4)], run_options={"profile": folder}, log_every=100)
+    assert f"trace of 5 steps in {folder}" in capfd.readouterr().err
+    (file,) = folder.rglob("*.xplane.pb")
+    events = [
+        (event.name, dict(event.stats).get("step_num"))
+        for plane in jax.profiler.ProfileData.from_file(str(file)).planes
+        for line in plane.lines
+        for event in line.events
+    ]
+    assert [step for name, step in events if name == "train"] == [3, 4, 5, 6, 7]
+    assert any(name == "wait for input" for name, _ in events)
+    assert list(folder.rglob("*.trace.json.gz"))
+    assert [row["step"] for row in rows_of(tmp_path, "train")] == [6, 10]
+
+
+def test_a_run_too_short_for_the_whole_trace_writes_what_there_was(tmp_path, capfd):
+    run(tmp_path, [stage(4)], run_options={"profile": tmp_path / "profile"})
+    assert "trace of 2 steps" in capfd.readouterr().err
+    assert list(tmp_path.rglob("*.xplane.pb"))
+
+
+def test_goodput_is_of_the_time_since_the_first_start(tmp_path):
+    run(tmp_path, [stage(6)], run_options={"first_start": time.time() - 3600})
+    first, *_, last = rows_of(tmp_path, "train")
+    assert 0 < first["goodput"] < last["goodput"] < 0.1
+
+
+def test_slow_input_is_warned_of_once(tmp_path, capfd, monkeypatch):
+    """After each row the device has nothing to do while the next batch takes its time."""
+    monkeypatch.setattr(throughput, "WARN_INPUT_WAIT", 1e-6)
+    slow = stage(12)
+
+    def batches(cursor):
+        for batch in slow.batches(cursor):
+            time.sleep(0.01)
+            yield batch
+
+    run(tmp_path, [dataclasses.replace(slow, batches=batches)])
+    assert capfd.readouterr().err.count("the devices waited for input") == 1

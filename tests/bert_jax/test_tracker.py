@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import pytest
 from rich.console import Console
@@ -11,13 +12,16 @@ from bert_jax.tracker import ProgressBar, Tracker, read_metrics
 
 
 def test_rows_are_whole_json_objects(tmp_path):
+    started = round(time.time(), 3)
     tracker = Tracker(tmp_path, None)
     tracker.log(10, "train", {"loss": 1.5})
     tracker.log(10, "eval", {"loss": 2.5})
     tracker.close()
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == tracker.rows
-    assert tracker.evaluations() == [{"step": 10, "split": "eval", "loss": 2.5}]
+    (row,) = tracker.evaluations()
+    assert started <= row.pop("time") <= round(time.time(), 3)
+    assert row == {"step": 10, "split": "eval", "loss": 2.5}
     assert list((tmp_path / "tensorboard").iterdir())
 
 

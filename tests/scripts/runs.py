@@ -16,6 +16,11 @@ from bert_jax.tracker import read_metrics
 from configs.errors import user_errors
 from data_pipeline.prepare import PrepareConfig, prepare
 
+# The names of metrics.jsonl that tell speed, not numbers.
+SPEED = {
+    "time", "sequences_per_second", "tokens_per_second", "padding_share", "input_wait_share",
+    "model_flops_per_second", "goodput",
+}  # fmt: skip
 ROOT = Path(__file__).parent.parent.parent
 STEPS = 24
 WORDS = ["the", "a", "small", "large", "cat", "dog", "tree", "house", "sees", "finds", "likes"]
@@ -92,8 +97,9 @@ def wait_for(process, condition):
 
 
 def rows(work_dir):
+    """The rows of a run without what differs between two runs of the same numbers."""
     return [
-        {name: value for name, value in row.items() if "per_second" not in name}
+        {name: value for name, value in row.items() if name not in SPEED}
         for row in read_metrics(work_dir / "metrics.jsonl")
     ]
 

@@ -1,5 +1,6 @@
 """A run as a user sees it: what it leaves, interruption, kill -9, a full disk."""
 
+import json
 import signal
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 import run_pretrain
 from bert_jax.tracker import read_metrics
 from tests.scripts.runs import (
+    SPEED,
     STEPS,
     assert_same_run,
     finish,
@@ -29,18 +31,19 @@ def test_a_run_leaves_what_it_promises(whole_run):
     assert [row["step"] for row in train] == list(range(2, STEPS + 1, 2))
     assert set(train[0]) == {
         "step", "split", "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_loss",
-        "next_sentence_accuracy", "learning_rate", "gradient_norm", "sequences_per_second",
-        "tokens_per_second",
+        "next_sentence_accuracy", "learning_rate", "gradient_norm", *SPEED,
     }  # fmt: skip
     evaluations = [row for row in rows(work_dir) if row["split"] == "eval"]
     assert [row["step"] for row in evaluations] == [0, 6, 12, 14, 18, 24]
     assert evaluations[-1]["masked_lm_loss"] < evaluations[0]["masked_lm_loss"] - 0.5
     assert "unigram entropy" in output
+    assert "speed, phase 1" in output
+    assert "; goodput " in output
     assert "python run_predict.py fill-mask" in output
     assert "\x1b" not in output
 
 
-def test_sentence_order_and_spans_are_trained(corpus, tmp_path, capsys):
+def test_sentence_order_and_spans_are_trained_and_traced(corpus, tmp_path, capsys):
     changes = {
         "data.pairs": "sentence_order",
         "data.masking": "span",
@@ -49,8 +52,9 @@ def test_sentence_order_and_spans_are_trained(corpus, tmp_path, capsys):
         "optimizer.warmup-steps": 1,
         "loop.log-every": 1,
     }
-    run_pretrain.main(options(corpus, tmp_path / "run", changes))
+    run_pretrain.main([*options(corpus, tmp_path / "run", changes), "--profile"])
     assert "order accuracy" in capsys.readouterr().out
+    assert list((tmp_path / "run/profile").rglob("*.xplane.pb"))
     found = read_metrics(tmp_path / "run/metrics.jsonl")
     assert {row["split"] for row in found} == {"train", "eval"}
     for row in found:
@@ -71,17 +75,24 @@ def test_kill_9_at_any_moment_loses_nothing_that_shows(corpus, whole_run, tmp_pa
         lambda: any("tmp" in path.name for path in checkpoints.glob("*")),  # saving
         lambda: logged(18, "train") and not logged(18, "eval"),  # evaluating
     ]
+
+    def first_start():
+        return json.loads((work_dir / "config.json").read_text())["first_start"]
+
     arguments = options(corpus, work_dir)
+    first_starts = []
     for moment in moments:
         process = start(arguments)
         wait_for(process, moment)
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
+        first_starts.append(first_start())
     code, output = finish(arguments)
     assert code == 0, output
     assert "continuing from the checkpoint of step" in output
     assert_same_run(work_dir, whole_run[0])
+    assert set(first_starts) == {first_start()}
     assert not any("tmp" in path.name for path in checkpoints.iterdir())
 
 

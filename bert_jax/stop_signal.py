@@ -1,0 +1,31 @@
+"""A polite end: the first SIGTERM or Ctrl-C is noted, not obeyed at once."""
+
+import signal
+from types import FrameType
+
+
+class StopSignal:
+    """Turns the first SIGTERM or Ctrl-C within its `with` block into a flag; a second one acts.
+
+    Attributes:
+      received: the signal's name, None before it came.
+    """
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+
+    def __enter__(self) -> "StopSignal":
+        self._previous = {
+            number: signal.signal(number, self._handle)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number).name
+        for other, previous in self._previous.items():
+            signal.signal(other, previous)
+
+    def __exit__(self, *_: object) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)

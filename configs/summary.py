@@ -1,0 +1,67 @@
+"""What a finished run says of itself: the held-out figures before and after, and its speed."""
+
+import itertools
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from configs.pretrain import PretrainConfig
+
+
+def held_out_lines(rows: Sequence[Mapping[str, Any]], entropy: float) -> Iterator[str]:
+    """The held-out figures before and after.
+
+    Args:
+      rows: of metrics.jsonl.
+      entropy: unigram entropy of the held-out tokens, in nats.
+    """
+    held_out = [row for row in rows if row["split"] == "eval"]
+    if not held_out:
+        yield "No held-out figures: evaluation_examples is 0."
+        return
+    first, last = held_out[0], held_out[-1]
+    below = entropy - last["masked_lm_loss"]
+    verdict = f"{below:.3f} nats below it"
+    if below < 0:
+        verdict = f"{-below:.3f} nats above it, so nothing is learned from context yet"
+    yield f"Held-out          step {first['step']:>8}  step {last['step']:>8}"
+    yield (
+        f"masked-LM loss    {first['masked_lm_loss']:13.3f}  {last['masked_lm_loss']:13.3f}   "
+        f"unigram entropy {entropy:.3f}: {verdict}"
+    )
+    yield (
+        f"masked-LM acc.    {first['masked_lm_accuracy']:13.3f}  {last['masked_lm_accuracy']:13.3f}"
+    )
+    for name, label in (("next_sentence", "next-sent. acc."), ("sentence_order", "order accuracy")):
+        if (key := f"{name}_accuracy") in last:
+            yield f"{label:<18}{first[key]:13.3f}  {last[key]:13.3f}   a constant answer 0.5"
+
+
+def speed_lines(rows: Sequence[Mapping[str, Any]], config: PretrainConfig) -> Iterator[str]:
+    """The speed of each phase, medians of its rows, and the goodput of the run.
+
+    Args:
+      rows: of metrics.jsonl.
+      config: the run's.
+    """
+    timed = [row for row in rows if "goodput" in row]
+    ends = list(itertools.accumulate(phase.steps for phase in config.phases))
+    for number, end in enumerate(ends):
+        start = ends[number - 1] if number else 0
+        of_phase = [row for row in timed if start < row["step"] <= end]
+        if not of_phase:
+            continue
+        names = "sequences_per_second", "tokens_per_second", "padding_share", "input_wait_share"
+        sequences, tokens, padding, waiting = (
+            statistics.median(row[name] for row in of_phase) for name in names
+        )
+        line = (
+            f"{sequences:,.0f} sequences/s, {tokens:,.0f} tokens/s, {padding:.1%} padding, "
+            f"{waiting:.1%} of the time waiting for input"
+        )
+        if "mfu" in of_phase[-1]:
+            line += f", MFU {statistics.median(row['mfu'] for row in of_phase):.1%}"
+        if end == ends[-1]:
+            line += f"; goodput {of_phase[-1]['goodput']:.1%}"
+        name = "speed" if len(ends) == 1 else f"speed, phase {number}"
+        yield f"{name:<18}{line}"
