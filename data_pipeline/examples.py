@@ -67,7 +67,7 @@ class Draws(NamedTuple):
 
 
 def special_tokens(pairs: Pairs) -> int:
-    """How many [CLS] and [SEP] an example carries, without those between packed documents."""
+    """How many [CLS] and [SEP] an example carries, without those between documents."""
     return 1 + SEGMENTS[pairs]
 
 

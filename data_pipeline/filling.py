@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from data_pipeline.examples import SEGMENTS, Pairs, Stretches, sort_by_shard
-from data_pipeline.packing import stretches_of_packed
+from data_pipeline.full_sentences import stretches_of_full_sentences
 from data_pipeline.shards import Split
 
 # B sequences of L tokens with K predictions:
@@ -111,7 +111,7 @@ def fill_batch(
 
 def _stretches(examples: np.ndarray, split: Split, pairs: Pairs) -> Stretches:
     if pairs == "full_sentences":
-        return stretches_of_packed(examples, split)
+        return stretches_of_full_sentences(examples, split)
     segments = SEGMENTS[pairs]
     shard, offset, length = (
         examples[field][:, :segments].reshape(-1) for field in ("shard", "offset", "length")

@@ -1,12 +1,10 @@
 """Pre-training batches from a corpus: order, pairs and masks on the fly, streamed by tf.data.
 
-Planning and masking are NumPy on whole blocks and batches; tf.data runs them in parallel and ahead
-of the consumer. The keys of a batch are described in `filling.Batch`.
+Planning and masking are NumPy on whole blocks and batches; `stream` runs them in tf.data. The keys
+of a batch are described in `filling.Batch`.
 """
 
 import dataclasses
-import os
-import weakref
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, get_args
@@ -16,14 +14,13 @@ import numpy as np
 from data_pipeline.errors import DataError
 from data_pipeline.examples import EXAMPLE, SEGMENTS, Pairs, shortest_sequence
 from data_pipeline.filling import Batch, fill_batch
+from data_pipeline.full_sentences import plan_full_sentences, runs_of_documents
 from data_pipeline.masking import MAX_LENGTH, Masking, mask_tokens
 from data_pipeline.order import Cursor, batches_of_examples, blocks_per_epoch
-from data_pipeline.packing import plan_packed_block, runs_of_documents
 from data_pipeline.pairing import plan_block
 from data_pipeline.shards import Corpus, Shard, Split
+from data_pipeline.stream import stream
 
-_PLANS_AHEAD = 16
-_BATCHES_AHEAD = 8
 # So many epochs of held-out pairs without one of a class mean that there will never be one.
 _PATIENCE_EPOCHS = 20
 _NAMES = {"train": "train", "heldout": "held-out"}
@@ -41,7 +38,7 @@ class DataConfig:
       mask_rate: share of the tokens to predict that are shown as [MASK].
       keep_rate: share that is shown unchanged; the rest shows a random piece.
       pairs: "next_sentence" (BERT) and "sentence_order" (ALBERT) make pairs with an objective of
-        that name; "full_sentences" (RoBERTa) packs sentences across documents, "doc_sentences"
+        that name; "full_sentences" (RoBERTa) joins sentences across documents, "doc_sentences"
         makes single stretches of a document.
       short_sequence_probability: how often a pass over a document aims at a random shorter length,
         so that short sequences are seen in training too.
@@ -149,13 +146,13 @@ def batches(
     mine = slice(host_index * rows, (host_index + 1) * rows)
 
     def plans() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        stream = batches_of_examples(
+        planned = batches_of_examples(
             lambda epoch, block: plan(epoch=epoch, block=block), blocks, batch_size, start
         )
-        for examples, after in stream:
-            yield examples[mine].view(np.int64).reshape(rows, -1), np.array(after, np.int64)
+        for examples, after in planned:
+            yield examples[mine], np.array(after, np.int64)
 
-    return _stream(plans, fill, workers)
+    return stream(plans, fill, workers)
 
 
 def evaluation_batches(
@@ -234,7 +231,7 @@ def _planner(
     }
     if config.pairs == "full_sentences":
         runs = runs_of_documents(split)
-        return partial(plan_packed_block, split, runs, **settings), blocks_per_epoch(runs)
+        return partial(plan_full_sentences, split, runs, **settings), blocks_per_epoch(runs)
     return partial(plan_block, split, config.pairs, **settings), blocks_per_epoch(split)
 
 
@@ -305,65 +302,3 @@ def _filler(
         ),
         starts_word=starts_word,
     )
-
-
-def import_tensorflow() -> Any:
-    """TensorFlow without its start-up messages and without a GPU, which belongs to the trainer."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The log level does not silence the remark about oneDNN, which tf.data has no use for.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")
-    return tf
-
-
-class _Stream(Iterator[Batch]):
-    """The iterator of a tf.data dataset, ended in time when the interpreter exits.
-
-    The dataset's threads call Python. When they want to while the interpreter is being torn down,
-    they never return, and TensorFlow waits for them forever.
-    """
-
-    def __init__(self, dataset: Any):
-        # The list is the only owner, and it is emptied when this object goes, or before the exit.
-        self._owner = [dataset.as_numpy_iterator()]
-        weakref.finalize(self, self._owner.clear)
-
-    def __next__(self) -> Batch:
-        return next(self._owner[0])
-
-
-def _stream(plans: Any, fill: Any, workers: int) -> Iterator[Batch]:
-    """Runs `fill` over the generator `plans` in parallel and in order, ahead of the consumer."""
-    tf = import_tensorflow()
-    examples, cursor = next(plans())
-    sample = fill(examples.view(EXAMPLE)[:, 0])
-
-    def load(examples: Any, cursor: Any) -> dict[str, Any]:
-        arrays = tf.numpy_function(
-            lambda rows: list(fill(rows.view(EXAMPLE)[:, 0]).values()),
-            [examples],
-            [array.dtype for array in sample.values()],
-            stateful=False,
-        )
-        return dict(zip(sample, arrays, strict=True)) | {"cursor": cursor}
-
-    options = tf.data.Options()
-    options.deterministic = True
-    options.autotune.enabled = False
-    options.threading.private_threadpool_size = workers + 1
-    dataset = (
-        tf.data.Dataset.from_generator(
-            plans,
-            output_signature=(
-                tf.TensorSpec(examples.shape, tf.int64),
-                tf.TensorSpec(cursor.shape, tf.int64),
-            ),
-        )
-        .prefetch(_PLANS_AHEAD)
-        .map(load, num_parallel_calls=workers)
-        .prefetch(_BATCHES_AHEAD)
-        .with_options(options)
-    )
-    return _Stream(dataset)

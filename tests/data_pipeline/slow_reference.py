@@ -86,7 +86,9 @@ def ordered_pairs_of_document(
     return pairs
 
 
-def packed(documents: list[list[list[int]]], target: int, separator: int) -> list[list[int]]:
+def full_sentences(
+    documents: list[list[list[int]]], target: int, separator: int
+) -> list[list[int]]:
     """Examples of a run of documents without [CLS] and the last [SEP].
 
     After FULL-SENTENCES in section 4.2 of RoBERTa. A sentence beyond the target is cut.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import FIRST_TOKEN, SPECIAL_IDS, VOCAB_SIZE, numbered_documents, varied_lengths
 
-from data_pipeline import order, packing
+from data_pipeline import full_sentences, order
 from data_pipeline.errors import DataError
 from data_pipeline.examples import Pairs
 from data_pipeline.order import blocks_per_epoch
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def corpus(make_corpus, monkeypatch):
     monkeypatch.setattr(order, "SENTENCES_PER_BLOCK", 300)
-    monkeypatch.setattr(packing, "SENTENCES_PER_RUN", 50)
+    monkeypatch.setattr(full_sentences, "SENTENCES_PER_RUN", 50)
     documents = numbered_documents(varied_lengths(90, seed=2))
     return make_corpus(documents[:70], documents[70:], shards=2)
 
@@ -164,7 +164,7 @@ def test_masks_and_pairs_are_new_in_every_epoch(make_corpus):
 @pytest.mark.parametrize("pairs", ["full_sentences", "doc_sentences"])
 def test_the_stream_has_every_sentence_once_an_epoch(make_corpus, monkeypatch, pairs):
     monkeypatch.setattr(order, "SENTENCES_PER_BLOCK", 70)
-    monkeypatch.setattr(packing, "SENTENCES_PER_RUN", 50)
+    monkeypatch.setattr(full_sentences, "SENTENCES_PER_RUN", 50)
     # Of doc_sentences nothing is cut: a stretch of sentences of one token fits.
     corpus = make_corpus(numbered_documents([[1] * (n % 9 + 1) for n in range(60)]), shards=2)
     arguments = {"sequence_length": 16, "max_predictions": 3, "seed": 0}

@@ -5,11 +5,11 @@ import pytest
 import slow_reference
 from conftest import SPECIAL_IDS, numbered_documents, varied_lengths
 
-from data_pipeline import order, packing
+from data_pipeline import full_sentences, order
 from data_pipeline.examples import EXAMPLE
 from data_pipeline.filling import fill_batch
+from data_pipeline.full_sentences import plan_full_sentences, runs_of_documents
 from data_pipeline.order import blocks_per_epoch
-from data_pipeline.packing import plan_packed_block, runs_of_documents
 
 LENGTH = 32
 BUDGET = LENGTH - 2
@@ -23,7 +23,7 @@ def documents():
 @pytest.fixture
 def split(documents, make_corpus, monkeypatch):
     monkeypatch.setattr(order, "SENTENCES_PER_BLOCK", 300)
-    monkeypatch.setattr(packing, "SENTENCES_PER_RUN", 60)
+    monkeypatch.setattr(full_sentences, "SENTENCES_PER_RUN", 60)
     split = make_corpus(documents, shards=3).split("train")
     assert blocks_per_epoch(runs_of_documents(split)) > 3
     return split
@@ -33,7 +33,7 @@ def epoch_plan(split, epoch, *, short=0.0, seed=0, length=LENGTH):
     """Examples of all blocks of an epoch."""
     runs = runs_of_documents(split)
     plans = [
-        plan_packed_block(
+        plan_full_sentences(
             split,
             runs,
             sequence_length=length,
@@ -97,7 +97,7 @@ def test_examples_are_those_of_the_reference(documents, split, length):
         example
         for shard in (documents[:50], documents[50:100], documents[100:])
         for first in range(0, 50, size)
-        for example in slow_reference.packed(
+        for example in slow_reference.full_sentences(
             shard[first : first + size], length - 2, SPECIAL_IDS["sep"]
         )
     ]
@@ -163,7 +163,7 @@ def test_many_documents_of_one_sentence_share_an_example(make_corpus):
 
 
 def test_short_runs_aim_at_shorter_lengths(make_corpus, monkeypatch):
-    monkeypatch.setattr(packing, "SENTENCES_PER_RUN", 100)
+    monkeypatch.setattr(full_sentences, "SENTENCES_PER_RUN", 100)
     split = make_corpus(numbered_documents([[1] * 100] * 300)).split("train")
     plan = epoch_plan(split, 0, short=0.25)
     targets = plan["length"][plan["offset"][:, 0] % 100 == 0, 0]

@@ -1,4 +1,4 @@
-"""Full sentences packed across documents, as in RoBERTa.
+"""Full sentences across documents, as in RoBERTa.
 
 FULL-SENTENCES of arXiv:1907.11692, section 4.2: whole sentences that follow each other in the
 corpus, as many as fit, with a [SEP] between two documents. An example stays one stretch of a
@@ -47,7 +47,7 @@ def runs_of_documents(split: Split) -> Split:
     return dataclasses.replace(split, shards=shards, first_document=first, documents=int(first[-1]))
 
 
-def plan_packed_block(
+def plan_full_sentences(
     split: Split,
     runs: Split,
     *,
@@ -100,8 +100,8 @@ def plan_packed_block(
     return examples[permute(np.arange(len(examples)), len(examples), draws.key(Draw.SHUFFLE))]
 
 
-def stretches_of_packed(examples: np.ndarray, split: Split) -> Stretches:
-    """The text of packed examples, `EXAMPLE` [B], parted where a document starts."""
+def stretches_of_full_sentences(examples: np.ndarray, split: Split) -> Stretches:
+    """The text of full-sentences examples, `EXAMPLE` [B], parted where a document starts."""
     shard, offset, length = (examples[field][:, 0] for field in ("shard", "offset", "length"))
     # Documents first .. last - 1 of its shard start inside an example.
     first, last = np.empty_like(offset), np.empty_like(offset)
