@@ -49,6 +49,7 @@ class Draw(enum.IntEnum):
     FRONT_B = 23
     SHUFFLE = 24
     MASK = 25
+    ROWS = 26
 
 
 class Draws(NamedTuple):

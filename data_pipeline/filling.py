@@ -1,10 +1,12 @@
 """From planned examples to a batch: their tokens, special tokens and masks."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from data_pipeline.examples import SEGMENTS, Pairs, Stretches, sort_by_shard
+from data_pipeline.examples import SEGMENTS, Pairs, Stretches, sort_by_shard, special_tokens
 from data_pipeline.full_sentences import stretches_of_full_sentences
 from data_pipeline.shards import Split
 
@@ -20,6 +22,14 @@ from data_pipeline.shards import Split
 #   cursor                int64 [3]       epoch, block and offset of the example after this batch
 # The tokens are [CLS] A [SEP] B [SEP], or [CLS] A [SEP] without pairs, where A has a [SEP] between
 # two documents.
+#
+# Packed, a row holds several sequences, one after the other, and then padding. These differ:
+#   attention_mask        int32 [B, L]    number of the token's sequence in its row, 1, 2, ...;
+#                                         0 for padding
+#   position_ids          int32 [B, L]    position of a token in its own sequence, 0 in padding
+#                                         (absent where nothing is packed)
+#   masked_positions      int32 [B, K]    positions in the row, ascending over all its sequences
+#   cursor                int64 [3]       epoch, block and offset of the row after this batch
 Batch = dict[str, np.ndarray]
 
 Mask = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -107,6 +117,57 @@ def fill_batch(
     if SEGMENTS[pairs] == 2:
         batch["next_sentence_labels"] = examples["label"].astype(np.int32)
     return batch
+
+
+def fill_rows(rows: np.ndarray, *, sequence_length: int, **others: Any) -> Batch:
+    """Reads and masks the examples of packed rows.
+
+    They are filled as if each had a row of its own, so that their masks are the same, and then put
+    together.
+
+    Args:
+      rows: `EXAMPLE` [B, R], the examples of each row first, then zeros; see `packing`.
+      sequence_length: L, tokens of a row.
+      others: as in `fill_batch`; K is for a row.
+
+    Returns:
+      A packed batch without "cursor".
+    """
+    used = rows["length"][..., 0] > 0
+    row, number = np.nonzero(used)  # of S sequences
+    lengths = rows["length"][used].sum(axis=1) + special_tokens("doc_sentences")
+    alone = fill_batch(rows[used], sequence_length=int(lengths.max()), **others)
+
+    # Where each sequence and each of its tokens stands in its row.
+    begin = np.cumsum(lengths) - lengths
+    first = begin - begin[np.searchsorted(row, row)]
+    position = np.arange(lengths.sum()) - np.repeat(begin, lengths)
+    token_place = np.repeat(row * sequence_length + first, lengths) + position
+    # The slots of a row are used from the first on, as its sequences follow each other.
+    sequence, slot = np.nonzero(alone["masked_weights"])
+    slot_row = row[sequence]
+    slots = alone["masked_weights"].shape[1]
+    slot_place = slot_row * slots + np.arange(len(slot_row)) - np.searchsorted(slot_row, slot_row)
+
+    def in_rows(width: int, place: np.ndarray, values: np.ndarray, unused: int = 0) -> np.ndarray:
+        together = np.full((len(rows), width), unused, values.dtype)
+        together.reshape(-1)[place] = values
+        return together
+
+    in_tokens = partial(in_rows, sequence_length, token_place)
+    in_slots = partial(in_rows, slots, slot_place)
+    is_token = alone["attention_mask"] > 0
+    return {
+        "input_ids": in_tokens(alone["input_ids"][is_token], others["special_ids"]["pad"]),
+        "token_type_ids": in_tokens(alone["token_type_ids"][is_token]),
+        "attention_mask": in_tokens(np.repeat(number + 1, lengths).astype(np.int32)),
+        "position_ids": in_tokens(position.astype(np.int32)),
+        "masked_positions": in_slots(
+            alone["masked_positions"][sequence, slot] + first[sequence].astype(np.int32)
+        ),
+        "masked_labels": in_slots(alone["masked_labels"][sequence, slot]),
+        "masked_weights": in_slots(alone["masked_weights"][sequence, slot]),
+    }
 
 
 def _stretches(examples: np.ndarray, split: Split, pairs: Pairs) -> Stretches:

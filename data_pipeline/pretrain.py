@@ -13,10 +13,11 @@ import numpy as np
 
 from data_pipeline.errors import DataError
 from data_pipeline.examples import EXAMPLE, SEGMENTS, Pairs, shortest_sequence
-from data_pipeline.filling import Batch, fill_batch
+from data_pipeline.filling import Batch, fill_batch, fill_rows
 from data_pipeline.full_sentences import plan_full_sentences, runs_of_documents
 from data_pipeline.masking import MAX_LENGTH, Masking, mask_tokens
 from data_pipeline.order import Cursor, batches_of_examples, blocks_per_epoch
+from data_pipeline.packing import plan_rows
 from data_pipeline.pairing import plan_block
 from data_pipeline.shards import Corpus, Shard, Split
 from data_pipeline.stream import stream
@@ -42,6 +43,9 @@ class DataConfig:
         makes single stretches of a document.
       short_sequence_probability: how often a pass over a document aims at a random shorter length,
         so that short sequences are seen in training too.
+      packed: put several sequences into a row where they fit, each still alone for the model. Only
+        for "doc_sentences", which end with their document: "full_sentences" go on into the next one
+        and fill their rows without, and of pairs a row holds one, whose [CLS] tells its label.
     """
 
     masked_lm_probability: float = 0.15
@@ -50,6 +54,7 @@ class DataConfig:
     keep_rate: float = 0.1
     pairs: Pairs = "next_sentence"
     short_sequence_probability: float = 0.1
+    packed: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.masked_lm_probability <= 1:
@@ -74,6 +79,11 @@ class DataConfig:
             value, known = getattr(self, name), get_args(kind)
             if value not in known:
                 raise DataError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
+        if self.packed and self.pairs != "doc_sentences":
+            raise DataError(
+                f"packed is on, but pairs is {self.pairs!r}; only 'doc_sentences' are packed "
+                "('full_sentences' fill their rows anyway)"
+            )
 
     @property
     def pair_objective(self) -> str | None:
@@ -107,9 +117,9 @@ def batches(
       corpus: from `shards.open_corpus`.
       config: how examples are made.
       split: "train" or "heldout".
-      batch_size: sequences in the batch of all hosts together.
-      sequence_length: L, tokens of a sequence with its special tokens.
-      max_predictions: K, prediction slots of a sequence.
+      batch_size: sequences (packed: rows) in the batch of all hosts together.
+      sequence_length: L, tokens of a sequence (or row) with its special tokens.
+      max_predictions: K, prediction slots of a sequence (or row).
       seed: of order, pairs and masks; give each phase of a training another one.
       cursor: where to begin, the "cursor" of the last batch that was trained on. It is only
         meaningful with the same corpus, configuration, sequence length and seed.
@@ -131,7 +141,7 @@ def batches(
         )
     documents = _open_split(corpus, split, config)
     fill = _filler(corpus, documents, config, sequence_length, max_predictions, starts_word)
-    plan, blocks = _planner(documents, config, sequence_length, seed)
+    plan, blocks = _planner(documents, config, sequence_length, max_predictions, seed)
     start = Cursor(*(int(number) for number in cursor))
     if (
         min(start) < 0
@@ -173,7 +183,7 @@ def evaluation_batches(
     held-out documents make fewer examples than asked for, they are used again with new draws.
 
     Args:
-      examples: how many, a multiple of `batch_size`.
+      examples: how many (packed: rows), a multiple of `batch_size`.
       The others are as in `batches`.
 
     Returns:
@@ -190,7 +200,7 @@ def evaluation_batches(
         )
     documents = _open_split(corpus, "heldout", config)
     fill = _filler(corpus, documents, config, sequence_length, max_predictions, starts_word)
-    plan, blocks = _planner(documents, config, sequence_length, seed)
+    plan, blocks = _planner(documents, config, sequence_length, max_predictions, seed)
     classes = SEGMENTS[config.pairs]
     wanted = [-(-(examples - label) // classes) for label in range(classes)]
     found: list[list[np.ndarray]] = [[] for _ in range(classes)]
@@ -206,11 +216,13 @@ def evaluation_batches(
         epoch, block = divmod(number, blocks)
         planned = plan(epoch=epoch, block=block)
         for label in range(classes):
-            rows = planned[planned["label"] == label][: wanted[label] - counts[label]]
+            # Without pairs all are of one class. Packed, they are rows of several examples.
+            rows = planned if classes == 1 else planned[planned["label"] == label]
+            rows = rows[: wanted[label] - counts[label]]
             found[label].append(rows)
             counts[label] += len(rows)
         number += 1
-    chosen = np.zeros(examples, EXAMPLE)
+    chosen = np.zeros((examples, *planned.shape[1:]), EXAMPLE)
     for label in range(classes):
         chosen[label::classes] = np.concatenate(found[label])
     return [fill(chosen[first : first + batch_size]) for first in range(0, examples, batch_size)]
@@ -221,9 +233,12 @@ class _Plan(Protocol):
 
 
 def _planner(
-    split: Split, config: DataConfig, sequence_length: int, seed: int
+    split: Split, config: DataConfig, sequence_length: int, max_predictions: int, seed: int
 ) -> tuple[_Plan, int]:
-    """The function that plans a block, and the number of blocks in an epoch."""
+    """The function that plans a block, and the number of blocks in an epoch.
+
+    The plan is `EXAMPLE` [n], or [n, R] with rows of examples where they are packed.
+    """
     settings: dict[str, Any] = {
         "sequence_length": sequence_length,
         "short_sequence_probability": config.short_sequence_probability,
@@ -232,6 +247,10 @@ def _planner(
     if config.pairs == "full_sentences":
         runs = runs_of_documents(split)
         return partial(plan_full_sentences, split, runs, **settings), blocks_per_epoch(runs)
+    if config.packed:
+        settings["max_predictions"] = max_predictions
+        settings["masked_lm_probability"] = config.masked_lm_probability
+        return partial(plan_rows, split, **settings), blocks_per_epoch(split)
     return partial(plan_block, split, config.pairs, **settings), blocks_per_epoch(split)
 
 
@@ -269,7 +288,7 @@ def _filler(
     max_predictions: int,
     starts_word: np.ndarray | None,
 ) -> Any:
-    """A function from `EXAMPLE` [B] to a batch, its arguments checked."""
+    """A function from `EXAMPLE` [B], or [B, R] packed, to a batch; its arguments are checked."""
     shortest = config.shortest_sequence
     if not shortest <= sequence_length <= MAX_LENGTH:
         raise DataError(
@@ -285,7 +304,7 @@ def _filler(
     elif starts_word is None and not split.has_words:
         raise ValueError(f"{config.masking} masking needs starts_word")
     return partial(
-        fill_batch,
+        fill_rows if config.packed else fill_batch,
         split=split,
         pairs=config.pairs,
         sequence_length=sequence_length,

@@ -107,6 +107,31 @@ def full_sentences(
     return examples
 
 
+def best_fit_decreasing(
+    tokens: list[int], predictions: list[int], row_tokens: int, row_predictions: int
+) -> list[list[int]]:
+    """Rows of the numbers of sequences: the longest first, each into the fullest row it fits in."""
+    rows: list[list[int]] = []
+
+    def room(row: list[int]) -> tuple[int, int]:
+        return (
+            row_tokens - sum(tokens[number] for number in row),
+            row_predictions - sum(predictions[number] for number in row),
+        )
+
+    for number in sorted(range(len(tokens)), key=lambda number: -tokens[number]):
+        fitting = [
+            row
+            for row in rows
+            if room(row)[0] >= tokens[number] and room(row)[1] >= predictions[number]
+        ]
+        if not fitting:
+            rows.append([])
+            fitting = rows[-1:]
+        min(fitting, key=room).append(number)
+    return rows
+
+
 def truncate(
     a: list[int], b: list[int], budget: int, random: Random
 ) -> tuple[list[int], list[int]]:
