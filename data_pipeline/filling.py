@@ -122,8 +122,8 @@ def fill_batch(
 def fill_rows(rows: np.ndarray, *, sequence_length: int, **others: Any) -> Batch:
     """Reads and masks the examples of packed rows.
 
-    They are filled as if each had a row of its own, so that their masks are the same, and then put
-    together.
+    They are filled as if each had a row of its own, as long as the longest of them, so that their
+    masks are the same, and then put together.
 
     Args:
       rows: `EXAMPLE` [B, R], the examples of each row first, then zeros; see `packing`.
