@@ -37,14 +37,11 @@ def runs_of_documents(split: Split) -> Split:
     A run lies in one shard and has about `SENTENCES_PER_RUN` sentences.
     """
     size = max(1, round(SENTENCES_PER_RUN * split.documents / max(1, split.sentences)))
-    shards = tuple(
-        dataclasses.replace(
-            shard, documents=np.append(shard.documents[:-1:size], shard.documents[-1:])
-        )
-        for shard in split.shards
+    runs = -(-np.diff(split.first_document) // size)
+    first = np.concatenate([[0], np.cumsum(runs)])
+    return dataclasses.replace(
+        split, first_document=first, documents=int(first[-1]), documents_per_unit=size
     )
-    first = np.cumsum([0, *(len(shard.documents) - 1 for shard in shards)])
-    return dataclasses.replace(split, shards=shards, first_document=first, documents=int(first[-1]))
 
 
 def plan_full_sentences(

@@ -6,7 +6,7 @@ import slow_reference
 from conftest import SPECIAL_IDS, numbered_documents, varied_lengths
 
 from data_pipeline import full_sentences, order
-from data_pipeline.examples import EXAMPLE
+from data_pipeline.examples import EXAMPLE, locate_documents
 from data_pipeline.filling import fill_batch
 from data_pipeline.full_sentences import plan_full_sentences, runs_of_documents
 from data_pipeline.order import blocks_per_epoch
@@ -82,12 +82,12 @@ def test_runs_are_consecutive_documents_of_a_shard(documents, split):
     assert size > 2
     assert runs.documents == 3 * -(-50 // size)
     assert (runs.sentences, runs.tokens) == (split.sentences, split.tokens)
-    for shard, run_shard, first in zip(
-        split.shards, runs.shards, runs.first_document, strict=False
-    ):
+    number, first, last = locate_documents(runs, np.arange(runs.documents))
+    for index, shard in enumerate(split.shards):
         expected = [*shard.documents[:-1][::size].tolist(), int(shard.documents[-1])]
-        assert run_shard.documents.tolist() == expected
-        assert first % -(-50 // size) == 0
+        assert first[number == index].tolist() == expected[:-1]
+        assert last[number == index].tolist() == expected[1:]
+        assert runs.shards[index] is shard
 
 
 @pytest.mark.parametrize("length", [4, 9, LENGTH, 200])
