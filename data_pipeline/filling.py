@@ -1,7 +1,6 @@
 """From planned examples to a batch: their tokens, special tokens and masks."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -138,35 +137,34 @@ def fill_rows(rows: np.ndarray, *, sequence_length: int, **others: Any) -> Batch
     lengths = rows["length"][used].sum(axis=1) + special_tokens("doc_sentences")
     alone = fill_batch(rows[used], sequence_length=int(lengths.max()), **others)
 
-    # Where each sequence and each of its tokens stands in its row.
-    begin = np.cumsum(lengths) - lengths
-    first = begin - begin[np.searchsorted(row, row)]
-    position = np.arange(lengths.sum()) - np.repeat(begin, lengths)
-    token_place = np.repeat(row * sequence_length + first, lengths) + position
-    # The slots of a row are used from the first on, as its sequences follow each other.
-    sequence, slot = np.nonzero(alone["masked_weights"])
-    slot_row = row[sequence]
-    slots = alone["masked_weights"].shape[1]
-    slot_place = slot_row * slots + np.arange(len(slot_row)) - np.searchsorted(slot_row, slot_row)
+    # In alone and in rows, the same tokens and predictions follow each other from left to right.
+    is_token = alone["attention_mask"] > 0
+    is_predicted = alone["masked_weights"] > 0
+    token_counts = np.bincount(row, lengths, len(rows))
+    prediction_counts = np.bincount(row, is_predicted.sum(axis=1), len(rows))
+    token_places = np.arange(sequence_length) < token_counts[:, None]
+    prediction_places = np.arange(is_predicted.shape[1]) < prediction_counts[:, None]
 
-    def in_rows(width: int, place: np.ndarray, values: np.ndarray, unused: int = 0) -> np.ndarray:
-        together = np.full((len(rows), width), unused, values.dtype)
-        together.reshape(-1)[place] = values
+    def tokens_in_rows(values: np.ndarray, padding: int = 0) -> np.ndarray:
+        together = np.full(token_places.shape, padding, np.int32)
+        together[token_places] = np.broadcast_to(values, is_token.shape)[is_token]
         return together
 
-    in_tokens = partial(in_rows, sequence_length, token_place)
-    in_slots = partial(in_rows, slots, slot_place)
-    is_token = alone["attention_mask"] > 0
+    def predictions_in_rows(values: np.ndarray) -> np.ndarray:
+        together = np.zeros(prediction_places.shape, values.dtype)
+        together[prediction_places] = values[is_predicted]
+        return together
+
+    begin = (np.cumsum(lengths) - lengths).astype(np.int32)
+    begin -= begin[np.searchsorted(row, row)]  # of each sequence in its row
     return {
-        "input_ids": in_tokens(alone["input_ids"][is_token], others["special_ids"]["pad"]),
-        "token_type_ids": in_tokens(alone["token_type_ids"][is_token]),
-        "attention_mask": in_tokens(np.repeat(number + 1, lengths).astype(np.int32)),
-        "position_ids": in_tokens(position.astype(np.int32)),
-        "masked_positions": in_slots(
-            alone["masked_positions"][sequence, slot] + first[sequence].astype(np.int32)
-        ),
-        "masked_labels": in_slots(alone["masked_labels"][sequence, slot]),
-        "masked_weights": in_slots(alone["masked_weights"][sequence, slot]),
+        "input_ids": tokens_in_rows(alone["input_ids"], others["special_ids"]["pad"]),
+        "token_type_ids": np.zeros(token_places.shape, np.int32),
+        "attention_mask": tokens_in_rows(number[:, None] + 1),
+        "position_ids": tokens_in_rows(np.arange(is_token.shape[1])),
+        "masked_positions": predictions_in_rows(alone["masked_positions"] + begin[:, None]),
+        "masked_labels": predictions_in_rows(alone["masked_labels"]),
+        "masked_weights": predictions_in_rows(alone["masked_weights"]),
     }
 
 
