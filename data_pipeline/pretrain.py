@@ -160,7 +160,10 @@ def batches(
             lambda epoch, block: plan(epoch=epoch, block=block), blocks, batch_size, start
         )
         for examples, after in planned:
-            yield examples[mine], np.array(after, np.int64)
+            chosen = examples[mine]
+            if config.packed:  # with room for many examples, but most hold a few
+                chosen = chosen[:, : (chosen["length"][..., 0] > 0).sum(axis=1).max()]
+            yield chosen, np.array(after, np.int64)
 
     return stream(plans, fill, workers)
 

@@ -49,8 +49,8 @@ def stream(
     """Fills planned batches in parallel and in order, ahead of the consumer.
 
     Args:
-      plans: gives the planned batches from the first one on, each with its cursor: `EXAMPLE` of one
-        shape and int64 [3].
+      plans: gives the planned batches from the first one on, each with its cursor: `EXAMPLE` [B],
+        or [B, any] packed, and int64 [3].
       fill: from such an array to a batch of fixed shapes, without "cursor".
       workers: parallel calls of `fill`.
 
@@ -60,6 +60,7 @@ def stream(
     tf = import_tensorflow()
     examples, cursor = next(plans())
     sample = fill(examples)
+    packed = [None] * (examples.ndim - 1)
 
     # TensorFlow carries no structured arrays: an example travels as the int64 that it consists of.
     def as_integers() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -83,7 +84,7 @@ def stream(
         tf.data.Dataset.from_generator(
             as_integers,
             output_signature=(
-                tf.TensorSpec((*examples.shape, EXAMPLE.itemsize // 8), tf.int64),
+                tf.TensorSpec((len(examples), *packed, EXAMPLE.itemsize // 8), tf.int64),
                 tf.TensorSpec(cursor.shape, tf.int64),
             ),
         )
