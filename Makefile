@@ -1,7 +1,7 @@
 # make pretrain   the demo: builds a corpus, pre-trains a small BERT, fills masks
 # make test       all tests
 # make parity     the tests against torch and transformers, which it installs into .venv as well
-# make lint       ruff and mypy
+# make lint       ruff, mypy and shellcheck
 # Each makes .venv on first use; a second run installs nothing.
 
 # TensorFlow has no wheels for Python 3.14 yet.
@@ -28,6 +28,7 @@ lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/shellcheck scripts/*.sh .ci/run
 
 install: $(READY)
 

@@ -16,16 +16,18 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from rich.console import Console
 
 from bert_jax import loop
 from bert_jax.checkpoint import Checkpoints, load_adam, load_params, saved_steps
 from bert_jax.errors import UserError
+from bert_jax.flops import model_flops, peak_flops
 from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
-from bert_jax.pretraining import PretrainingObjective, fill_mask, model_flops
-from bert_jax.sharding import check_batch_size, make_mesh
-from bert_jax.tracker import Tracker, peak_flops, read_metrics
+from bert_jax.pretraining import PretrainingObjective, fill_mask
+from bert_jax.sharding import batch_shards, check_batch_size, check_divides, host_rows, make_mesh
+from bert_jax.tracker import Tracker, read_metrics
 from bert_jax.train import TrainState, abstract_state, init_state
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
 from configs import dry_run
@@ -58,7 +60,8 @@ def main(arguments: Sequence[str]) -> None:
         return
 
     _keep_freed_memory()
-    mesh = make_mesh()
+    mesh = make_mesh(config.mesh)
+    check_divides(mesh, "heads", config.model.num_attention_heads, "model.num_attention_heads")
     for phase in config.phases:
         check_batch_size(phase.batch_size, mesh, config.loop.accumulation_steps)
     saved_config = config.resolved() | {"recipe": recipe}
@@ -78,7 +81,7 @@ def main(arguments: Sequence[str]) -> None:
     frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
     init = partial(init_state, objective, optimizer, mesh, config.seed)
     fresh_state, origin = _fresh_state(config, is_dry_run, tokenizer, init, shapes)
-    stages = [_stage(config, corpus, tokenizer, index) for index in range(len(config.phases))]
+    stages = [_stage(config, corpus, tokenizer, mesh, index) for index in range(len(config.phases))]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     console.print(
         f"{recipe}: {parameters:,} parameters, {config.total_steps:,} steps on "
@@ -246,7 +249,9 @@ def _fresh_state(
     return lambda: with_adam(with_params(init(), start.params), adam, step), origin
 
 
-def _stage(config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, index: int) -> loop.Stage:
+def _stage(
+    config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, mesh: Mesh, index: int
+) -> loop.Stage:
     """The stage of one phase; everything that can be wrong with its data is checked here."""
     phase: Phase = config.phases[index]
     shape: dict[str, Any] = {
@@ -257,6 +262,8 @@ def _stage(config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, index: 
     # Streams that share a seed would draw the same order in every phase.
     seed = int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0])
 
+    host_index, host_count = host_rows(mesh)
+
     def train_batches(cursor: Sequence[int] | None) -> Iterator[loop.HostBatch]:
         return batches(
             corpus,
@@ -264,6 +271,8 @@ def _stage(config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, index: 
             batch_size=phase.batch_size,
             seed=seed,
             cursor=cursor or (0, 0, 0),
+            host_index=host_index,
+            host_count=host_count,
             **shape,
         )
 
@@ -271,7 +280,7 @@ def _stage(config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, index: 
     return loop.Stage(
         steps=phase.steps,
         batches=train_batches,
-        evaluation=_held_out(config, corpus, phase.batch_size, shape),
+        evaluation=_held_out(config, corpus, mesh, phase.batch_size, shape),
         flops_per_step=model_flops(
             config.model,
             batch_size=phase.batch_size,
@@ -282,17 +291,20 @@ def _stage(config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, index: 
 
 
 def _held_out(
-    config: PretrainConfig, corpus: Corpus, batch_size: int, shape: dict[str, Any]
+    config: PretrainConfig, corpus: Corpus, mesh: Mesh, batch_size: int, shape: dict[str, Any]
 ) -> list[loop.HostBatch]:
-    """The fixed evaluation batches, whole ones, that every device gets the same share of."""
+    """This host's rows of the fixed evaluation batches, whole ones for every device."""
     if not config.evaluation_examples:
         return []
     size = min(batch_size, config.evaluation_examples)
-    size += -size % jax.device_count()
+    size += -size % batch_shards(mesh)
     examples = config.evaluation_examples + -config.evaluation_examples % size
-    return evaluation_batches(
+    held_out = evaluation_batches(
         corpus, config.data, batch_size=size, examples=examples, seed=config.seed, **shape
     )
+    index, count = host_rows(mesh)
+    mine = slice(index * size // count, (index + 1) * size // count)
+    return [{name: array[mine] for name, array in batch.items()} for batch in held_out]
 
 
 def _summary(config: PretrainConfig, corpus: Corpus, rows: list[dict[str, Any]]) -> str:

@@ -72,8 +72,8 @@ def _norm(ours: str, hugging_face: str, tf1: str) -> tuple[Row, Row]:
     """LayerNorm: scale and bias, weight and bias, gamma and beta."""
     size = ("hidden_size",)
     return (
-        Row(f"{ours}/layer_norm/scale", f"{hugging_face}.weight", f"{tf1}/gamma", size),
-        Row(f"{ours}/layer_norm/bias", f"{hugging_face}.bias", f"{tf1}/beta", size),
+        Row(f"{ours}/scale", f"{hugging_face}.weight", f"{tf1}/gamma", size),
+        Row(f"{ours}/bias", f"{hugging_face}.bias", f"{tf1}/beta", size),
     )
 
 

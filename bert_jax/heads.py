@@ -34,7 +34,7 @@ class MaskedLMHead(nn.Module):
         """
         config = self.config
         x = jnp.take_along_axis(hidden_states, masked_positions[..., None], axis=1)  # (B, K, H)
-        x = dense(config, config.hidden_size, ("embed", "heads"), "transform")(x)
+        x = dense(config, config.hidden_size, ("embed", "hidden"), "transform")(x)
         x = LayerNorm(config, name="norm")(activation(config)(x))
         bias: jax.Array = self.param(  # type: ignore[assignment]
             "bias",
@@ -58,7 +58,7 @@ class NextSentenceHead(nn.Module):
     @nn.compact
     def __call__(self, pooled: jax.Array) -> jax.Array:
         """pooled: [B, H] -> float32 [B, 2]."""
-        kernel_init = initializer(self.config, "embed", "classes")
+        kernel_init = initializer(self.config, "hidden", "classes")
         bias_init = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("classes",))
         return nn.Dense(2, kernel_init=kernel_init, bias_init=bias_init, name="classifier")(
             pooled.astype(jnp.float32)
@@ -97,11 +97,16 @@ class BertForPreTraining(nn.Module):
 
         Args:
           batch: `input_ids`, `token_type_ids`, `attention_mask` int [B, L] and
-            `masked_positions` int [B, K].
+            `masked_positions` int [B, K]; `position_ids` int [B, L] where rows hold several
+            sequences (see `Encoder`).
           deterministic: False applies dropout, which needs the rng "dropout".
         """
         hidden_states = self.encoder(
-            batch["input_ids"], batch["token_type_ids"], batch["attention_mask"], deterministic
+            batch["input_ids"],
+            batch["token_type_ids"],
+            batch["attention_mask"],
+            deterministic,
+            batch.get("position_ids"),
         )
         masked_lm_logits = self.masked_lm(
             hidden_states, batch["masked_positions"], self.encoder.embeddings.word_embeddings

@@ -6,13 +6,19 @@ F feed-forward (intermediate) size, V vocabulary size.
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bert_jax.attention import dot_product_attention
+from bert_jax.dropout import Dropout
 from bert_jax.errors import UserError
+from bert_jax.gelu import gelu
+from bert_jax.layer_norm import layer_norm
+from bert_jax.sharding import constrain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +40,8 @@ class BertConfig:
       initializer_range: deviation of the normal distribution, cut at two deviations, that weights
         start from.
       layer_norm_eps: epsilon inside the square root of LayerNorm.
+      remat: what the backward pass computes again instead of keeping it: "none"; "dots", all but
+        the results of products with parameters; "block", everything within a block.
       dtype: compute dtype; parameters, LayerNorm statistics and softmax stay in float32.
     """
 
@@ -49,6 +57,7 @@ class BertConfig:
     type_vocab_size: int = 2
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
+    remat: Literal["none", "dots", "block"] = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def validate(self) -> None:
@@ -90,15 +99,21 @@ def dense(config: BertConfig, features: int, axes: tuple[str, str], name: str) -
         features,
         dtype=jnp.dtype(config.dtype),
         kernel_init=initializer(config, *axes),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), axes[1:]),
+        bias_init=bias_initializer(axes[1]),
         name=name,
     )
 
 
+def bias_initializer(axis: str) -> Callable[..., Any]:
+    """Zeros; `axis` is the logical axis of the kernel's outputs."""
+    # Over "fsdp" a bias has nothing to gain from being split.
+    axes = ("hidden" if axis == "embed" else axis,)
+    return nn.with_logical_partitioning(nn.initializers.zeros_init(), axes)
+
+
 def activation(config: BertConfig) -> Callable[[jax.Array], jax.Array]:
     """The GELU (arXiv:1606.08415) that `config.hidden_act` names."""
-    approximate = config.hidden_act == "gelu_tanh"
-    return lambda x: jax.nn.gelu(x, approximate=approximate)
+    return partial(gelu, approximate=config.hidden_act == "gelu_tanh")
 
 
 class LayerNorm(nn.Module):
@@ -109,15 +124,15 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalises the last axis of x [..., H]; the result has the compute dtype."""
-        return nn.LayerNorm(
-            epsilon=self.config.layer_norm_eps,
-            dtype=jnp.dtype(self.config.dtype),
-            # E[x^2] - E[x]^2 loses the digits that the original's form keeps.
-            use_fast_variance=False,
-            scale_init=nn.with_logical_partitioning(nn.initializers.ones_init(), ("embed",)),
-            bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), ("embed",)),
-            name="layer_norm",
-        )(x)
+
+        def vector(name: str, initial: Callable[..., Any]) -> Any:
+            return self.param(
+                name, nn.with_logical_partitioning(initial, ("hidden",)), x.shape[-1:]
+            )
+
+        scale = vector("scale", nn.initializers.ones_init())
+        bias = vector("bias", nn.initializers.zeros_init())
+        return layer_norm(x.astype(self.config.dtype), scale, bias, self.config.layer_norm_eps)
 
 
 class Embeddings(nn.Module):
@@ -143,50 +158,76 @@ class Embeddings(nn.Module):
             (config.max_position_embeddings, config.hidden_size),
         )
         self.norm = LayerNorm(config, name="norm")
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def __call__(
-        self, input_ids: jax.Array, token_type_ids: jax.Array, deterministic: bool
+        self,
+        input_ids: jax.Array,
+        token_type_ids: jax.Array,
+        position_ids: jax.Array | None,
+        deterministic: bool,
     ) -> jax.Array:
-        """input_ids, token_type_ids: int [B, L] -> [B, L, H]."""
-        length = input_ids.shape[1]
+        """input_ids, token_type_ids, position_ids: int [B, L] -> [B, L, H]."""
+        if position_ids is None:
+            positions = self.position_embeddings[: input_ids.shape[1]]
+        else:
+            positions = jnp.take(self.position_embeddings, position_ids, axis=0)
         x = (
             jnp.take(self.word_embeddings, input_ids, axis=0)
             # Two rows: a product with one-hot vectors is cheaper than a gather and its scatter.
             + jax.nn.one_hot(token_type_ids, self.config.type_vocab_size)
             @ self.token_type_embeddings
-            + self.position_embeddings[:length]
+            + positions
         )  # (B, L, H), float32
         x = self.norm(x)
         return self.dropout(x, deterministic=deterministic)
 
 
+class KernelAndBias(nn.Module):
+    """The parameters of a dense layer [H, H] for those who multiply in their own layout."""
+
+    config: BertConfig
+    axes: tuple[str, str]
+
+    @nn.compact
+    def __call__(self) -> tuple[jax.Array, jax.Array]:
+        """Returns kernel [H, H] and bias [H] in the compute dtype."""
+        hidden = self.config.hidden_size
+        kernel = self.param("kernel", initializer(self.config, *self.axes), (hidden, hidden))
+        bias = self.param("bias", bias_initializer(self.axes[1]), (hidden,))
+        dtype = jnp.dtype(self.config.dtype)
+        return jnp.asarray(kernel, dtype), jnp.asarray(bias, dtype)
+
+
 class SelfAttention(nn.Module):
-    """Multi-head scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762)."""
+    """Multi-head attention: projections, `dot_product_attention`, projection."""
 
     config: BertConfig
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, deterministic: bool) -> jax.Array:
-        """x: [B, L, H], mask: bool [B, 1, 1, L] (True for keys to attend to) -> [B, L, H]."""
+        """x: [B, L, H], mask: bool [B, 1, 1 or L, L] (True for keys to attend to) -> [B, L, H]."""
         config = self.config
         batch, length, hidden = x.shape
         heads = config.num_attention_heads
 
         def project(name: str) -> jax.Array:
-            y = dense(config, hidden, ("embed", "heads"), name)(x)
-            return y.reshape(batch, length, heads, hidden // heads).swapaxes(1, 2)
+            kernel, bias = KernelAndBias(config, ("embed", "heads"), name=name)()
+            y = jnp.einsum("bli,ih->bhl", x, kernel) + bias[:, None]  # (B, H, L)
+            y = y.reshape(batch, heads, hidden // heads, length)
+            return constrain(y, "batch", "heads", "hidden", "length")
 
-        query, key, value = project("query"), project("key"), project("value")  # (B, N, L, D)
-        scores = (query @ key.swapaxes(2, 3)) * (hidden // heads) ** -0.5  # (B, N, L, L)
-        # -10,000 is the original's penalty: finite, so a row without any key stays defined.
-        scores = scores.astype(jnp.float32) + jnp.where(mask, 0.0, -10_000.0)
-        probabilities = jax.nn.softmax(scores, axis=-1).astype(x.dtype)  # (B, N, L, L)
-        probabilities = nn.Dropout(config.attention_probs_dropout_prob)(
-            probabilities, deterministic=deterministic
-        )
-        context = (probabilities @ value).swapaxes(1, 2).reshape(x.shape)
-        return dense(config, hidden, ("heads", "embed"), "output")(context)
+        rate = 0.0 if deterministic else config.attention_probs_dropout_prob
+        context = dot_product_attention(
+            project("query"),
+            project("key"),
+            project("value"),
+            mask,
+            self.make_rng("dropout") if rate else None,
+            rate,
+        )  # (B, N, D, L)
+        kernel, bias = KernelAndBias(config, ("heads", "embed"), name="output")()
+        return jnp.einsum("bhl,ho->blo", context.reshape(batch, hidden, length), kernel) + bias
 
 
 class FeedForward(nn.Module):
@@ -199,7 +240,7 @@ class FeedForward(nn.Module):
         """x: [B, L, H] -> [B, L, H]."""
         config = self.config
         x = dense(config, config.intermediate_size, ("embed", "mlp"), "intermediate")(x)
-        x = activation(config)(x)  # (B, L, F)
+        x = activation(config)(constrain(x, "batch", "length", "mlp"))  # (B, L, F)
         return dense(config, config.hidden_size, ("mlp", "embed"), "output")(x)
 
 
@@ -210,15 +251,27 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, deterministic: bool) -> jax.Array:
-        """x: [B, L, H], mask: bool [B, 1, 1, L] -> [B, L, H]."""
+        """x: [B, L, H], mask: bool [B, 1, 1 or L, L] -> [B, L, H]."""
         config = self.config
-        dropout = nn.Dropout(config.hidden_dropout_prob)
+        dropout = Dropout(config.hidden_dropout_prob)
         attended = SelfAttention(config, name="attention")(x, mask, deterministic)
         attended = dropout(attended, deterministic=deterministic)
         x = LayerNorm(config, name="attention_norm")(x + attended)
         transformed = FeedForward(config, name="feed_forward")(x)
         transformed = dropout(transformed, deterministic=deterministic)
         return LayerNorm(config, name="feed_forward_norm")(x + transformed)
+
+
+def remat(config: BertConfig, block: type[Block]) -> type[Block]:
+    """The block with the rematerialisation that `config.remat` names."""
+    if config.remat == "none":
+        return block
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    return nn.remat(
+        block,
+        policy=policy if config.remat == "dots" else None,
+        static_argnums=(3,),  # deterministic; 0 is the module itself
+    )
 
 
 class Encoder(nn.Module):
@@ -229,7 +282,7 @@ class Encoder(nn.Module):
     def setup(self) -> None:
         self.embeddings = Embeddings(self.config)
         self.layers = [
-            Block(self.config, name=f"layer_{index}")
+            remat(self.config, Block)(self.config, name=f"layer_{index}")
             for index in range(self.config.num_hidden_layers)
         ]
 
@@ -239,6 +292,7 @@ class Encoder(nn.Module):
         token_type_ids: jax.Array,
         attention_mask: jax.Array,
         deterministic: bool = True,
+        position_ids: jax.Array | None = None,
     ) -> jax.Array:
         """The last hidden states.
 
@@ -247,15 +301,21 @@ class Encoder(nn.Module):
           token_type_ids: int [B, L].
           attention_mask: int [B, L], 0 for padding.
           deterministic: False applies dropout, which needs the rng "dropout".
+          position_ids: int [B, L], given where a row holds several sequences: the position of each
+            token in its own sequence. `attention_mask` is then the number of the sequence, and a
+            token attends to those of its own sequence only. None for one sequence in each row.
 
         Returns:
           [B, L, H] in the compute dtype.
         """
         mask = (attention_mask > 0)[:, None, None, :]
-        x = self.embeddings(input_ids, token_type_ids, deterministic)
+        if position_ids is not None:
+            same = attention_mask[:, None, :, None] == attention_mask[:, None, None, :]
+            mask = mask & same  # (B, 1, L, L)
+        x = self.embeddings(input_ids, token_type_ids, position_ids, deterministic)
         for layer in self.layers:
-            x = layer(x, mask, deterministic)
-        return x
+            x = layer(constrain(x, "batch", "length", "hidden"), mask, deterministic)
+        return constrain(x, "batch", "length", "hidden")
 
 
 class Pooler(nn.Module):
@@ -266,7 +326,7 @@ class Pooler(nn.Module):
     @nn.compact
     def __call__(self, hidden_states: jax.Array) -> jax.Array:
         """hidden_states: [B, L, H] -> [B, H]."""
-        pooled = dense(self.config, self.config.hidden_size, ("embed", "heads"), "dense")(
+        pooled = dense(self.config, self.config.hidden_size, ("embed", "hidden"), "dense")(
             hidden_states[:, 0]
         )
         return jnp.tanh(pooled)

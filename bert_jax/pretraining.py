@@ -118,20 +118,3 @@ def fill_mask(
     logits = jax.jit(model.apply)({"params": params}, batch).masked_lm_logits[0]
     probabilities, ids = jax.lax.top_k(jax.nn.softmax(logits, axis=-1), top)
     return np.asarray(ids), np.asarray(probabilities)
-
-
-def model_flops(
-    config: BertConfig, *, batch_size: int, sequence_length: int, max_predictions: int
-) -> float:
-    """Floating-point operations of one training step, forward and backward.
-
-    Only matrix products count: encoder, attention scores and context, and the masked-LM head at its
-    K positions; two per multiply-add, and the backward pass is twice the forward pass.
-    """
-    hidden, feed_forward = config.hidden_size, config.intermediate_size
-    per_token = config.num_hidden_layers * (
-        2 * (4 * hidden * hidden + 2 * hidden * feed_forward) + 4 * sequence_length * hidden
-    )
-    per_prediction = 2 * hidden * (hidden + config.vocab_size)
-    forward = sequence_length * per_token + max_predictions * per_prediction
-    return 3.0 * batch_size * forward

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bert_jax.dropout import Dropout
 from bert_jax.model import BertConfig, Encoder, Pooler, initializer
 
 Batch = dict[str, jax.Array]
@@ -20,7 +21,7 @@ def output_layer(config: BertConfig, outputs: int, name: str) -> nn.Dense:
     """float32 x [..., H] -> [..., outputs]."""
     return nn.Dense(
         outputs,
-        kernel_init=initializer(config, "embed", "classes"),
+        kernel_init=initializer(config, "hidden", "classes"),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), ("classes",)),
         name=name,
     )
@@ -43,7 +44,7 @@ class BertForSequenceClassification(nn.Module):
     def setup(self) -> None:
         self.encoder = Encoder(self.config)
         self.pooler = Pooler(self.config)
-        self.dropout = nn.Dropout(self.classifier_dropout)
+        self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, self.num_labels, "classifier")
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
@@ -62,7 +63,7 @@ class BertForTokenClassification(nn.Module):
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config)
-        self.dropout = nn.Dropout(self.classifier_dropout)
+        self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, self.num_labels, "classifier")
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
@@ -96,7 +97,7 @@ class BertForMultipleChoice(nn.Module):
     def setup(self) -> None:
         self.encoder = Encoder(self.config)
         self.pooler = Pooler(self.config)
-        self.dropout = nn.Dropout(self.classifier_dropout)
+        self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, 1, "classifier")
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:

@@ -20,26 +20,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-# Dense peak of one chip or card in FLOP/s by compute dtype, from the makers' data sheets; the keys
-# are the start of jax's `device_kind`.
-PEAK_FLOPS: dict[str, dict[str, float]] = {
-    "NVIDIA H100 80GB HBM3": {"bfloat16": 989e12, "float32": 67e12},
-    "NVIDIA H200": {"bfloat16": 989e12, "float32": 67e12},
-    "NVIDIA A100": {"bfloat16": 312e12, "float32": 19.5e12},
-    "TPU v4": {"bfloat16": 275e12},
-    "TPU v5 lite": {"bfloat16": 197e12},
-    "TPU v5": {"bfloat16": 459e12},
-    "TPU v6 lite": {"bfloat16": 918e12},
-}
-
-
-def peak_flops(device_kind: str, dtype: str) -> float | None:
-    """Dense peak of one device in FLOP/s, None where it is not known (a CPU's is not)."""
-    for kind, peaks in PEAK_FLOPS.items():
-        if device_kind.startswith(kind):
-            return peaks.get(dtype)
-    return None
-
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl; a last line that a crash cut short is left out."""

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, use_abstract_mesh
 
 from bert_jax.losses import Sum
 from bert_jax.optimizer import Optimizer, frozen_mask
@@ -150,6 +150,10 @@ def make_train_step(
         return jax.lax.scan(add, zeros, (micro_batches, keys))[0]
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        with use_abstract_mesh(mesh.abstract_mesh):
+            return step_on_mesh(state, batch)
+
+    def step_on_mesh(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         loss_weights = objective.loss_weights(batch)
         compute = gradient if accumulation == 1 else accumulated
@@ -171,6 +175,7 @@ def make_eval_step(objective: Objective, mesh: Mesh) -> Callable[[Any, Batch], d
     """The jitted evaluation of one batch: (params, batch) -> {metric: (sum, weight)}."""
 
     def eval_step(params: Any, batch: Batch) -> dict[str, Sum]:
-        return objective.sums(params, batch, None)
+        with use_abstract_mesh(mesh.abstract_mesh):
+            return objective.sums(params, batch, None)
 
     return jax.jit(eval_step, out_shardings=replicated(mesh))

@@ -16,6 +16,7 @@ from bert_jax.errors import UserError
 from bert_jax.loop import LoopConfig
 from bert_jax.model import BertConfig
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule
+from bert_jax.sharding import MeshConfig
 from data_pipeline.command_line import parse
 from data_pipeline.pretrain import DataConfig
 
@@ -57,6 +58,7 @@ class PretrainConfig:
       model: architecture.
       data: how examples are made.
       optimizer: optimizer and schedule, over all phases.
+      mesh: how the devices share the work; a resume may change it.
       phases: trained one after the other with one line of checkpoints.
       loop: logging, evaluation, checkpoints.
     """
@@ -71,6 +73,7 @@ class PretrainConfig:
     model: BertConfig = BertConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()
 
     @property

@@ -11,7 +11,7 @@ from bert_jax.checkpoint import saved_steps
 from bert_jax.errors import UserError
 
 # These change neither the numbers of a run nor which steps it logs, so a resume may change them.
-RESUMABLE_FIELDS = ("loop.save_every", "loop.keep_checkpoints", "corpus", "work_dir")
+RESUMABLE_FIELDS = ("loop.save_every", "loop.keep_checkpoints", "corpus", "work_dir", "mesh")
 
 
 def earlier_config(work_dir: Path) -> dict[str, Any]:

@@ -9,9 +9,10 @@ ROOT = Path(__file__).parent.parent
 # A file imports only from rows above its own.
 ROWS = (
     {"errors"},
-    {"sharding", "losses", "plots", "torch_pickle"},
+    {"sharding", "losses", "plots", "torch_pickle", "dropout", "gelu", "layer_norm"},
+    {"attention"},
     {"model", "optimizer", "tracker"},
-    {"heads", "task_heads", "convert", "convert_config"},
+    {"heads", "task_heads", "convert", "convert_config", "flops"},
     {"pretraining", "train", "hugging_face", "resize"},
     {"checkpoint", "evaluate", "warm_start"},
     {"loop"},

@@ -15,7 +15,6 @@ def gelu(x: np.ndarray, kind: str) -> np.ndarray:
 
 
 def layer_norm(x: np.ndarray, params: Tree, eps: float) -> np.ndarray:
-    params = params["layer_norm"]
     centred = x - x.mean(-1, keepdims=True)
     deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + eps)
     return centred / deviation * params["scale"] + params["bias"]

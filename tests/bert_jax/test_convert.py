@@ -54,7 +54,7 @@ def test_names_and_orientation(params):
     kernel = params["next_sentence_head"]["classifier"]["kernel"]
     np.testing.assert_array_equal(tf1["cls/seq_relationship/output_weights"], kernel.T)
     np.testing.assert_array_equal(hugging_face["cls.seq_relationship.weight"], kernel.T)
-    scale = params["encoder"]["layer_0"]["attention_norm"]["layer_norm"]["scale"]
+    scale = params["encoder"]["layer_0"]["attention_norm"]["scale"]
     np.testing.assert_array_equal(
         tf1["bert/encoder/layer_0/attention/output/LayerNorm/gamma"], scale
     )

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from jax.sharding import Mesh
 
 from bert_jax import loop
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
+from bert_jax.sharding import make_mesh
 from bert_jax.tracker import Tracker, read_metrics
 from bert_jax.train import init_state
 
@@ -57,7 +57,7 @@ def run(folder, stages, learning_rate=0.1, peak_flops=None, **settings):
     config = loop.LoopConfig(**({"log_every": 2, "evaluate_every": 4, "save_every": 4} | settings))
     optimizer_config = OptimizerConfig(learning_rate=learning_rate, warmup_steps=0)
     steps = sum(stage.steps for stage in stages)
-    objective, mesh = Regression(), Mesh(np.array(jax.devices()[:1]), ("data",))
+    objective, mesh = Regression(), make_mesh(devices=jax.devices()[:1])
     optimizer = make_optimizer(optimizer_config, learning_rate_schedule(optimizer_config, steps))
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints, config.keep_best)
     try:

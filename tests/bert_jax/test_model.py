@@ -91,10 +91,12 @@ def test_initial_parameters_are_those_of_the_original():
 
 
 def count_random_draws(function, *arguments):
+    """How often a key is turned into bits, in the forward pass."""
+
     def count(jaxpr):
         total = 0
         for equation in jaxpr.eqns:
-            total += equation.primitive.name == "random_bits"
+            total += equation.primitive.name == "random_unwrap"
             for value in equation.params.values():
                 if hasattr(value, "jaxpr"):
                     total += count(value.jaxpr)

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from bert_jax.plots import plot_curves
-from bert_jax.tracker import ProgressBar, Tracker, peak_flops, read_metrics
+from bert_jax.tracker import ProgressBar, Tracker, read_metrics
 
 
 def test_rows_are_whole_json_objects(tmp_path):
@@ -31,12 +31,6 @@ def test_resuming_drops_later_rows(tmp_path, resume, kept):
         file.write('{"step": 40, "spl')
     Tracker(tmp_path, resume).close()
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == kept
-
-
-def test_peak_is_known_for_accelerators_only():
-    assert peak_flops("TPU v5 lite", "bfloat16") == 197e12
-    assert peak_flops("TPU v5p", "bfloat16") == 459e12
-    assert peak_flops("cpu", "float32") is None
 
 
 def test_a_log_file_gets_plain_lines(monkeypatch):

@@ -21,7 +21,7 @@ OPTIMIZER = make_optimizer(CONFIG, learning_rate_schedule(CONFIG, 100))
 
 
 def mesh_of(devices: int) -> Mesh:
-    return Mesh(np.array(jax.devices()[:devices]), ("data",))
+    return make_mesh(devices=jax.devices()[:devices])
 
 
 def train(objective, mesh, steps=3, accumulation=1, seed=0):

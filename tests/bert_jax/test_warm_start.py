@@ -4,12 +4,11 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
-from jax.sharding import Mesh
 
 from bert_jax.errors import UserError
 from bert_jax.optimizer import AdamState, OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.pretraining import PretrainingObjective
-from bert_jax.sharding import put_batch
+from bert_jax.sharding import make_mesh, put_batch
 from bert_jax.train import init_state, make_train_step
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
 from tests.bert_jax.conftest import make_batch
@@ -19,7 +18,7 @@ CONFIG = OptimizerConfig(learning_rate=1e-2, warmup_steps=4)
 
 def state_of(objective, config=CONFIG, seed=0):
     optimizer = make_optimizer(config, learning_rate_schedule(config, 20))
-    mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
+    mesh = make_mesh(devices=jax.devices()[:1])
     return init_state(objective, optimizer, mesh, seed), optimizer, mesh
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bert_jax.errors import UserError
-from bert_jax.pretraining import PretrainingObjective, model_flops
+from bert_jax.pretraining import PretrainingObjective
 from configs.pretrain import from_command_line
 from configs.recipes import RECIPES
 from configs.work_dir import differences
@@ -133,19 +133,3 @@ def test_differences_name_fields_and_leave_out_what_may_change():
     other["phases"][1]["steps"] = 5
     other["phases"].append({"steps": 1})
     assert differences(config, other)[0].startswith("phases: ")
-
-
-def test_model_flops_equal_a_count_of_products():
-    """The forward products of BERT-base one by one: (rows, inner, columns)."""
-    config = RECIPES["base"]().model
-    batch, length, slots, hidden = 2, 128, 20, config.hidden_size
-    tokens = batch * length
-    layer = 4 * [(tokens, hidden, hidden)]
-    layer += [(tokens, hidden, config.intermediate_size)] * 2
-    layer += [(batch * config.num_attention_heads * length, hidden // 12, length)] * 2
-    head = [(batch * slots, hidden, hidden), (batch * slots, hidden, config.vocab_size)]
-    products = config.num_hidden_layers * layer + head
-    expected = 3 * sum(2 * m * k * n for m, k, n in products)
-    assert expected == model_flops(
-        config, batch_size=batch, sequence_length=length, max_predictions=slots
-    )

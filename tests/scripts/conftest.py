@@ -1,9 +1,12 @@
-"""One corpus and one uninterrupted run for all tests of the scripts."""
+"""One corpus and one uninterrupted run for all tests of the scripts; a gcloud that only plays."""
 
 import random
+import sys
+from pathlib import Path
 
 import pytest
 
+from tests.scripts.cloud import write_program
 from tests.scripts.runs import WORDS, finish, options, prepare_text
 
 
@@ -29,3 +32,16 @@ def whole_run(corpus, tmp_path_factory):
     code, output = finish(options(corpus, work_dir))
     assert code == 0, output
     return work_dir, output
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A folder with a playing gcloud, a corpus and the settings for it."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    fake = Path(__file__).with_name("fake_gcloud.py")
+    write_program(programs / "gcloud", f'exec {sys.executable} -S {fake} "$@"')
+    (tmp_path / "corpora" / "wikipedia").mkdir(parents=True)
+    (tmp_path / "corpora" / "wikipedia" / "corpus.json").write_text("{}")
+    (tmp_path / "lives.json").write_text("[{}]")
+    return tmp_path

@@ -1,0 +1,92 @@
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762) with dropout.
+
+Legend of shapes: B batch, N heads, D head size, L sequence length. Positions are the last axis of
+queries, keys and values, so that no product needs a copy in another layout.
+
+Kept for the backward pass are the exponentials of the scores in the compute dtype and one float32
+per row, instead of scores, probabilities and mask. The row's divisor is applied to the context,
+which is smaller than the probabilities. See docs/decisions/step-speed.md.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.dropout import keep_scale
+
+# The original's penalty: finite, so that a row without any key stays defined.
+PENALTY = -10_000.0
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def dot_product_attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array,
+    dropout_key: jax.Array | None,
+    dropout_rate: float,
+) -> jax.Array:
+    """softmax(query key / sqrt(D)) value, with dropout of the probabilities.
+
+    Args:
+      query, key, value: float [B, N, D, L].
+      mask: bool, broadcast to [B, N, L, L] (queries, keys): True for keys to attend to.
+      dropout_key: a typed random key of jax, None without dropout.
+      dropout_rate: share of the probabilities that become 0.
+
+    Returns:
+      [B, N, D, L] in the dtype of `query`.
+    """
+    return _forward(query, key, value, mask, dropout_key, dropout_rate)[0]
+
+
+def _forward(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array,
+    dropout_key: jax.Array | None,
+    dropout_rate: float,
+) -> tuple[jax.Array, Any]:
+    query = query * query.shape[2] ** -0.5
+    scores = jnp.einsum("bndq,bndk->bnqk", query, key, preferred_element_type=jnp.float32)
+    scores += jnp.where(mask, 0.0, PENALTY)  # (B, N, L, L), float32
+    exponentials = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+    inverse = 1 / jnp.sum(exponentials, axis=-1)[:, :, None]  # (B, N, 1, L)
+    exponentials = exponentials.astype(query.dtype)
+    dropped = _dropped(exponentials, dropout_key, dropout_rate)
+    context = jnp.einsum("bnqk,bndk->bndq", dropped, value, preferred_element_type=jnp.float32)
+    context = (context * inverse).astype(query.dtype)
+    return context, (query, key, value, exponentials, inverse, context, dropout_key)
+
+
+def _dropped(x: jax.Array, dropout_key: jax.Array | None, rate: float) -> jax.Array:
+    if dropout_key is None:
+        return x
+    return (x * keep_scale(dropout_key, x.shape, rate)).astype(x.dtype)
+
+
+def _backward(dropout_rate: float, saved: Any, gradient: jax.Array) -> Any:
+    query, key, value, exponentials, inverse, context, dropout_key = saved
+    # With probabilities exponentials * inverse, the inverse moves to the smaller gradient.
+    gradient = (gradient * inverse).astype(query.dtype)
+    dprobabilities = jnp.einsum(
+        "bndq,bndk->bnqk", gradient, value, preferred_element_type=jnp.float32
+    )
+    dprobabilities = _dropped(dprobabilities, dropout_key, dropout_rate)
+    # The row sums of probabilities times their gradients are those of the context and its gradient.
+    sums = jnp.sum(gradient.astype(jnp.float32) * context.astype(jnp.float32), axis=2)
+    dscores = (exponentials * (dprobabilities - sums[..., None])).astype(query.dtype)
+    # Used by two products: computed once.
+    dscores = jax.lax.optimization_barrier(dscores)
+    dquery = jnp.einsum("bnqk,bndk->bndq", dscores, key) * query.shape[2] ** -0.5
+    dkey = jnp.einsum("bnqk,bndq->bndk", dscores, query)
+    dropped = _dropped(exponentials, dropout_key, dropout_rate)
+    dvalue = jnp.einsum("bnqk,bndq->bndk", dropped, gradient)
+    return dquery.astype(query.dtype), dkey, dvalue, None, None
+
+
+dot_product_attention.defvjp(_forward, _backward)

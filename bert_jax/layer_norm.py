@@ -1,0 +1,60 @@
+"""Layer normalisation (arXiv:1607.06450) with statistics in float32 and its own backward pass.
+
+The backward pass reduces each row twice, in one reading; derived automatically it has a third
+reduction, of a sum that is always zero: see docs/decisions/step-speed.md.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis.
+
+    Args:
+      x: float [..., H].
+      scale: float32 [H].
+      bias: float32 [H].
+      epsilon: inside the square root.
+
+    Returns:
+      [..., H] in the dtype of x.
+    """
+    return _forward(x, scale, bias, epsilon)[0]
+
+
+def _forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, Any]:
+    values = x.astype(jnp.float32)
+    mean = jnp.mean(values, axis=-1, keepdims=True)
+    if x.dtype == jnp.float32:
+        # E[x^2] - E[x]^2 would lose digits that the original's form keeps.
+        variance = jnp.mean(jnp.square(values - mean), axis=-1, keepdims=True)
+    else:  # digits that x does not have; one reading computes both moments
+        variance = jnp.mean(values * values, axis=-1, keepdims=True) - mean * mean
+    inverse = jax.lax.rsqrt(jnp.maximum(variance, 0) + epsilon)
+    y = (values - mean) * (inverse * scale) + bias
+    return y.astype(x.dtype), (x, mean, inverse, scale)
+
+
+def _backward(epsilon: float, saved: Any, gradient: jax.Array) -> Any:
+    del epsilon
+    x, mean, inverse, scale = saved
+    normalized = (x.astype(jnp.float32) - mean) * inverse
+    gradient = gradient.astype(jnp.float32)
+    scaled = gradient * scale
+    dx = inverse * (
+        scaled
+        - jnp.mean(scaled, axis=-1, keepdims=True)
+        - normalized * jnp.mean(scaled * normalized, axis=-1, keepdims=True)
+    )
+    rows = tuple(range(x.ndim - 1))
+    return dx.astype(x.dtype), jnp.sum(gradient * normalized, rows), jnp.sum(gradient, rows)
+
+
+layer_norm.defvjp(_forward, _backward)
