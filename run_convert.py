@@ -33,8 +33,8 @@ from bert_jax.resize import extend_positions, resize_vocabulary
 from configs.errors import user_errors
 from data_pipeline.command_line import parse
 from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer, save_for_transformers
-from data_pipeline.pretrain import import_tensorflow
 from data_pipeline.shards import write_json
+from data_pipeline.stream import import_tensorflow
 from data_pipeline.tokenizer import load_tokenizer
 
 USAGE = """run_convert.py COMMAND OPTIONS

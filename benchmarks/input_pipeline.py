@@ -3,8 +3,9 @@
     python -m benchmarks.input_pipeline                   # a synthetic corpus of 100 million tokens
     python -m benchmarks.input_pipeline --corpus DIR      # your own
 
-Prints the time to the first batch, from the start and from deep inside an epoch, and sequences per
-second. Run it with `taskset -c 0,1` to use two cores.
+Prints the time to the first batch, from the start and from deep inside an epoch, rows (of a batch)
+and tokens without padding per second, and the share of padding. `taskset -c 0,1` before it uses two
+cores.
 """
 
 import argparse
@@ -18,8 +19,9 @@ import numpy as np
 
 from data_pipeline.masking import Masking
 from data_pipeline.order import blocks_per_epoch
-from data_pipeline.pretrain import DataConfig, batches, import_tensorflow
+from data_pipeline.pretrain import DataConfig, batches
 from data_pipeline.shards import FORMAT_VERSION, Corpus, ShardWriter, open_corpus, write_json
+from data_pipeline.stream import import_tensorflow
 
 VOCAB_SIZE = 30522
 TOKENS_PER_SHARD = 50_000_000
@@ -57,9 +59,8 @@ def write_synthetic_corpus(folder: Path, tokens: int) -> None:
     )
 
 
-def measure(corpus: Corpus, arguments: argparse.Namespace, masking: Masking) -> None:
+def measure(corpus: Corpus, arguments: argparse.Namespace, config: DataConfig) -> None:
     """Prints the figures of one configuration."""
-    config = DataConfig(masking=masking)
     starts_word = np.random.default_rng(1).random(corpus.vocab_size) < 0.75
     blocks = blocks_per_epoch(corpus.split("train"))
 
@@ -81,24 +82,27 @@ def measure(corpus: Corpus, arguments: argparse.Namespace, masking: Masking) -> 
         next(stream(cursor))
         return time.perf_counter() - begin
 
-    print(f"masking {masking}:")
+    print(f"{config.pairs}{', packed' * config.packed}, masking {config.masking}:")
     print(f"  first batch: {first_batch((0, 0, 0)):.2f} s")
     print(f"  first batch in the middle of epoch 3: {first_batch((3, blocks // 2, 100)):.2f} s")
     iterator = stream()
     for _ in range(50):
         next(iterator)
-    rates, cpu = [], []
+    rates, cpu, tokens = [], [], 0
     for _ in range(WINDOWS):
         begin, begin_cpu = time.perf_counter(), time.process_time()
         for _ in range(arguments.window):
-            next(iterator)
-        sequences = arguments.window * arguments.batch_size
-        rates.append(sequences / (time.perf_counter() - begin))
-        cpu.append((time.process_time() - begin_cpu) / sequences)
+            tokens += np.count_nonzero(next(iterator)["attention_mask"])
+        rows = arguments.window * arguments.batch_size
+        rates.append(rows / (time.perf_counter() - begin))
+        cpu.append((time.process_time() - begin_cpu) / rows)
+    tokens_per_row = tokens / (WINDOWS * rows)
     print(
-        f"  sequences/s: median {statistics.median(rates):,.0f}, lowest {min(rates):,.0f}, highest "
+        f"  rows/s: median {statistics.median(rates):,.0f}, lowest {min(rates):,.0f}, highest "
         f"{max(rates):,.0f} ({WINDOWS} windows of {arguments.window} batches); CPU time "
-        f"{1e6 * statistics.median(cpu):.1f} µs a sequence"
+        f"{1e6 * statistics.median(cpu):.1f} µs a row\n"
+        f"  padding: {1 - tokens_per_row / arguments.sequence_length:.2%}; tokens/s: "
+        f"{statistics.median(rates) * tokens_per_row:,.0f}"
     )
 
 
@@ -127,7 +131,9 @@ def main() -> None:
             f"documents in {len(split.shards)} shards; {blocks_per_epoch(split)} blocks an epoch"
         )
         for masking in get_args(Masking):
-            measure(corpus, arguments, masking)
+            measure(corpus, arguments, DataConfig(masking=masking))
+        for packed in (False, True):
+            measure(corpus, arguments, DataConfig(pairs="doc_sentences", packed=packed))
 
 
 if __name__ == "__main__":

@@ -66,14 +66,16 @@ def show(
     for phase, stage in zip(config.phases, stages, strict=True):
         batch = next(iter(stage.batches(None)))
         first_batches.append(batch)
-        tokens = phase.steps * phase.batch_size * float(batch["attention_mask"].sum(1).mean())
+        filled = np.count_nonzero(batch["attention_mask"]) / len(batch["attention_mask"])
+        tokens = phase.steps * phase.batch_size * filled
         inputs = put_batch({k: v for k, v in batch.items() if k != "cursor"}, mesh)
         memory = train_step.lower(shapes, inputs).compile().memory_analysis()  # type: ignore[attr-defined]
         flops = phase.steps * stage.flops_per_step
         total_flops += flops
         values = {
             "steps": f"{phase.steps:,}",
-            "sequences": f"{phase.steps * phase.batch_size:,}",
+            "rows" if config.data.packed else "sequences": f"{phase.steps * phase.batch_size:,}",
+            "padding": f"{1 - filled / phase.sequence_length:.1%}",
             "tokens, about": f"{tokens:,.0f}",
             "epochs, about": f"{tokens / corpus.split('train').tokens:.2f}",
             "FLOPs of a step": f"{stage.flops_per_step:.3g}",
@@ -109,7 +111,7 @@ def schedule_lines(optimizer: Optimizer, total_steps: int) -> Iterator[str]:
 
 
 def example_lines(batch: dict[str, np.ndarray], tokenizer: Tokenizer) -> Iterator[str]:
-    """The first sequence of a batch as text, its predictions marked, without padding."""
+    """The first row of a batch as text, its predictions marked, without padding."""
     words = [tokenizer.id_to_piece(int(token)) for token in batch["input_ids"][0]]
     predictions = zip(
         batch["masked_positions"][0],

@@ -28,8 +28,8 @@ class Phase:
     Attributes:
       steps: optimizer steps.
       sequence_length: tokens of a sequence, [CLS] and [SEP] among them.
-      batch_size: sequences per optimizer step, over all devices.
-      max_predictions: prediction slots of a sequence.
+      batch_size: sequences (with data.packed: rows) per optimizer step, over all devices.
+      max_predictions: prediction slots of a sequence (with data.packed: of a row).
       learning_rate: peak rate of a schedule of this phase's own, over its own steps; None where the
         optimizer's schedule goes on over all phases.
       warmup_proportion: share of this phase's steps that its own schedule warms up.
@@ -125,11 +125,14 @@ class PretrainConfig:
                     f"least {shortest}"
                 )
             wanted = self.data.masked_lm_probability * phase.sequence_length
-            if phase.max_predictions < 0.8 * wanted:
+            # A packed row ends when its slots are used up, and the rest of it would be padding.
+            least = 0.95 if self.data.packed else 0.8
+            if phase.max_predictions < least * wanted:
+                tokens = "tokens in a packed row" if self.data.packed else "tokens"
                 raise UserError(
                     f"phases.{number}.max_predictions {phase.max_predictions} is too few for "
                     f"data.masked_lm_probability {self.data.masked_lm_probability} of "
-                    f"{phase.sequence_length} tokens; raise it to {round(wanted)}"
+                    f"{phase.sequence_length} {tokens}; raise it to {round(wanted)}"
                 )
             if phase.max_predictions >= phase.sequence_length:
                 raise UserError(

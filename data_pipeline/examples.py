@@ -49,6 +49,7 @@ class Draw(enum.IntEnum):
     FRONT_B = 23
     SHUFFLE = 24
     MASK = 25
+    ROWS = 26
 
 
 class Draws(NamedTuple):
@@ -67,7 +68,7 @@ class Draws(NamedTuple):
 
 
 def special_tokens(pairs: Pairs) -> int:
-    """How many [CLS] and [SEP] an example carries, without those between packed documents."""
+    """How many [CLS] and [SEP] an example carries, without those between documents."""
     return 1 + SEGMENTS[pairs]
 
 
@@ -144,11 +145,13 @@ def locate_documents(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where documents lie: int64 [n] each of shard, first sentence, sentence after the last."""
     shard = np.searchsorted(split.first_document, documents, side="right") - 1
-    local = documents - split.first_document[shard]
+    size = split.documents_per_unit
+    local = (documents - split.first_document[shard]) * size
     first, last = np.empty_like(local), np.empty_like(local)
     for number, rows in rows_by_shard(shard):
         boundaries = split.shards[number].documents
-        first[rows], last[rows] = boundaries[local[rows]], boundaries[local[rows] + 1]
+        end = np.minimum(local[rows] + size, len(boundaries) - 1)
+        first[rows], last[rows] = boundaries[local[rows]], boundaries[end]
     return shard, first, last
 
 

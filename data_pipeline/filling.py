@@ -1,11 +1,12 @@
 """From planned examples to a batch: their tokens, special tokens and masks."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from data_pipeline.examples import SEGMENTS, Pairs, Stretches, sort_by_shard
-from data_pipeline.packing import stretches_of_packed
+from data_pipeline.examples import SEGMENTS, Pairs, Stretches, sort_by_shard, special_tokens
+from data_pipeline.full_sentences import stretches_of_full_sentences
 from data_pipeline.shards import Split
 
 # B sequences of L tokens with K predictions:
@@ -20,6 +21,14 @@ from data_pipeline.shards import Split
 #   cursor                int64 [3]       epoch, block and offset of the example after this batch
 # The tokens are [CLS] A [SEP] B [SEP], or [CLS] A [SEP] without pairs, where A has a [SEP] between
 # two documents.
+#
+# Packed, a row holds several sequences, one after the other, and then padding. These differ:
+#   attention_mask        int32 [B, L]    number of the token's sequence in its row, 1, 2, ...;
+#                                         0 for padding
+#   position_ids          int32 [B, L]    position of a token in its own sequence, 0 in padding
+#                                         (absent where nothing is packed)
+#   masked_positions      int32 [B, K]    positions in the row, ascending over all its sequences
+#   cursor                int64 [3]       epoch, block and offset of the row after this batch
 Batch = dict[str, np.ndarray]
 
 Mask = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -109,9 +118,59 @@ def fill_batch(
     return batch
 
 
+def fill_rows(rows: np.ndarray, *, sequence_length: int, **others: Any) -> Batch:
+    """Reads and masks the examples of packed rows.
+
+    They are filled as if each had a row of its own, as long as the longest of them, so that their
+    masks are the same, and then put together.
+
+    Args:
+      rows: `EXAMPLE` [B, R], the examples of each row first, then zeros; see `packing`.
+      sequence_length: L, tokens of a row.
+      others: as in `fill_batch`; K is for a row.
+
+    Returns:
+      A packed batch without "cursor".
+    """
+    used = rows["length"][..., 0] > 0
+    row, number = np.nonzero(used)  # of S sequences
+    lengths = rows["length"][used].sum(axis=1) + special_tokens("doc_sentences")
+    alone = fill_batch(rows[used], sequence_length=int(lengths.max()), **others)
+
+    # In alone and in rows, the same tokens and predictions follow each other from left to right.
+    is_token = alone["attention_mask"] > 0
+    is_predicted = alone["masked_weights"] > 0
+    token_counts = np.bincount(row, lengths, len(rows))
+    prediction_counts = np.bincount(row, is_predicted.sum(axis=1), len(rows))
+    token_places = np.arange(sequence_length) < token_counts[:, None]
+    prediction_places = np.arange(is_predicted.shape[1]) < prediction_counts[:, None]
+
+    def tokens_in_rows(values: np.ndarray, padding: int = 0) -> np.ndarray:
+        together = np.full(token_places.shape, padding, np.int32)
+        together[token_places] = np.broadcast_to(values, is_token.shape)[is_token]
+        return together
+
+    def predictions_in_rows(values: np.ndarray) -> np.ndarray:
+        together = np.zeros(prediction_places.shape, values.dtype)
+        together[prediction_places] = values[is_predicted]
+        return together
+
+    begin = (np.cumsum(lengths) - lengths).astype(np.int32)
+    begin -= begin[np.searchsorted(row, row)]  # of each sequence in its row
+    return {
+        "input_ids": tokens_in_rows(alone["input_ids"], others["special_ids"]["pad"]),
+        "token_type_ids": np.zeros(token_places.shape, np.int32),
+        "attention_mask": tokens_in_rows(number[:, None] + 1),
+        "position_ids": tokens_in_rows(np.arange(is_token.shape[1])),
+        "masked_positions": predictions_in_rows(alone["masked_positions"] + begin[:, None]),
+        "masked_labels": predictions_in_rows(alone["masked_labels"]),
+        "masked_weights": predictions_in_rows(alone["masked_weights"]),
+    }
+
+
 def _stretches(examples: np.ndarray, split: Split, pairs: Pairs) -> Stretches:
     if pairs == "full_sentences":
-        return stretches_of_packed(examples, split)
+        return stretches_of_full_sentences(examples, split)
     segments = SEGMENTS[pairs]
     shard, offset, length = (
         examples[field][:, :segments].reshape(-1) for field in ("shard", "offset", "length")

@@ -26,6 +26,22 @@ _SPAN_LENGTHS = np.cumsum((1 - _SPAN_PROBABILITY) ** np.arange(_MAX_SPAN_WORDS))
 _SPAN_LENGTHS /= _SPAN_LENGTHS[-1]
 
 
+def prediction_counts(lengths: np.ndarray, probability: float, max_predictions: int) -> np.ndarray:
+    """How many predictions a sequence may get: min(K, max(1, round(probability · length))).
+
+    As in the original, where `round` rounds half to even.
+
+    Args:
+      lengths: int [n], tokens of each sequence, [CLS] and [SEP] among them.
+      probability: share of tokens to predict.
+      max_predictions: K.
+
+    Returns:
+      int64 [n].
+    """
+    return np.clip(np.rint(probability * lengths).astype(np.int64), 1, max_predictions)
+
+
 def mask_tokens(
     input_ids: np.ndarray,
     eligible: np.ndarray,
@@ -43,7 +59,7 @@ def mask_tokens(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Chooses positions and overwrites them in `input_ids`.
 
-    A row may get min(max_predictions, max(1, round(probability · length))) predictions.
+    A row may get `prediction_counts` predictions.
 
     - "token": exactly so many single tokens, as far as there are eligible ones.
     - "whole_word": words in random order; one that would overshoot the number is skipped, so that a
@@ -79,8 +95,7 @@ def mask_tokens(
       masked_positions int32 [B, K], ascending in a row; masked_labels int32 [B, K];
       masked_weights float32 [B, K]; all 0 where unused.
     """
-    # np.rint rounds half to even, like Python's round in the original.
-    wanted = np.clip(np.rint(probability * lengths).astype(np.int64), 1, max_predictions)
+    wanted = prediction_counts(lengths, probability, max_predictions)
     span_start = None
     if masking == "token":
         selected = _select_tokens(eligible, wanted, keys, max_predictions)

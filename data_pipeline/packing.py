@@ -1,167 +1,128 @@
-"""Full sentences packed across documents, as in RoBERTa.
+"""Short sequences packed into full rows, each still a sequence of its own for the model.
 
-FULL-SENTENCES of arXiv:1907.11692, section 4.2: whole sentences that follow each other in the
-corpus, as many as fit, with a [SEP] between two documents. An example stays one stretch of a
-shard's tokens, and the separators are put in when its batch is filled. Documents are therefore
-packed in the order of the corpus, in *runs*: see docs/decisions/full-sentences.md.
+Single stretches of a document ("doc_sentences") end with their document, so on short documents most
+of a batch would be padding. All sequences of a block are put into rows by *best fit decreasing*:
+the longest first, each into the fullest row that has room for it. As the lengths are few, sequences
+of one length are placed together, as in the histogram packing of arXiv:2107.02027. See
+docs/decisions/packing.md.
 """
 
-import dataclasses
-from typing import Literal
+import bisect
 
 import numpy as np
 
-from data_pipeline.examples import (
-    EXAMPLE,
-    BlockText,
-    Draw,
-    Draws,
-    Stretches,
-    follow_links,
-    read_block,
-    rows_by_shard,
-    special_tokens,
-    target_lengths,
-)
+from data_pipeline.examples import EXAMPLE, Draw, Draws, special_tokens
 from data_pipeline.keyed_random import permute
+from data_pipeline.masking import prediction_counts
+from data_pipeline.pairing import plan_block
 from data_pipeline.shards import Split
 
-# A run ends with an example that is half full on average: long enough to make that rare, short
-# enough that a block mixes many places of the corpus.
-SENTENCES_PER_RUN = 1 << 9
+
+def sequences_per_row(sequence_length: int, max_predictions: int) -> int:
+    """R, the most sequences that a row holds: each has [CLS], a token, [SEP] and a prediction."""
+    return min(sequence_length // (special_tokens("doc_sentences") + 1), max_predictions)
 
 
-def runs_of_documents(split: Split) -> Split:
-    """The same text with runs of consecutive documents as its documents.
-
-    A run lies in one shard and has about `SENTENCES_PER_RUN` sentences.
-    """
-    size = max(1, round(SENTENCES_PER_RUN * split.documents / max(1, split.sentences)))
-    shards = tuple(
-        dataclasses.replace(
-            shard, documents=np.append(shard.documents[:-1:size], shard.documents[-1:])
-        )
-        for shard in split.shards
-    )
-    first = np.cumsum([0, *(len(shard.documents) - 1 for shard in shards)])
-    return dataclasses.replace(split, shards=shards, first_document=first, documents=int(first[-1]))
-
-
-def plan_packed_block(
+def plan_rows(
     split: Split,
-    runs: Split,
     *,
     sequence_length: int,
+    max_predictions: int,
+    masked_lm_probability: float,
     short_sequence_probability: float,
     seed: int,
     epoch: int,
     block: int,
 ) -> np.ndarray:
-    """All examples of a block of runs, shuffled: a pure function of its arguments.
+    """The examples of a block in rows, shuffled: a pure function of its arguments.
 
-    An example takes the next sentences of its run as long as they fit, with a [SEP] between two
-    documents. A sentence that is longer than a sequence is cut in pieces, which count as sentences.
-    So every token is used once in an epoch.
+    The examples are those of `plan_block` with pairs "doc_sentences", each once, with their keys,
+    and so with their masks. A row has room for their tokens, special ones included, and for as many
+    predictions as they may get.
 
     Args:
       split: the documents.
-      runs: `runs_of_documents(split)`.
-      sequence_length: tokens of a sequence, special tokens included.
-      short_sequence_probability: how often a run's examples aim at a random shorter length, which
-        they exceed only where one sentence does.
-      seed, epoch, block: where all randomness comes from.
+      sequence_length: L, tokens of a row, and of the longest example.
+      max_predictions: K, prediction slots of a row.
+      masked_lm_probability: share of the tokens to predict.
+      short_sequence_probability, seed, epoch, block: as in `plan_block`.
 
     Returns:
-      `EXAMPLE` [n], n > 0, with a segment A only.
+      `EXAMPLE` [n, R], n > 0, with R = `sequences_per_row`. The examples of a row come first, at
+      least one, then zeros.
     """
-    draws = Draws(seed, epoch, block)
-    budget = sequence_length - special_tokens("full_sentences")
-    text = read_block(runs, draws)
-    starts_document = _document_starts(split, text)
-    text, starts_document = _cut_long_sentences(text, starts_document, budget)
-    run_of, total = text.document_of, len(text.document_of)
-    target = target_lengths(draws, len(text.documents), budget, short_sequence_probability)
-
-    # An example of sentences i .. j - 1 has one [SEP] for each of i + 1 .. j - 1 that starts a
-    # document: its length is before_end[j] - before_start[i].
-    cumulative = np.concatenate([[0], np.cumsum(text.lengths)])
-    separators = np.cumsum(starts_document)
-    before_start = cumulative[:-1] + separators
-    before_end = cumulative + np.concatenate([[0], separators])
-    end = np.searchsorted(before_end, before_start + target[run_of], side="right") - 1
-    end = np.clip(end, np.arange(1, total + 1), text.document_end[run_of])
-    chunk = follow_links(end, text.document_start, text.document_end[run_of])
-
-    examples = np.zeros(len(chunk), EXAMPLE)
-    examples["shard"] = text.shard[run_of[chunk]][:, None]
-    examples["offset"] = text.starts[chunk][:, None]
-    examples["length"][:, 0] = cumulative[end[chunk]] - cumulative[chunk]
-    examples["key"] = draws.bits(Draw.MASK, len(examples))
-    return examples[permute(np.arange(len(examples)), len(examples), draws.key(Draw.SHUFFLE))]
-
-
-def stretches_of_packed(examples: np.ndarray, split: Split) -> Stretches:
-    """The text of packed examples, `EXAMPLE` [B], parted where a document starts."""
-    shard, offset, length = (examples[field][:, 0] for field in ("shard", "offset", "length"))
-    # Documents first .. last - 1 of its shard start inside an example.
-    first, last = np.empty_like(offset), np.empty_like(offset)
-    for number, rows in rows_by_shard(shard):
-        for token, document in ((offset[rows], first), (offset[rows] + length[rows] - 1, last)):
-            sentence = _search(split.shards[number].sentences, token, "right") - 1
-            document[rows] = _search(split.shards[number].documents, sentence, "right")
-    count = last - first + 1
-    row = np.repeat(np.arange(len(examples)), count)  # [T]
-    end = np.cumsum(count)
-    nth = np.arange(len(row)) - (end - count)[row]
-    begin = offset[row]
-    for number, rows in rows_by_shard(shard[row]):
-        inner = rows[nth[rows] > 0]
-        documents = split.shards[number].documents[(first[row] + nth - 1)[inner]]
-        begin[inner] = split.shards[number].sentences[documents]
-    stop = np.append(begin[1:], 0)
-    stop[end - 1] = offset + length
-    return Stretches(count, shard[row], begin, stop - begin)
-
-
-def _search(array: np.ndarray, values: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
-    # Searching with another dtype than the array's would copy the whole array.
-    return np.searchsorted(array, values.astype(array.dtype), side)
-
-
-def _document_starts(split: Split, text: BlockText) -> np.ndarray:
-    """bool [S], true for the first sentence of each document in the runs of a block."""
-    found = np.zeros(len(text.document_of), bool)
-    found[text.document_start] = True
-    sentences = text.document_end - text.document_start
-    for number, rows in rows_by_shard(text.shard):
-        documents = split.shards[number].documents
-        first, last = (
-            _search(documents, sentence, "left")
-            for sentence in (text.first[rows], text.first[rows] + sentences[rows])
-        )
-        count = last - first
-        before = np.cumsum(count) - count
-        index = np.repeat(first - before, count) + np.arange(count.sum())
-        shift = np.repeat(text.document_start[rows] - text.first[rows], count)
-        found[documents[index] + shift] = True
-    return found
-
-
-def _cut_long_sentences(
-    text: BlockText, starts_document: np.ndarray, budget: int
-) -> tuple[BlockText, np.ndarray]:
-    """The text with sentences of at most `budget` tokens, and which of them start a document."""
-    pieces = -(-text.lengths // budget)
-    if (pieces == 1).all():
-        return text, starts_document
-    bounds = np.concatenate([[0], np.cumsum(pieces)])
-    sentence = np.repeat(np.arange(len(pieces)), pieces)
-    done = (np.arange(bounds[-1]) - bounds[sentence]) * budget  # tokens of the pieces before
-    text = text._replace(
-        document_start=bounds[text.document_start],
-        document_end=bounds[text.document_end],
-        document_of=text.document_of[sentence],
-        starts=text.starts[sentence] + done,
-        lengths=np.minimum(text.lengths[sentence] - done, budget),
+    examples = plan_block(
+        split,
+        "doc_sentences",
+        sequence_length=sequence_length,
+        short_sequence_probability=short_sequence_probability,
+        seed=seed,
+        epoch=epoch,
+        block=block,
     )
-    return text, starts_document[sentence] & (done == 0)
+    tokens = examples["length"][:, 0] + special_tokens("doc_sentences")
+    predictions = prediction_counts(tokens, masked_lm_probability, max_predictions)
+    row = assign_rows(tokens, predictions, sequence_length, max_predictions)
+    size = int(row.max()) + 1
+    row = permute(row, size, Draws(seed, epoch, block).key(Draw.ROWS))
+    order = np.argsort(row, kind="stable")  # within a row, the examples stay shuffled
+    row = row[order]
+    rows = np.zeros((size, sequences_per_row(sequence_length, max_predictions)), EXAMPLE)
+    rows[row, np.arange(len(row)) - np.searchsorted(row, row)] = examples[order]
+    return rows
+
+
+def assign_rows(
+    tokens: np.ndarray, predictions: np.ndarray, row_tokens: int, row_predictions: int
+) -> np.ndarray:
+    """Best fit decreasing of sequences into rows.
+
+    Args:
+      tokens: int64 [n], length of each sequence, 1 .. row_tokens.
+      predictions: int64 [n], slots that it needs, 1 .. row_predictions; the same for sequences of
+        the same length.
+      row_tokens, row_predictions: what a row holds.
+
+    Returns:
+      int64 [n], the row of each sequence; the rows are numbered from 0 on without a gap.
+    """
+    row_of = np.empty(len(tokens), np.int64)
+    order = np.argsort(-tokens, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(tokens[order])) + 1)
+    rows = 0
+    # Rows by (tokens, predictions) that they have room for, and these in increasing order.
+    open_rows: dict[tuple[int, int], np.ndarray] = {}
+    rooms: list[tuple[int, int]] = []
+
+    def put_back(room: tuple[int, int], numbers: np.ndarray) -> None:
+        if not len(numbers):
+            return
+        if room in open_rows:
+            numbers = np.concatenate([open_rows[room], numbers])
+        else:
+            bisect.insort(rooms, room)
+        open_rows[room] = numbers
+
+    for same_length in members:
+        need, slots = int(tokens[same_length[0]]), int(predictions[same_length[0]])
+        while len(same_length):
+            with_room = range(bisect.bisect(rooms, (need, 0)), len(rooms))
+            place = next((i for i in with_room if rooms[i][1] >= slots), None)
+            if place is None:
+                room = row_tokens, row_predictions
+                each = min(row_tokens // need, row_predictions // slots)
+                numbers = np.arange(rows, rows + -(-len(same_length) // each))
+                rows += len(numbers)
+            else:
+                room = rooms.pop(place)
+                numbers = open_rows.pop(room)
+                each = min(room[0] // need, room[1] // slots)
+            full, rest = divmod(min(len(same_length), each * len(numbers)), each)
+            row_of[same_length[: full * each]] = np.repeat(numbers[:full], each)
+            row_of[same_length[full * each :][:rest]] = numbers[full : full + 1]
+            same_length = same_length[full * each + rest :]
+            put_back((room[0] - each * need, room[1] - each * slots), numbers[:full])
+            if rest:
+                put_back((room[0] - rest * need, room[1] - rest * slots), numbers[full : full + 1])
+            put_back(room, numbers[full + (rest > 0) :])
+    return row_of

@@ -150,13 +150,37 @@ def _random_stretches(
     """
     shard, first, last = locate_documents(split, documents)
     start = first + uniform_below(bits, last - first)
+    target = np.maximum(target, 1)
     offset, length = np.empty_like(start), np.empty_like(start)
     for number, rows in rows_by_shard(shard):
         offsets = split.shards[number].sentences
         begin = offsets[start[rows]].astype(np.int64)
-        wanted = np.minimum(begin + np.maximum(target[rows], 1), offsets[-1])
-        # Searching with another dtype than the array's would copy the whole array.
-        end = np.searchsorted(offsets, wanted.astype(offsets.dtype))
+        # Every sentence has a token at least.
+        latest = np.minimum(start[rows] + target[rows], last[rows])
+        end = _first_at_least(offsets, begin + target[rows], start[rows] + 1, latest)
         offset[rows] = begin
-        length[rows] = offsets[np.minimum(end, last[rows])] - begin
+        length[rows] = offsets[end] - begin
     return shard, offset, length
+
+
+def _first_at_least(
+    array: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """The first index in low .. high - 1 at which the sorted `array` reaches the value, else high.
+
+    np.searchsorted would begin in the middle of the whole array, at places of a mapped file that
+    nobody else asks for.
+
+    Args:
+      array: integer [any].
+      values, low, high: int64 [n], low <= high.
+
+    Returns:
+      int64 [n].
+    """
+    while (low < high).any():
+        middle = (low + high) // 2
+        is_below = (low < high) & (array[middle] < values)
+        low = np.where(is_below, middle + 1, low)
+        high = np.where(is_below, high, middle)
+    return low

@@ -1,12 +1,10 @@
 """Pre-training batches from a corpus: order, pairs and masks on the fly, streamed by tf.data.
 
-Planning and masking are NumPy on whole blocks and batches; tf.data runs them in parallel and ahead
-of the consumer. The keys of a batch are described in `filling.Batch`.
+Planning and masking are NumPy on whole blocks and batches; `stream` runs them in tf.data. The keys
+of a batch are described in `filling.Batch`.
 """
 
 import dataclasses
-import os
-import weakref
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, get_args
@@ -15,15 +13,15 @@ import numpy as np
 
 from data_pipeline.errors import DataError
 from data_pipeline.examples import EXAMPLE, SEGMENTS, Pairs, shortest_sequence
-from data_pipeline.filling import Batch, fill_batch
+from data_pipeline.filling import Batch, fill_batch, fill_rows
+from data_pipeline.full_sentences import plan_full_sentences, runs_of_documents
 from data_pipeline.masking import MAX_LENGTH, Masking, mask_tokens
 from data_pipeline.order import Cursor, batches_of_examples, blocks_per_epoch
-from data_pipeline.packing import plan_packed_block, runs_of_documents
+from data_pipeline.packing import plan_rows
 from data_pipeline.pairing import plan_block
 from data_pipeline.shards import Corpus, Shard, Split
+from data_pipeline.stream import stream
 
-_PLANS_AHEAD = 16
-_BATCHES_AHEAD = 8
 # So many epochs of held-out pairs without one of a class mean that there will never be one.
 _PATIENCE_EPOCHS = 20
 _NAMES = {"train": "train", "heldout": "held-out"}
@@ -41,10 +39,13 @@ class DataConfig:
       mask_rate: share of the tokens to predict that are shown as [MASK].
       keep_rate: share that is shown unchanged; the rest shows a random piece.
       pairs: "next_sentence" (BERT) and "sentence_order" (ALBERT) make pairs with an objective of
-        that name; "full_sentences" (RoBERTa) packs sentences across documents, "doc_sentences"
+        that name; "full_sentences" (RoBERTa) joins sentences across documents, "doc_sentences"
         makes single stretches of a document.
       short_sequence_probability: how often a pass over a document aims at a random shorter length,
         so that short sequences are seen in training too.
+      packed: put several sequences into a row where they fit, each still alone for the model. Only
+        for "doc_sentences", which end with their document: "full_sentences" go on into the next one
+        and fill their rows without, and of pairs a row holds one, whose [CLS] tells its label.
     """
 
     masked_lm_probability: float = 0.15
@@ -53,6 +54,7 @@ class DataConfig:
     keep_rate: float = 0.1
     pairs: Pairs = "next_sentence"
     short_sequence_probability: float = 0.1
+    packed: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.masked_lm_probability <= 1:
@@ -77,6 +79,11 @@ class DataConfig:
             value, known = getattr(self, name), get_args(kind)
             if value not in known:
                 raise DataError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
+        if self.packed and self.pairs != "doc_sentences":
+            raise DataError(
+                f"packed is on, but pairs is {self.pairs!r}; only 'doc_sentences' are packed "
+                "('full_sentences' fill their rows anyway)"
+            )
 
     @property
     def pair_objective(self) -> str | None:
@@ -110,9 +117,9 @@ def batches(
       corpus: from `shards.open_corpus`.
       config: how examples are made.
       split: "train" or "heldout".
-      batch_size: sequences in the batch of all hosts together.
-      sequence_length: L, tokens of a sequence with its special tokens.
-      max_predictions: K, prediction slots of a sequence.
+      batch_size: sequences (packed: rows) in the batch of all hosts together.
+      sequence_length: L, tokens of a sequence (or row) with its special tokens.
+      max_predictions: K, prediction slots of a sequence (or row).
       seed: of order, pairs and masks; give each phase of a training another one.
       cursor: where to begin, the "cursor" of the last batch that was trained on. It is only
         meaningful with the same corpus, configuration, sequence length and seed.
@@ -134,7 +141,7 @@ def batches(
         )
     documents = _open_split(corpus, split, config)
     fill = _filler(corpus, documents, config, sequence_length, max_predictions, starts_word)
-    plan, blocks = _planner(documents, config, sequence_length, seed)
+    plan, blocks = _planner(documents, config, sequence_length, max_predictions, seed)
     start = Cursor(*(int(number) for number in cursor))
     if (
         min(start) < 0
@@ -149,13 +156,16 @@ def batches(
     mine = slice(host_index * rows, (host_index + 1) * rows)
 
     def plans() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        stream = batches_of_examples(
+        planned = batches_of_examples(
             lambda epoch, block: plan(epoch=epoch, block=block), blocks, batch_size, start
         )
-        for examples, after in stream:
-            yield examples[mine].view(np.int64).reshape(rows, -1), np.array(after, np.int64)
+        for examples, after in planned:
+            chosen = examples[mine]
+            if config.packed:  # with room for many examples, but most hold a few
+                chosen = chosen[:, : (chosen["length"][..., 0] > 0).sum(axis=1).max()]
+            yield chosen, np.array(after, np.int64)
 
-    return _stream(plans, fill, workers)
+    return stream(plans, fill, workers)
 
 
 def evaluation_batches(
@@ -176,7 +186,7 @@ def evaluation_batches(
     held-out documents make fewer examples than asked for, they are used again with new draws.
 
     Args:
-      examples: how many, a multiple of `batch_size`.
+      examples: how many (packed: rows), a multiple of `batch_size`.
       The others are as in `batches`.
 
     Returns:
@@ -193,7 +203,7 @@ def evaluation_batches(
         )
     documents = _open_split(corpus, "heldout", config)
     fill = _filler(corpus, documents, config, sequence_length, max_predictions, starts_word)
-    plan, blocks = _planner(documents, config, sequence_length, seed)
+    plan, blocks = _planner(documents, config, sequence_length, max_predictions, seed)
     classes = SEGMENTS[config.pairs]
     wanted = [-(-(examples - label) // classes) for label in range(classes)]
     found: list[list[np.ndarray]] = [[] for _ in range(classes)]
@@ -209,11 +219,13 @@ def evaluation_batches(
         epoch, block = divmod(number, blocks)
         planned = plan(epoch=epoch, block=block)
         for label in range(classes):
-            rows = planned[planned["label"] == label][: wanted[label] - counts[label]]
+            # Without pairs all are of one class. Packed, they are rows of several examples.
+            rows = planned if classes == 1 else planned[planned["label"] == label]
+            rows = rows[: wanted[label] - counts[label]]
             found[label].append(rows)
             counts[label] += len(rows)
         number += 1
-    chosen = np.zeros(examples, EXAMPLE)
+    chosen = np.zeros((examples, *planned.shape[1:]), EXAMPLE)
     for label in range(classes):
         chosen[label::classes] = np.concatenate(found[label])
     return [fill(chosen[first : first + batch_size]) for first in range(0, examples, batch_size)]
@@ -224,9 +236,12 @@ class _Plan(Protocol):
 
 
 def _planner(
-    split: Split, config: DataConfig, sequence_length: int, seed: int
+    split: Split, config: DataConfig, sequence_length: int, max_predictions: int, seed: int
 ) -> tuple[_Plan, int]:
-    """The function that plans a block, and the number of blocks in an epoch."""
+    """The function that plans a block, and the number of blocks in an epoch.
+
+    The plan is `EXAMPLE` [n], or [n, R] with rows of examples where they are packed.
+    """
     settings: dict[str, Any] = {
         "sequence_length": sequence_length,
         "short_sequence_probability": config.short_sequence_probability,
@@ -234,7 +249,11 @@ def _planner(
     }
     if config.pairs == "full_sentences":
         runs = runs_of_documents(split)
-        return partial(plan_packed_block, split, runs, **settings), blocks_per_epoch(runs)
+        return partial(plan_full_sentences, split, runs, **settings), blocks_per_epoch(runs)
+    if config.packed:
+        settings["max_predictions"] = max_predictions
+        settings["masked_lm_probability"] = config.masked_lm_probability
+        return partial(plan_rows, split, **settings), blocks_per_epoch(split)
     return partial(plan_block, split, config.pairs, **settings), blocks_per_epoch(split)
 
 
@@ -272,7 +291,7 @@ def _filler(
     max_predictions: int,
     starts_word: np.ndarray | None,
 ) -> Any:
-    """A function from `EXAMPLE` [B] to a batch, its arguments checked."""
+    """A function from `EXAMPLE` [B], or [B, R] packed, to a batch; its arguments are checked."""
     shortest = config.shortest_sequence
     if not shortest <= sequence_length <= MAX_LENGTH:
         raise DataError(
@@ -288,7 +307,7 @@ def _filler(
     elif starts_word is None and not split.has_words:
         raise ValueError(f"{config.masking} masking needs starts_word")
     return partial(
-        fill_batch,
+        fill_rows if config.packed else fill_batch,
         split=split,
         pairs=config.pairs,
         sequence_length=sequence_length,
@@ -305,65 +324,3 @@ def _filler(
         ),
         starts_word=starts_word,
     )
-
-
-def import_tensorflow() -> Any:
-    """TensorFlow without its start-up messages and without a GPU, which belongs to the trainer."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The log level does not silence the remark about oneDNN, which tf.data has no use for.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")
-    return tf
-
-
-class _Stream(Iterator[Batch]):
-    """The iterator of a tf.data dataset, ended in time when the interpreter exits.
-
-    The dataset's threads call Python. When they want to while the interpreter is being torn down,
-    they never return, and TensorFlow waits for them forever.
-    """
-
-    def __init__(self, dataset: Any):
-        # The list is the only owner, and it is emptied when this object goes, or before the exit.
-        self._owner = [dataset.as_numpy_iterator()]
-        weakref.finalize(self, self._owner.clear)
-
-    def __next__(self) -> Batch:
-        return next(self._owner[0])
-
-
-def _stream(plans: Any, fill: Any, workers: int) -> Iterator[Batch]:
-    """Runs `fill` over the generator `plans` in parallel and in order, ahead of the consumer."""
-    tf = import_tensorflow()
-    examples, cursor = next(plans())
-    sample = fill(examples.view(EXAMPLE)[:, 0])
-
-    def load(examples: Any, cursor: Any) -> dict[str, Any]:
-        arrays = tf.numpy_function(
-            lambda rows: list(fill(rows.view(EXAMPLE)[:, 0]).values()),
-            [examples],
-            [array.dtype for array in sample.values()],
-            stateful=False,
-        )
-        return dict(zip(sample, arrays, strict=True)) | {"cursor": cursor}
-
-    options = tf.data.Options()
-    options.deterministic = True
-    options.autotune.enabled = False
-    options.threading.private_threadpool_size = workers + 1
-    dataset = (
-        tf.data.Dataset.from_generator(
-            plans,
-            output_signature=(
-                tf.TensorSpec(examples.shape, tf.int64),
-                tf.TensorSpec(cursor.shape, tf.int64),
-            ),
-        )
-        .prefetch(_PLANS_AHEAD)
-        .map(load, num_parallel_calls=workers)
-        .prefetch(_BATCHES_AHEAD)
-        .with_options(options)
-    )
-    return _Stream(dataset)

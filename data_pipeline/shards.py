@@ -14,6 +14,7 @@ Layout::
 import dataclasses
 import hashlib
 import json
+import mmap
 import os
 import zlib
 from pathlib import Path
@@ -203,6 +204,8 @@ class Split:
       shards: the shards in order.
       first_document: int64 [shards + 1], number of documents before each shard.
       documents, sentences, tokens: counts over all shards.
+      documents_per_unit: so many consecutive documents of a shard are taken as one, the last ones
+        of the shard maybe fewer; `first_document` and `documents` count these units.
     """
 
     shards: tuple[Shard, ...]
@@ -210,6 +213,7 @@ class Split:
     documents: int
     sentences: int
     tokens: int
+    documents_per_unit: int = 1
 
     @property
     def has_words(self) -> bool:
@@ -250,7 +254,7 @@ class Corpus:
         shards = tuple(
             Shard(
                 *(
-                    np.load(self.folder / f"{entry['name']}.{array}.npy", mmap_mode="r")
+                    _map_array(self.folder / f"{entry['name']}.{array}.npy")
                     for array in _arrays(self.metadata)
                 )
             )
@@ -264,6 +268,14 @@ class Corpus:
             sentences=sum(entry["sentences"] for entry in entries),
             tokens=sum(entry["tokens"] for entry in entries),
         )
+
+
+def _map_array(path: Path) -> np.ndarray:
+    array = np.load(path, mmap_mode="r")
+    # Training reads a little here and there. Reading ahead would fetch up to megabytes of what
+    # nobody asked for each time: docs/decisions/input-order.md.
+    array.base.madvise(mmap.MADV_RANDOM)
+    return array
 
 
 def _arrays(metadata: dict[str, Any]) -> tuple[str, ...]:

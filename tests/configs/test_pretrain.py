@@ -76,6 +76,10 @@ def test_a_recipe_may_be_called_by_its_full_name():
         (["--phases.0.warmup-proportion=0.1"], "phases.0.warmup_proportion is 0.1, but the phase"),
         (["--optimizer.learning-rate=None"], "optimizer.learning_rate is None"),
         (["--data.masked-lm-probability=0.3"], "raise it to 38"),
+        (
+            ["--data.packed", "--data.pairs=doc_sentences", "--phases.0.max-predictions=17"],
+            "17 is too few for .* 0.15 of 128 tokens in a packed row; raise it to 19",
+        ),
         (["--optimizer.warmup-proportion=0.1"], "set the other to None"),
         (["--init-from=/nowhere"], "/nowhere is no work folder"),
         (["--init-optimizer"], "add --init-from"),

@@ -86,7 +86,9 @@ def ordered_pairs_of_document(
     return pairs
 
 
-def packed(documents: list[list[list[int]]], target: int, separator: int) -> list[list[int]]:
+def full_sentences(
+    documents: list[list[list[int]]], target: int, separator: int
+) -> list[list[int]]:
     """Examples of a run of documents without [CLS] and the last [SEP].
 
     After FULL-SENTENCES in section 4.2 of RoBERTa. A sentence beyond the target is cut.
@@ -103,6 +105,31 @@ def packed(documents: list[list[list[int]]], target: int, separator: int) -> lis
                     examples.append(list(piece))
                 gap = []
     return examples
+
+
+def best_fit_decreasing(
+    tokens: list[int], predictions: list[int], row_tokens: int, row_predictions: int
+) -> list[list[int]]:
+    """Rows of the numbers of sequences: the longest first, each into the fullest row it fits in."""
+    rows: list[list[int]] = []
+
+    def room(row: list[int]) -> tuple[int, int]:
+        return (
+            row_tokens - sum(tokens[number] for number in row),
+            row_predictions - sum(predictions[number] for number in row),
+        )
+
+    for number in sorted(range(len(tokens)), key=lambda number: -tokens[number]):
+        fitting = [
+            row
+            for row in rows
+            if room(row)[0] >= tokens[number] and room(row)[1] >= predictions[number]
+        ]
+        if not fitting:
+            rows.append([])
+            fitting = rows[-1:]
+        min(fitting, key=room).append(number)
+    return rows
 
 
 def truncate(

@@ -1,183 +1,203 @@
-"""Full sentences across documents: against the slow reference, and what they promise."""
+"""Packed rows: against slow best fit, against the unpacked sequences, and what they promise."""
+
+from itertools import islice
+from typing import get_args
 
 import numpy as np
 import pytest
 import slow_reference
-from conftest import SPECIAL_IDS, numbered_documents, varied_lengths
+from conftest import FIRST_TOKEN, SPECIAL_IDS, VOCAB_SIZE, numbered_documents, varied_lengths
 
-from data_pipeline import order, packing
+from data_pipeline import order
 from data_pipeline.examples import EXAMPLE
-from data_pipeline.filling import fill_batch
+from data_pipeline.filling import fill_batch, fill_rows
+from data_pipeline.masking import Masking, mask_tokens, prediction_counts
 from data_pipeline.order import blocks_per_epoch
-from data_pipeline.packing import plan_packed_block, runs_of_documents
+from data_pipeline.packing import assign_rows, plan_rows, sequences_per_row
+from data_pipeline.pairing import plan_block
+from data_pipeline.pretrain import DataConfig, batches
 
-LENGTH = 32
-BUDGET = LENGTH - 2
-
-
-@pytest.fixture
-def documents():
-    return numbered_documents(varied_lengths(150, seed=3))
+LENGTH, SLOTS, PROBABILITY = 32, 5, 0.15
+PLAN = {"sequence_length": LENGTH, "short_sequence_probability": 0.2, "seed": 0}
+CONFIG = DataConfig(pairs="doc_sentences", packed=True)
 
 
 @pytest.fixture
-def split(documents, make_corpus, monkeypatch):
+def corpus(make_corpus, monkeypatch):
     monkeypatch.setattr(order, "SENTENCES_PER_BLOCK", 300)
-    monkeypatch.setattr(packing, "SENTENCES_PER_RUN", 60)
-    split = make_corpus(documents, shards=3).split("train")
-    assert blocks_per_epoch(runs_of_documents(split)) > 3
-    return split
+    return make_corpus(numbered_documents(varied_lengths(120, seed=4)), shards=2)
 
 
-def epoch_plan(split, epoch, *, short=0.0, seed=0, length=LENGTH):
-    """Examples of all blocks of an epoch."""
-    runs = runs_of_documents(split)
-    plans = [
-        plan_packed_block(
-            split,
-            runs,
-            sequence_length=length,
-            short_sequence_probability=short,
-            seed=seed,
-            epoch=epoch,
-            block=block,
-        )
-        for block in range(blocks_per_epoch(runs))
-    ]
-    return np.concatenate(plans)
+@pytest.fixture
+def short_corpus(make_corpus):
+    random = np.random.default_rng(1)
+    lengths = random.geometric(1 / 8, 2000)
+    return make_corpus(numbered_documents([[length] for length in lengths.tolist()]))
 
 
-def no_mask(input_ids, eligible, lengths, keys, words):
-    """In place of masks, the arguments by which they would be chosen."""
-    return eligible, lengths, keys
+def planned(split, epoch, block):
+    """The same examples in a row each, and packed."""
+    where = {"epoch": epoch, "block": block, **PLAN}
+    packed = plan_rows(split, max_predictions=SLOTS, masked_lm_probability=PROBABILITY, **where)
+    return plan_block(split, "doc_sentences", **where), packed
 
 
-def filled(split, plan, length=LENGTH):
-    return fill_batch(
-        plan,
-        split=split,
-        pairs="full_sentences",
+def take(corpus, count, *, batch_size=16, length=LENGTH, slots=SLOTS, config=CONFIG):
+    stream = batches(
+        corpus,
+        config,
+        batch_size=batch_size,
         sequence_length=length,
-        special_ids=SPECIAL_IDS,
-        mask=no_mask,
+        max_predictions=slots,
+        seed=0,
+        starts_word=np.random.default_rng(0).random(VOCAB_SIZE) < 0.6,
+    )
+    return list(islice(stream, count))
+
+
+@pytest.mark.parametrize(("row_tokens", "row_predictions"), [(128, 20), (32, 5), (64, 3), (200, 9)])
+@pytest.mark.parametrize("mean", [4, 20, 90])
+def test_rows_are_those_of_slow_best_fit(row_tokens, row_predictions, mean):
+    random = np.random.default_rng(mean)
+    tokens = np.minimum(2 + random.geometric(1 / mean, 300), row_tokens)
+    predictions = prediction_counts(tokens, PROBABILITY, row_predictions)
+    row = assign_rows(tokens, predictions, row_tokens, row_predictions)
+    expected = slow_reference.best_fit_decreasing(
+        tokens.tolist(), predictions.tolist(), row_tokens, row_predictions
+    )
+    used = [np.bincount(row, weights).astype(int).tolist() for weights in (tokens, predictions)]
+    assert max(used[0]) <= row_tokens
+    assert max(used[1]) <= row_predictions
+    # Which of two rows with equal room is taken is left open, so contents may differ.
+    assert sorted(zip(*used, strict=True)) == sorted(
+        (int(tokens[numbers].sum()), int(predictions[numbers].sum())) for numbers in expected
     )
 
 
-def texts(split, plan, length=LENGTH):
-    """Tokens of every example between [CLS] and the last [SEP]."""
-    batch = filled(split, plan, length)
-    found = []
-    for ids, attended in zip(batch["input_ids"], batch["attention_mask"], strict=True):
-        tokens = ids[: attended.sum()].tolist()
-        assert tokens[0] == SPECIAL_IDS["cls"]
-        assert tokens[-1] == SPECIAL_IDS["sep"]
-        assert not ids[attended.sum() :].any()
-        found.append(tokens[1:-1])
-    return found
-
-
-def test_runs_are_consecutive_documents_of_a_shard(documents, split):
-    runs = runs_of_documents(split)
-    size = round(60 * 150 / split.sentences)
-    assert size > 2
-    assert runs.documents == 3 * -(-50 // size)
-    assert (runs.sentences, runs.tokens) == (split.sentences, split.tokens)
-    for shard, run_shard, first in zip(
-        split.shards, runs.shards, runs.first_document, strict=False
-    ):
-        expected = [*shard.documents[:-1][::size].tolist(), int(shard.documents[-1])]
-        assert run_shard.documents.tolist() == expected
-        assert first % -(-50 // size) == 0
-
-
-@pytest.mark.parametrize("length", [4, 9, LENGTH, 200])
-def test_examples_are_those_of_the_reference(documents, split, length):
-    size = round(60 * 150 / split.sentences)
-    expected = [
-        example
-        for shard in (documents[:50], documents[50:100], documents[100:])
-        for first in range(0, 50, size)
-        for example in slow_reference.packed(
-            shard[first : first + size], length - 2, SPECIAL_IDS["sep"]
-        )
-    ]
-    across = [example for example in expected if SPECIAL_IDS["sep"] in example]
-    assert (len(across) > 20) == (length > 4)  # two tokens have no room for a separator
+def test_rows_hold_the_examples_of_a_block_once(corpus):
+    split = corpus.split("train")
+    blocks = blocks_per_epoch(split)
+    assert blocks > 3
+    several, rises = 0, 0
     for epoch in range(2):
-        plan = epoch_plan(split, epoch, length=length)
-        found = texts(split, plan, length)
+        for block in range(blocks):
+            examples, rows = planned(split, epoch, block)
+            assert rows.dtype == EXAMPLE
+            assert rows.shape[1] == sequences_per_row(LENGTH, SLOTS) == 5
+            used = rows["length"][..., 0] > 0
+            assert used[:, 0].all()
+            assert not (used[:, 1:] & ~used[:, :-1]).any()
+            assert (rows[~used] == np.zeros((), EXAMPLE)).all()
+            assert np.array_equal(
+                np.sort(rows[used], order=["key"]), np.sort(examples, order=["key"])
+            )
+            tokens = np.where(used, rows["length"][..., 0] + 2, 0)
+            assert tokens.sum(axis=1).max() <= LENGTH
+            slots = np.where(used, prediction_counts(tokens, PROBABILITY, SLOTS), 0)
+            assert slots.sum(axis=1).max() <= SLOTS
+            several += (used.sum(axis=1) > 1).sum()
+            rises += (np.diff(tokens.max(axis=1)) > 0).sum()
+    assert several > 50
+    assert rises > 20, "rows are made with the longest sequence first and shuffled then"
+
+
+@pytest.mark.parametrize("masking", get_args(Masking))
+def test_packed_sequences_are_those_of_rows_of_their_own(corpus, masking):
+    split = corpus.split("train")
+    settings = {
+        "split": split,
+        "pairs": "doc_sentences",
+        "sequence_length": LENGTH,
+        "special_ids": SPECIAL_IDS,
+        "starts_word": np.random.default_rng(0).random(VOCAB_SIZE) < 0.6,
+        "mask": lambda *arguments: mask_tokens(
+            *arguments,
+            masking=masking,
+            max_predictions=SLOTS,
+            probability=PROBABILITY,
+            mask_id=SPECIAL_IDS["mask"],
+            vocab_size=VOCAB_SIZE,
+        ),
+    }
+    for block in range(blocks_per_epoch(split)):
+        examples, rows = planned(split, 0, block)
+        alone = fill_batch(examples, **settings)
+        expected = [sequence for row in range(len(examples)) for sequence in sequences(alone, row)]
+        batch = fill_rows(rows, **settings)
+        found = [sequence for row in range(len(rows)) for sequence in sequences(batch, row)]
+        assert len(found) == len(examples) > len(rows)
         assert sorted(found) == sorted(expected)
-        assert found != sorted(found)
 
 
-@pytest.mark.parametrize("short", [0.0, 0.3, 1.0])
-def test_an_epoch_uses_every_token_once_in_whole_sentences(documents, split, short):
-    pieces = [
-        sentence[start : start + BUDGET]
-        for document in documents
-        for sentence in document
-        for start in range(0, len(sentence), BUDGET)
-    ]
-    starts, ends = {piece[0] for piece in pieces}, {piece[-1] for piece in pieces}
-    for epoch in range(3):
-        found = texts(split, epoch_plan(split, epoch, short=short))
-        assert all(len(text) <= BUDGET for text in found)
-        assert all(text[0] in starts and text[-1] in ends for text in found)
-        used = sorted(token for text in found for token in text if token != SPECIAL_IDS["sep"])
-        assert used == [t for document in documents for s in document for t in s]
+def sequences(batch, row):
+    """(tokens shown, predicted positions in the sequence, labels) of each sequence of a row."""
+    mask = batch["attention_mask"][row]
+    weights = batch["masked_weights"][row] > 0
+    positions = batch["masked_positions"][row][weights]
+    labels = batch["masked_labels"][row][weights]
+    for number in range(1, mask.max() + 1):
+        (places,) = np.nonzero(mask == number)
+        own = mask[positions] == number
+        yield (
+            batch["input_ids"][row, places].tolist(),
+            (positions[own] - places[0]).tolist(),
+            labels[own].tolist(),
+        )
 
 
-def test_separators_stand_between_documents_only(documents, split):
-    last_tokens = {document[-1][-1] for document in documents}
-    found = texts(split, epoch_plan(split, 0))
-    crossings = 0
-    for text in found:
-        for before, token, after in zip(text, text[1:], text[2:], strict=False):
-            if token == SPECIAL_IDS["sep"]:
-                assert before in last_tokens
-                assert after == before + 1
-                crossings += 1
-            elif SPECIAL_IDS["sep"] not in (before, after):
-                assert before not in last_tokens
-                assert token == before + 1
-    assert crossings > 30
-    assert all(SPECIAL_IDS["sep"] not in (text[0], text[-1]) for text in found)
+@pytest.mark.parametrize("masking", get_args(Masking))
+def test_packed_batch_contract(corpus, masking):
+    config = DataConfig(pairs="doc_sentences", packed=True, masking=masking)
+    most = 0
+    for batch in take(corpus, 30, config=config):
+        assert {key: (value.dtype, value.shape) for key, value in batch.items()} == {
+            "input_ids": (np.int32, (16, LENGTH)),
+            "token_type_ids": (np.int32, (16, LENGTH)),
+            "attention_mask": (np.int32, (16, LENGTH)),
+            "position_ids": (np.int32, (16, LENGTH)),
+            "masked_positions": (np.int32, (16, SLOTS)),
+            "masked_labels": (np.int32, (16, SLOTS)),
+            "masked_weights": (np.float32, (16, SLOTS)),
+            "cursor": (np.int64, (3,)),
+        }
+        assert not batch["token_type_ids"].any()
+        for row in range(16):
+            mask = batch["attention_mask"][row]
+            lengths = np.bincount(mask, minlength=2)[1:].tolist()
+            most = max(most, len(lengths))
+            padding = LENGTH - sum(lengths)
+            numbers = [n + 1 for n, length in enumerate(lengths) for _ in range(length)]
+            assert mask.tolist() == numbers + [0] * padding
+            positions = [position for length in lengths for position in range(length)]
+            assert batch["position_ids"][row].tolist() == positions + [0] * padding
+            ids = batch["input_ids"][row].copy()
+            assert (ids[len(numbers) :] == SPECIAL_IDS["pad"]).all()
+            used = int(batch["masked_weights"][row].sum())
+            assert batch["masked_weights"][row].tolist() == [1] * used + [0] * (SLOTS - used)
+            predicted = batch["masked_positions"][row]
+            assert (np.diff(predicted[:used]) > 0).all()
+            assert not predicted[used:].any()
+            assert not batch["masked_labels"][row, used:].any()
+            ids[predicted[:used]] = batch["masked_labels"][row, :used]
+            for number in range(1, len(lengths) + 1):
+                tokens = ids[mask == number]
+                assert (tokens[0], tokens[-1]) == (SPECIAL_IDS["cls"], SPECIAL_IDS["sep"])
+                # Token ids count through the corpus: a sequence is one stretch of it.
+                assert (np.diff(tokens[1:-1]) == 1).all()
+                assert tokens[1] >= FIRST_TOKEN
+    assert most >= 4
 
 
-def test_masks_know_the_length_with_separators_and_spare_them(split):
-    batch = filled(split, epoch_plan(split, 0))
-    # What no_mask put there: `eligible` and `lengths`.
-    eligible, lengths = batch["masked_positions"], batch["masked_labels"]
-    np.testing.assert_array_equal(lengths, batch["attention_mask"].sum(axis=1))
-    np.testing.assert_array_equal(eligible, batch["input_ids"] > max(SPECIAL_IDS.values()))
-    assert not batch["token_type_ids"].any()
-    assert "next_sentence_labels" not in batch
-
-
-def test_many_documents_of_one_sentence_share_an_example(make_corpus):
-    split = make_corpus(numbered_documents([[1]] * 46)).split("train")
-    first, *others = sorted(texts(split, epoch_plan(split, 0)))
-    # The last one has no room in the third example.
-    assert [len(text) for text in others] == [BUDGET - 1, BUDGET - 1, 1]
-    assert first == [token for n in range(15) for token in (5 + n, SPECIAL_IDS["sep"])][:-1]
-
-
-def test_short_runs_aim_at_shorter_lengths(make_corpus, monkeypatch):
-    monkeypatch.setattr(packing, "SENTENCES_PER_RUN", 100)
-    split = make_corpus(numbered_documents([[1] * 100] * 300)).split("train")
-    plan = epoch_plan(split, 0, short=0.25)
-    targets = plan["length"][plan["offset"][:, 0] % 100 == 0, 0]
-    assert len(targets) == 300
-    assert targets.min() >= 2
-    share = 0.25 * (1 - 1 / (BUDGET - 1))
-    assert abs((targets < BUDGET).mean() - share) < 5 * np.sqrt(share * (1 - share) / 300)
-
-
-def test_epochs_seeds_and_keys_differ(split):
-    plans = [epoch_plan(split, *key[:1], seed=key[1]) for key in ((0, 0), (1, 0), (0, 1))]
-    assert all(plan.dtype == EXAMPLE for plan in plans)
-    keys = np.concatenate([plan["key"] for plan in plans])
-    assert len(np.unique(keys)) == len(keys)
-    for plan in plans[1:]:
-        assert (plan["offset"] == plans[0]["offset"]).mean() < 0.1
-    np.testing.assert_array_equal(plans[0], epoch_plan(split, 0))
+def test_short_documents_leave_little_padding(short_corpus):
+    """Counted by hand in every batch of an epoch."""
+    lengths = np.diff(short_corpus.split("train").shards[0].sentences) + 2
+    assert lengths.max() < 128
+    filled, rows = 0, 0
+    for batch in take(short_corpus, 1000, batch_size=1, length=128, slots=24):
+        filled += sum(1 for number in batch["attention_mask"][0] if number)
+        rows += 1
+        if batch["cursor"][0] == 1:
+            break
+    assert filled == lengths.sum()
+    assert 1 - filled / (128 * rows) < 0.1
+    assert 1 - lengths.mean() / 128 > 0.9

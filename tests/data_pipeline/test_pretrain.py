@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import FIRST_TOKEN, SPECIAL_IDS, VOCAB_SIZE, numbered_documents, varied_lengths
 
-from data_pipeline import order, packing
+from data_pipeline import full_sentences, order
 from data_pipeline.errors import DataError
 from data_pipeline.examples import Pairs
 from data_pipeline.order import blocks_per_epoch
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def corpus(make_corpus, monkeypatch):
     monkeypatch.setattr(order, "SENTENCES_PER_BLOCK", 300)
-    monkeypatch.setattr(packing, "SENTENCES_PER_RUN", 50)
+    monkeypatch.setattr(full_sentences, "SENTENCES_PER_RUN", 50)
     documents = numbered_documents(varied_lengths(90, seed=2))
     return make_corpus(documents[:70], documents[70:], shards=2)
 
@@ -112,6 +112,7 @@ def test_batch_contract(corpus, pairs):
         DataConfig(pairs="sentence_order", masking="span"),
         DataConfig(pairs="full_sentences", mask_rate=1.0, keep_rate=0.0),
         DataConfig(pairs="doc_sentences", masked_lm_probability=0.3),
+        DataConfig(pairs="doc_sentences", masking="span", packed=True),
     ],
 )
 def test_any_host_worker_and_restart_gives_the_same_batches(corpus, starts_word, config):
@@ -161,15 +162,22 @@ def test_masks_and_pairs_are_new_in_every_epoch(make_corpus):
     assert same_masks < 3
 
 
-@pytest.mark.parametrize("pairs", ["full_sentences", "doc_sentences"])
-def test_the_stream_has_every_sentence_once_an_epoch(make_corpus, monkeypatch, pairs):
+@pytest.mark.parametrize(
+    "config",
+    [
+        DataConfig(pairs="full_sentences"),
+        DataConfig(pairs="doc_sentences"),
+        DataConfig(pairs="doc_sentences", packed=True),
+    ],
+)
+def test_the_stream_has_every_sentence_once_an_epoch(make_corpus, monkeypatch, config):
     monkeypatch.setattr(order, "SENTENCES_PER_BLOCK", 70)
-    monkeypatch.setattr(packing, "SENTENCES_PER_RUN", 50)
+    monkeypatch.setattr(full_sentences, "SENTENCES_PER_RUN", 50)
     # Of doc_sentences nothing is cut: a stretch of sentences of one token fits.
     corpus = make_corpus(numbered_documents([[1] * (n % 9 + 1) for n in range(60)]), shards=2)
     arguments = {"sequence_length": 16, "max_predictions": 3, "seed": 0}
     seen = []
-    for batch in batches(corpus, DataConfig(pairs=pairs), batch_size=1, **arguments):
+    for batch in batches(corpus, config, batch_size=1, **arguments):
         ids = unmasked(batch)[0]
         seen += ids[ids >= FIRST_TOKEN].tolist()
         if batch["cursor"][0] == 1:
@@ -207,12 +215,22 @@ def test_evaluation_set_is_balanced_fixed_and_held_out(corpus, batch_size, pairs
     assert len(set(keys)) > 380, "an example is drawn anew in every epoch"
 
 
-@pytest.mark.parametrize("pairs", ["full_sentences", "doc_sentences"])
-def test_evaluation_set_without_pairs(corpus, pairs):
-    config = DataConfig(pairs=pairs)
+@pytest.mark.parametrize(
+    "config",
+    [
+        DataConfig(pairs="full_sentences"),
+        DataConfig(pairs="doc_sentences"),
+        DataConfig(pairs="doc_sentences", packed=True),
+    ],
+)
+def test_evaluation_set_without_pairs(corpus, config):
     found = evaluation_batches(corpus, config, **SIZES, seed=0, examples=48)
     assert len(found) == 4
+    assert [len(batch["input_ids"]) for batch in found] == [12] * 4
     assert "next_sentence_labels" not in found[0]
+    assert ("position_ids" in found[0]) == config.packed
+    assert all(batch["masked_weights"].any(axis=1).all() for batch in found)
+    assert_same(found, evaluation_batches(corpus, config, **SIZES, seed=0, examples=48))
 
 
 def test_bad_input_is_one_clear_line(corpus, make_corpus, starts_word):
@@ -256,6 +274,8 @@ def test_bad_input_is_one_clear_line(corpus, make_corpus, starts_word):
         ({"mask_rate": -0.1}, "mask_rate is -0.1; it must be between 0 and 1, usually 0.8"),
         ({"keep_rate": float("nan")}, "keep_rate is nan"),
         ({"keep_rate": 0.3}, "mask_rate 0.8 and keep_rate 0.3 are more than 1 together"),
+        ({"packed": True}, "packed is on, but pairs is 'next_sentence'; only 'doc_sentences'"),
+        ({"packed": True, "pairs": "full_sentences"}, "packed is on, but pairs is 'full_sent"),
     ):
         with pytest.raises(DataError, match=message):
             replace(CONFIG, **change)

@@ -1,0 +1,98 @@
+"""Batches of examples of about the same length, for fine-tuning: short ones are padded little.
+
+Each batch is padded to the boundary of a bucket (32, 64, 128, ...) and not to its own longest
+example, since every shape that the model sees is compiled once.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from data_pipeline.errors import DataError
+from data_pipeline.keyed_random import derive_key, permute
+
+_EXAMPLES, _BATCHES = 32, 33  # the purposes of keys: see derive_key
+
+
+class BucketBatch(NamedTuple):
+    """One batch.
+
+    Attributes:
+      indices: int64 [n], which examples.
+      length: what they are padded to, a boundary.
+    """
+
+    indices: np.ndarray
+    length: int
+
+
+def bucket_boundaries(longest: int, shortest: int = 32) -> tuple[int, ...]:
+    """Powers of two times `shortest` below `longest`, and `longest`.
+
+    >>> bucket_boundaries(384)
+    (32, 64, 128, 256, 384)
+    """
+    boundaries = []
+    while shortest < longest:
+        boundaries.append(shortest)
+        shortest *= 2
+    return (*boundaries, longest)
+
+
+def bucket_batches(
+    lengths: np.ndarray, boundaries: Sequence[int], *, batch_size: int, seed: int, epoch: int
+) -> list[BucketBatch]:
+    """The batches of an epoch in their order: a pure function of the arguments.
+
+    The examples are shuffled, then parted into buckets by length. What does not fill a batch of its
+    bucket joins the next longer one, so that all batches have `batch_size` examples but one, of the
+    longest bucket in use, which has the rest. A caller that fills that one up with rows of weight 0
+    has at most as many shapes as boundaries. The batches are shuffled.
+
+    Args:
+      lengths: integer [N], tokens of each example, at least 1.
+      boundaries: increasing; the longest example must fit the last one.
+      batch_size: examples in a batch.
+      seed, epoch: where all randomness comes from.
+
+    Returns:
+      Batches in which every example is once; none without examples.
+
+    Raises:
+      DataError: the boundaries do not increase or an example is longer than the last one, or the
+        batch size is not positive.
+    """
+    if batch_size < 1:
+        raise DataError(f"batch size {batch_size} is not positive; change it")
+    if not boundaries or min(np.diff(boundaries, prepend=0)) < 1:
+        raise DataError(f"length buckets {tuple(boundaries)} must be positive and increase")
+    if not len(lengths):
+        return []
+    if lengths.max() > boundaries[-1]:
+        raise DataError(
+            f"an example has {lengths.max()} tokens, the last length bucket ends at "
+            f"{boundaries[-1]}; cut the example or add a bucket"
+        )
+    shuffled = permute(np.arange(len(lengths)), len(lengths), derive_key(seed, _EXAMPLES, epoch))
+    bucket = np.searchsorted(boundaries, lengths[shuffled])
+    batches = []
+    left = shuffled[:0]
+    last = int(bucket.max())
+    for number, boundary in enumerate(boundaries[: last + 1]):
+        members = np.concatenate([left, shuffled[bucket == number]])
+        end = len(members) if number == last else len(members) // batch_size * batch_size
+        left = members[end:]
+        batches += [
+            BucketBatch(members[first : min(first + batch_size, end)], int(boundary))
+            for first in range(0, end, batch_size)
+        ]
+    order = permute(np.arange(len(batches)), len(batches), derive_key(seed, _BATCHES, epoch))
+    return [batches[index] for index in order]
+
+
+def padding_share(lengths: np.ndarray, batches: Sequence[BucketBatch]) -> float:
+    """Share of the batches' places that hold padding; `lengths` as in `bucket_batches`."""
+    places = sum(len(batch.indices) * batch.length for batch in batches)
+    tokens = sum(int(lengths[batch.indices].sum()) for batch in batches)
+    return 1 - tokens / places if places else 0.0
