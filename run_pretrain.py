@@ -21,6 +21,7 @@ from bert_jax import loop
 from bert_jax.checkpoint import Checkpoints, load_adam, load_params, saved_steps
 from bert_jax.errors import UserError
 from bert_jax.flops import model_flops, peak_flops
+from bert_jax.machine import keep_compiled_programs, keep_freed_memory
 from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
 from bert_jax.pretraining import PretrainingObjective, fill_mask
@@ -28,9 +29,8 @@ from bert_jax.sharding import batch_shards, check_batch_size, check_divides, hos
 from bert_jax.tracker import Tracker, read_metrics
 from bert_jax.train import TrainState, abstract_state, init_state
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
-from configs import dry_run
+from configs import compile_for, dry_run
 from configs.errors import user_errors
-from configs.machine import keep_compiled_programs, keep_freed_memory
 from configs.pretrain import Phase, PretrainConfig, from_command_line
 from configs.recipes import EMBEDDED_CORPUS, RECIPES
 from configs.summary import held_out_lines, speed_lines
@@ -51,12 +51,14 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> None:
     """Reads the command line, trains, and prints what to type next."""
     started = time.time()
-    recipe, config, is_dry_run, only_learning_rates, profiled = from_command_line(
-        arguments, RECIPES
-    )
+    request = from_command_line(arguments, RECIPES)
+    recipe, config, is_dry_run = request.recipe, request.config, request.dry_run
     work_dir = Path(config.work_dir)
     console = Console(soft_wrap=True, highlight=False)
-    if only_learning_rates:
+    if request.compile_for:
+        compile_for.show(console, config, request.compile_for)
+        return
+    if request.learning_rates:
         rates = jax.vmap(config.learning_rate_schedule())(np.arange(config.total_steps))
         sys.stdout.writelines(f"{step}\t{rate:.9g}\n" for step, rate in enumerate(rates.tolist()))
         return
@@ -117,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
             seed=config.seed,
             peak_flops=device_peak and device_peak * jax.device_count(),
             first_start=first_start,
-            profile=work_dir / "profile" if profiled else None,
+            profile=work_dir / "profile" if request.profile else None,
         )
         checkpoints.close()
         rows = read_metrics(work_dir / "metrics.jsonl")

@@ -27,9 +27,9 @@ def set_up(task: dict[str, Any]) -> tuple[TakeSteps, dict[str, Any]]:
             f"{task['platform']!r} (benchmarks.gpu --toy runs on a CPU)"
         )
     if task.get("keep_freed_memory"):
-        from run_pretrain import _keep_freed_memory
+        from bert_jax.machine import keep_freed_memory
 
-        _keep_freed_memory()
+        keep_freed_memory()
     objective = PretrainingObjective(BertConfig(**task["model"] | task["model_settings"]))
     settings = OptimizerConfig(
         learning_rate=task["learning_rate"], schedule="constant", warmup_steps=0

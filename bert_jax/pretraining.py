@@ -67,17 +67,18 @@ class PretrainingObjective:
             deterministic=dropout_key is None,
             rngs=None if dropout_key is None else {"dropout": dropout_key},
         )
-        labels, weights = batch["masked_labels"], batch["masked_weights"]
-        sums = {
-            "masked_lm_loss": cross_entropy(outputs.masked_lm_logits, labels, weights),
-            "masked_lm_accuracy": accuracy(outputs.masked_lm_logits, labels, weights),
-        }
-        if self.pairs:
-            labels = batch["next_sentence_labels"]
-            ones = jnp.ones(labels.shape, jnp.float32)
-            logits = outputs.next_sentence_logits
-            sums[f"{self.pairs}_loss"] = cross_entropy(logits, labels, ones)
-            sums[f"{self.pairs}_accuracy"] = accuracy(logits, labels, ones)
+        with jax.named_scope("loss"):
+            labels, weights = batch["masked_labels"], batch["masked_weights"]
+            sums = {
+                "masked_lm_loss": cross_entropy(outputs.masked_lm_logits, labels, weights),
+                "masked_lm_accuracy": accuracy(outputs.masked_lm_logits, labels, weights),
+            }
+            if self.pairs:
+                labels = batch["next_sentence_labels"]
+                ones = jnp.ones(labels.shape, jnp.float32)
+                logits = outputs.next_sentence_logits
+                sums[f"{self.pairs}_loss"] = cross_entropy(logits, labels, ones)
+                sums[f"{self.pairs}_accuracy"] = accuracy(logits, labels, ones)
         return sums
 
 

@@ -158,8 +158,9 @@ def make_train_step(
         loss_weights = objective.loss_weights(batch)
         compute = gradient if accumulation == 1 else accumulated
         gradients, sums = compute(state.params, batch, key, loss_weights)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
         metrics = _metrics(sums, loss_weights) | {"gradient_norm": optax.tree.norm(gradients)}
         return TrainState(state.step + 1, params, opt_state), metrics
 

@@ -191,6 +191,7 @@ class Request(NamedTuple):
       dry_run: only show what the run would be.
       learning_rates: only print the learning rate of each step.
       profile: write a trace of a few steps.
+      compile_for: only compile the train steps for this TPU topology; empty to train.
     """
 
     recipe: str
@@ -198,6 +199,7 @@ class Request(NamedTuple):
     dry_run: bool
     learning_rates: bool
     profile: bool
+    compile_for: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +212,10 @@ class _CommandLine(PretrainConfig):
 
     profile: bool = False
     """Write a profiler trace of a few steps to work_dir/profile, say where it is, and go on."""
+
+    compile_for: str = ""
+    """Compile the train steps for a TPU that is not there, such as v5e:4x4, print what the compiler
+    says of memory, cycles and collectives, and exit. Needs no corpus."""
 
 
 def from_command_line(
@@ -261,7 +267,7 @@ def from_command_line(
     config.validate()
     if not config.work_dir:
         raise UserError("work_dir is empty; name the folder of the run: --work-dir DIR")
-    if not config.corpus and not given.learning_rates:
+    if not (config.corpus or given.learning_rates or given.compile_for):
         raise UserError(
             f"recipe {name} needs --corpus DIR; make one with: "
             "python -m data_pipeline.prepare --input FILES --output DIR"
@@ -273,7 +279,9 @@ def from_command_line(
         )
     if config.init_optimizer and not config.init_from:
         raise UserError("init_optimizer needs a checkpoint to take it from; add --init-from DIR")
-    return Request(name, config, given.dry_run, given.learning_rates, given.profile)
+    return Request(
+        name, config, given.dry_run, given.learning_rates, given.profile, given.compile_for
+    )
 
 
 def _model_of(folder: str, recipe_model: BertConfig) -> BertConfig:

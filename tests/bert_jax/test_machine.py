@@ -5,7 +5,7 @@ import stat
 import jax
 import pytest
 
-from configs.machine import keep_compiled_programs
+from bert_jax.machine import keep_compiled_programs
 
 
 @pytest.fixture
