@@ -15,7 +15,7 @@ ROWS = (
     {"model", "optimizer", "tracker"},
     {"heads", "task_heads", "convert", "convert_config", "flops"},
     {"pretraining", "train", "hugging_face", "resize"},
-    {"checkpoint", "evaluate", "warm_start"},
+    {"checkpoint", "evaluate", "warm_start", "compile_ahead"},
     {"loop"},
 )
 FORBIDDEN = {

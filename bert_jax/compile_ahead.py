@@ -1,0 +1,212 @@
+"""Compiles a train step for a TPU that is not there, and says what the compiler makes of it.
+
+The compiler is libtpu's own, which needs no TPU (extra `tpu`). All figures are the compiler's.
+"""
+
+import importlib.util
+import math
+import os
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from bert_jax.errors import UserError
+from bert_jax.flops import model_flops, peak_flops
+from bert_jax.hlo import Summary, summarize
+from bert_jax.optimizer import Optimizer
+from bert_jax.pretraining import PretrainingObjective
+from bert_jax.sharding import batch_shards
+from bert_jax.train import abstract_state, make_train_step
+
+# Slices as Google Cloud names them, for the error message.
+KNOWN = {
+    "v4-8": "v4:2x2x1",
+    "v4-32": "v4:2x2x4",
+    "v5e-16": "v5e:4x4",
+    "v5e-64": "v5e:8x8",
+    "v5e-256": "v5e:16x16",
+    "v5p-8": "v5p:2x2x1",
+    "v6e-16": "v6e:4x4",
+    "v6e-256": "v6e:16x16",
+}
+
+
+QUIET = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+}
+
+
+class Chip(NamedTuple):
+    """Facts of a chip from its data sheet.
+
+    Attributes:
+      memory: bytes of HBM.
+      clock: cycles per second at which its matrix units give the peak of the data sheet: v4 has 8
+        of 128 x 128, v5e 4, v5p 8, v6e 4 of 256 x 256.
+      configuration: name of the chip's configuration where libtpu has several; a v4's two cores
+        count as one device, "megacore".
+    """
+
+    memory: int
+    clock: float
+    configuration: str = "default"
+
+
+CHIPS = {
+    "v4": Chip(32 << 30, 1.05e9, "megacore"),
+    "v5e": Chip(16 << 30, 1.5e9),
+    "v5p": Chip(95 << 30, 1.75e9),
+    "v6e": Chip(32 << 30, 1.75e9),
+}
+
+
+def topology_devices(name: str) -> tuple[list[jax.Device], Chip]:
+    """The devices of a topology such as "v5e:4x4", to compile for.
+
+    Raises:
+      UserError: there is no such topology, or libtpu is not installed.
+    """
+    kind, _, shape = name.partition(":")
+    known = ", ".join(f"{topology} ({slice_})" for slice_, topology in KNOWN.items())
+    if kind not in CHIPS or not shape:
+        raise UserError(f"--compile-for {name!r} is no TPU topology; known are {known}")
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            "--compile-for needs the TPU compiler: pip install --constraint constraints.txt "
+            "--editable '.[tpu]'"
+        )
+    jax.config.update("jax_platforms", "cpu")  # or jax would look for the TPU of this machine
+    # Or libtpu asks a metadata server which TPU it is on and waits for the answer, and keeps other
+    # processes from compiling at the same time.
+    for name_of, value in QUIET.items():
+        os.environ.setdefault(name_of, value)
+    from jax.experimental import topologies
+
+    chip = CHIPS[kind]
+    try:
+        topology = topologies.get_topology_desc(
+            platform="tpu", topology_name=name, chip_config_name=chip.configuration
+        )
+    except Exception as error:  # of several kinds, from within the plugin
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--compile-for {name!r}: the compiler refuses it ({reason}); known are {known}"
+        ) from None
+    return list(topology.devices), chip
+
+
+class Estimate(NamedTuple):
+    """The compiler's figures for the train step of one phase, on one chip.
+
+    Attributes:
+      parameters: their number.
+      batch_per_chip: sequences.
+      state: bytes of the state.
+      peak: bytes of state, batch and temporary buffers.
+      flops: floating-point operations by the compiler's count.
+      accessed: bytes read and written.
+      model_flops: by our count, of the whole step on all chips.
+      seconds: the estimated cycles at the chip's clock.
+      mfu: share of the chips' peak.
+      summary: cycles by part, collectives.
+    """
+
+    parameters: int
+    batch_per_chip: float
+    state: int
+    peak: int
+    flops: float
+    accessed: float
+    model_flops: float
+    seconds: float
+    mfu: float
+    summary: Summary
+
+
+def estimate(
+    objective: PretrainingObjective,
+    optimizer: Optimizer,
+    mesh: Mesh,
+    chip: Chip,
+    *,
+    batch_size: int,
+    sequence_length: int,
+    max_predictions: int,
+    packed: bool = False,
+    accumulation: int = 1,
+) -> Estimate:
+    """Compiles the train step for the devices of the mesh.
+
+    Args:
+      objective: with the model.
+      optimizer: from `optimizer.make_optimizer`.
+      mesh: of devices from `topology_devices`.
+      chip: likewise.
+      batch_size: sequences per optimizer step, over all devices.
+      sequence_length: L.
+      max_predictions: K.
+      packed: rows hold several sequences.
+      accumulation: micro-batches per optimizer step.
+
+    Raises:
+      UserError: a dimension that the mesh does not divide.
+    """
+    shapes, shardings = abstract_state(objective, optimizer, mesh)
+    step = make_train_step(objective, optimizer, mesh, seed=0, accumulation=accumulation)
+    batch = _batch(objective, batch_size, sequence_length, max_predictions, packed)
+    compiled = step.lower(shapes, batch).compile()  # type: ignore[attr-defined]
+    memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
+    summary = summarize(compiled.as_text())
+    flops = model_flops(
+        objective.config,
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        max_predictions=max_predictions,
+    )
+    seconds = sum(summary.cycles.values()) / chip.clock
+    peak = peak_flops(mesh.devices.flat[0].device_kind, objective.config.dtype)
+    leaves = zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
+    return Estimate(
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(shapes.params)),
+        batch_per_chip=batch_size / batch_shards(mesh),
+        state=sum(
+            leaf.dtype.itemsize * math.prod(sharding.shard_shape(leaf.shape))
+            for leaf, sharding in leaves
+        ),
+        peak=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+        flops=costs["flops"],
+        accessed=costs["bytes accessed"],
+        model_flops=flops,
+        seconds=seconds,
+        mfu=flops / seconds / peak / mesh.size if peak else math.nan,
+        summary=summary,
+    )
+
+
+def _batch(
+    objective: PretrainingObjective, size: int, length: int, predictions: int, packed: bool
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a batch, see `data_pipeline/filling.py`."""
+
+    def array(*shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((size, *shape), dtype)
+
+    batch = {
+        "input_ids": array(length),
+        "token_type_ids": array(length),
+        "attention_mask": array(length),
+        "masked_positions": array(predictions),
+        "masked_labels": array(predictions),
+        "masked_weights": array(predictions, dtype=jnp.float32),
+    }
+    if packed:
+        batch["position_ids"] = array(length)
+    if objective.pairs:
+        batch["next_sentence_labels"] = array()
+    return batch
