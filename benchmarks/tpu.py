@@ -91,9 +91,7 @@ def main() -> None:
             aside = arguments.output.with_suffix(".tmp")
             aside.write_text(json.dumps(rows, indent=2) + "\n")
             aside.rename(arguments.output)
-    print(
-        "| model, length | slice | sequences per chip | state | peak of memory | cycles | ms | MFU |"
-    )
+    print("| model, length | slice | per chip | state | peak memory | cycles | ms | MFU |")
     print("|---|---|---|---|---|---|---|---|")
     for key, row in rows.items():
         name, slice_name = key.split(" on ")

@@ -3,9 +3,8 @@
 Legend of shapes: B batch, N heads, D head size, L sequence length. Positions are the last axis of
 queries, keys and values, so that no product needs a copy in another layout.
 
-Kept for the backward pass are the exponentials of the scores in the compute dtype and one float32
-per row, instead of scores, probabilities and mask. The row's divisor is applied to the context,
-which is smaller than the probabilities. See docs/decisions/step-speed.md.
+Kept for the backward pass are the probabilities in the compute dtype, before dropout, and neither
+scores nor mask. See docs/decisions/step-speed.md.
 """
 
 from functools import partial
@@ -54,13 +53,10 @@ def _forward(
     query = query * query.shape[2] ** -0.5
     scores = jnp.einsum("bndq,bndk->bnqk", query, key, preferred_element_type=jnp.float32)
     scores += jnp.where(mask, 0.0, PENALTY)  # (B, N, L, L), float32
-    exponentials = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
-    inverse = 1 / jnp.sum(exponentials, axis=-1)[:, :, None]  # (B, N, 1, L)
-    exponentials = exponentials.astype(query.dtype)
-    dropped = _dropped(exponentials, dropout_key, dropout_rate)
-    context = jnp.einsum("bnqk,bndk->bndq", dropped, value, preferred_element_type=jnp.float32)
-    context = (context * inverse).astype(query.dtype)
-    return context, (query, key, value, exponentials, inverse, context, dropout_key)
+    probabilities = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
+    dropped = _dropped(probabilities, dropout_key, dropout_rate)
+    context = jnp.einsum("bnqk,bndk->bndq", dropped, value)
+    return context, (query, key, value, probabilities, context, dropout_key)
 
 
 def _dropped(x: jax.Array, dropout_key: jax.Array | None, rate: float) -> jax.Array:
@@ -70,23 +66,20 @@ def _dropped(x: jax.Array, dropout_key: jax.Array | None, rate: float) -> jax.Ar
 
 
 def _backward(dropout_rate: float, saved: Any, gradient: jax.Array) -> Any:
-    query, key, value, exponentials, inverse, context, dropout_key = saved
-    # With probabilities exponentials * inverse, the inverse moves to the smaller gradient.
-    gradient = (gradient * inverse).astype(query.dtype)
-    dprobabilities = jnp.einsum(
-        "bndq,bndk->bnqk", gradient, value, preferred_element_type=jnp.float32
-    )
-    dprobabilities = _dropped(dprobabilities, dropout_key, dropout_rate)
-    # The row sums of probabilities times their gradients are those of the context and its gradient.
+    query, key, value, probabilities, context, dropout_key = saved
+    ddropped = jnp.einsum("bndq,bndk->bnqk", gradient, value, preferred_element_type=jnp.float32)
+    dprobabilities = _dropped(ddropped, dropout_key, dropout_rate)
+    # The row sums of probabilities times their gradients are those of the context and its gradient,
+    # which are smaller.
     sums = jnp.sum(gradient.astype(jnp.float32) * context.astype(jnp.float32), axis=2)
-    dscores = (exponentials * (dprobabilities - sums[..., None])).astype(query.dtype)
+    dscores = (probabilities * (dprobabilities - sums[..., None])).astype(query.dtype)
     # Used by two products: computed once.
     dscores = jax.lax.optimization_barrier(dscores)
     dquery = jnp.einsum("bnqk,bndk->bndq", dscores, key) * query.shape[2] ** -0.5
     dkey = jnp.einsum("bnqk,bndq->bndk", dscores, query)
-    dropped = _dropped(exponentials, dropout_key, dropout_rate)
+    dropped = _dropped(probabilities, dropout_key, dropout_rate)
     dvalue = jnp.einsum("bnqk,bndq->bndk", dropped, gradient)
-    return dquery.astype(query.dtype), dkey, dvalue, None, None
+    return dquery, dkey, dvalue, None, None
 
 
 dot_product_attention.defvjp(_forward, _backward)

@@ -89,7 +89,7 @@ def _config(values: Mapping[str, Any], hidden_act: Literal["gelu", "gelu_tanh"])
     """The numbers of another configuration, checked."""
     known: dict[str, Any] = {"hidden_act": hidden_act}
     for field in dataclasses.fields(BertConfig):
-        if field.name in values and field.name not in ("hidden_act", "dtype"):
+        if field.name in values and field.name not in ("hidden_act", "remat", "dtype"):
             value, kind = values[field.name], float if field.type is float else int
             if isinstance(value, bool) or not isinstance(value, (int, kind)):
                 raise UserError(f"{field.name} is {value!r}; it must be of type {kind.__name__}")
