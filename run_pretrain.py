@@ -19,21 +19,21 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from bert_jax import loop
+from bert_jax import distributed, loop
 from bert_jax.checkpoint import Checkpoints, load_adam, load_params, saved_steps
 from bert_jax.errors import UserError
 from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
 from bert_jax.pretraining import PretrainingObjective, fill_mask, model_flops
 from bert_jax.sharding import batch_shards, check_batch_size, check_divides, host_rows, make_mesh
-from bert_jax.tracker import Tracker, peak_flops, read_metrics
+from bert_jax.tracker import SilentTracker, Tracker, peak_flops, read_metrics
 from bert_jax.train import TrainState, abstract_state, init_state
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
 from configs import dry_run
 from configs.errors import user_errors
 from configs.pretrain import Phase, PretrainConfig, from_command_line
 from configs.recipes import EMBEDDED_CORPUS, RECIPES
-from configs.work_dir import check_same_run, earlier_config, locked
+from configs.work_dir import check_same_run, check_shared, earlier_config, locked
 from data_pipeline.predict import fill_mask_inputs
 from data_pipeline.prepare import PrepareConfig, prepare
 from data_pipeline.pretrain import batches, evaluation_batches
@@ -50,14 +50,16 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> None:
     """Reads the command line, trains, and prints what to type next."""
     started = time.monotonic()
-    recipe, config, is_dry_run, only_learning_rates = from_command_line(arguments, RECIPES)
+    request = from_command_line(arguments, RECIPES)
+    recipe, config, is_dry_run, only_learning_rates, processes = request
     work_dir = Path(config.work_dir)
-    console = Console(soft_wrap=True, highlight=False)
     if only_learning_rates:
         rates = jax.vmap(config.learning_rate_schedule())(np.arange(config.total_steps))
         sys.stdout.writelines(f"{step}\t{rate:.9g}\n" for step, rate in enumerate(rates.tolist()))
         return
 
+    distributed.initialize(processes)
+    console = Console(soft_wrap=True, highlight=False, quiet=not distributed.is_first())
     _keep_freed_memory()
     mesh = make_mesh(config.mesh)
     check_divides(mesh, "heads", config.model.num_attention_heads, "model.num_attention_heads")
@@ -92,9 +94,14 @@ def main(arguments: Sequence[str]) -> None:
         dry_run.show(console, config, stages, objective, optimizer, mesh, corpus, tokenizer)
         return
 
-    with locked(work_dir):
-        write_json(work_dir / "config.json", saved_config)
-        tokenizer.save(work_dir)
+    with locked(work_dir) if distributed.is_first() else contextlib.nullcontext():
+        distributed.wait_for_all("the work folder is read")
+        if distributed.is_first():
+            write_json(work_dir / "config.json", saved_config)
+            tokenizer.save(work_dir)
+        distributed.wait_for_all("the work folder is written")
+        if not distributed.is_first():
+            check_shared(work_dir, saved_config)
         checkpoints = Checkpoints(
             work_dir / "checkpoints", config.loop.keep_checkpoints, config.loop.keep_best
         )
@@ -106,20 +113,24 @@ def main(arguments: Sequence[str]) -> None:
             optimizer=optimizer,
             mesh=mesh,
             checkpoints=checkpoints,
-            open_tracker=partial(Tracker, work_dir),
+            open_tracker=lambda step: (
+                Tracker(work_dir, step) if distributed.is_first() else SilentTracker()
+            ),
             saved_config=saved_config,
             fresh_state=fresh_state,
             seed=config.seed,
             peak_flops=device_peak and device_peak * jax.device_count(),
         )
         checkpoints.close()
+        params = distributed.gathered(outcome.state.params) if recipe == "demo" else None
+        if not distributed.is_first():
+            return
         rows = read_metrics(work_dir / "metrics.jsonl")
         plot_curves(rows, work_dir / "curves.png", corpus.metadata["heldout_unigram_entropy"])
         if outcome.reason == "stopped":
             return
         console.print(_summary(config, corpus, rows))
         if recipe == "demo":
-            params = jax.device_get(outcome.state.params)
             for text in EXAMPLES:
                 console.print(_filled(config, params, tokenizer, text), markup=False)
         step = int(outcome.state.step)
@@ -166,9 +177,10 @@ def _open_corpus(config: PretrainConfig, is_dry_run: bool) -> tuple[Corpus, Toke
     """
     vocab_size = config.model.vocab_size
     if config.corpus == EMBEDDED_CORPUS and not Path(config.corpus, "corpus.json").is_file():
-        if is_dry_run:
+        if is_dry_run or jax.process_count() > 1:
+            who = "--dry-run" if is_dry_run else "a run of several hosts"
             raise UserError(
-                f"{config.corpus} is not there, and --dry-run makes nothing; make it with: "
+                f"{config.corpus} is not there, and {who} makes nothing; make it with: "
                 "python -m data_pipeline.prepare --input embedded "
                 f"--output {config.corpus} --vocab-size {vocab_size}"
             )

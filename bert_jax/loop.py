@@ -16,10 +16,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from bert_jax.checkpoint import Checkpoints
+from bert_jax.distributed import is_first, of_first, on_any
 from bert_jax.errors import UserError
 from bert_jax.evaluate import evaluate
 from bert_jax.optimizer import Optimizer
-from bert_jax.sharding import put_batch
+from bert_jax.sharding import host_rows, put_batch
 from bert_jax.tracker import ProgressBar, Tracker
 from bert_jax.train import (
     Objective,
@@ -31,6 +32,7 @@ from bert_jax.train import (
 
 HostBatch = dict[str, np.ndarray]
 PREFETCHED_BATCHES = 2
+STEPS_BETWEEN_QUESTIONS = 10  # whether a signal has reached any of several hosts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,11 +143,13 @@ def _prefetch(
     """Sends batches to the device ahead of their use."""
     queue: collections.deque[_Prefetched] = collections.deque()
     before = None if start is None else list(start)
+    _, parts = host_rows(mesh)
     for host_batch in batches:
         after = host_batch.pop("cursor").tolist()
         mask = host_batch["attention_mask"]
-        tokens = np.count_nonzero(mask) * jax.process_count()
-        rows = len(mask) * jax.process_count()
+        # The other hosts' parts are taken to have as many tokens as this one's.
+        tokens = int(np.count_nonzero(mask)) * parts
+        rows = len(mask) * parts
         queue.append(_Prefetched(put_batch(host_batch, mesh), before, after, rows, tokens))
         before = after
         if len(queue) == PREFETCHED_BATCHES:
@@ -220,7 +224,7 @@ def run(
     with (
         _StopSignal() as stop,
         contextlib.closing(open_tracker(None if restored is None else step)) as tracker,
-        ProgressBar(total_steps, step) as progress,
+        ProgressBar(total_steps, step, shown=is_first()) as progress,
     ):
         if restored is not None:
             progress.say(f"continuing from the checkpoint of step {step}")
@@ -242,6 +246,7 @@ def run(
                 run_evaluation(step, state, stage.evaluation)
 
             pending: list[_Pending] = []
+            stopping = False
             clock = _Clock()
             for item in _prefetch(stage.batches(cursor), cursor, mesh):
                 state, metrics = train_step(state, item.batch)
@@ -259,7 +264,10 @@ def run(
                 )
                 save_due = step % config.save_every == 0 or last
                 log_due = step % config.log_every == 0 or last
-                if log_due or evaluation_due or save_due or stop.received:
+                # All hosts stop after the same step; asking the others waits for the device.
+                if jax.process_count() == 1 or step % STEPS_BETWEEN_QUESTIONS == 0:
+                    stopping = on_any(stop.received is not None)
+                if log_due or evaluation_due or save_due or stopping:
                     values = _check(pending, checkpoints)
                     pending = []
                 if log_due:
@@ -282,7 +290,7 @@ def run(
                     save_due = save_due or (config.keep_best and since_best == 0)
                     if 0 < config.patience <= since_best:
                         reason = "patience"
-                if stop.received and step < total_steps:
+                if stopping and step < total_steps:
                     reason = "stopped"
                 if save_due or reason != "finished":
                     if not all_finite(state.params):
@@ -294,7 +302,8 @@ def run(
                     break
         checkpoints.wait()
         if reason == "stopped":
-            progress.say(f"{stop.received}: saved step {step}; the same command continues")
+            signal_name = stop.received or "signal on another host"
+            progress.say(f"{signal_name}: saved step {step}; the same command continues")
         if reason == "patience":
             progress.say(
                 f"step {step}: {config.patience} evaluations without a new lowest held-out loss"
@@ -303,13 +312,16 @@ def run(
 
 
 def _evaluations_since_best(tracker: Tracker, stage_start: int) -> int:
-    """How many evaluations of the stage came after its lowest loss; other stages do not compare."""
+    """How many evaluations of the stage came after its lowest loss; other stages do not compare.
+
+    Only the first host's tracker knows those before a restart.
+    """
     losses = [
         row["loss"]
         for row in tracker.evaluations()
         if row["step"] > stage_start or row["step"] == stage_start == 0
     ]
-    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+    return of_first(len(losses) - 1 - losses.index(min(losses)) if losses else 0)
 
 
 def _not_saved(

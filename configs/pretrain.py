@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import optax
 
+from bert_jax.distributed import DistributedConfig
 from bert_jax.errors import UserError
 from bert_jax.loop import LoopConfig
 from bert_jax.model import BertConfig
@@ -187,12 +188,14 @@ class Request(NamedTuple):
       config: the validated configuration, overrides applied.
       dry_run: only show what the run would be.
       learning_rates: only print the learning rate of each step.
+      distributed: how the processes of the run find each other.
     """
 
     recipe: str
     config: PretrainConfig
     dry_run: bool
     learning_rates: bool
+    distributed: DistributedConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +205,9 @@ class _CommandLine(PretrainConfig):
 
     learning_rates: bool = False
     """Print the number of each step and its learning rate and exit."""
+
+    distributed: DistributedConfig = DistributedConfig()
+    """How the processes of a run on several hosts find each other; not part of what is saved."""
 
 
 def from_command_line(
@@ -251,6 +257,7 @@ def from_command_line(
         )
     config = PretrainConfig(**{name: getattr(given, name) for name in defaults})
     config.validate()
+    given.distributed.validate()
     if not config.work_dir:
         raise UserError("work_dir is empty; name the folder of the run: --work-dir DIR")
     if not config.corpus and not given.learning_rates:
@@ -265,7 +272,7 @@ def from_command_line(
         )
     if config.init_optimizer and not config.init_from:
         raise UserError("init_optimizer needs a checkpoint to take it from; add --init-from DIR")
-    return Request(name, config, given.dry_run, given.learning_rates)
+    return Request(name, config, given.dry_run, given.learning_rates, given.distributed)
 
 
 def _model_of(folder: str, recipe_model: BertConfig) -> BertConfig:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 # A file imports only from rows above its own.
 ROWS = (
     {"errors"},
-    {"sharding", "losses", "plots", "torch_pickle"},
+    {"distributed", "sharding", "losses", "plots", "torch_pickle"},
     {"model", "optimizer", "tracker"},
     {"heads", "task_heads", "convert", "convert_config"},
     {"pretraining", "train", "hugging_face", "resize"},
