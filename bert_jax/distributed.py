@@ -115,6 +115,9 @@ def initialize(config: DistributedConfig) -> None:
     """
     if not config.auto and not config.coordinator:
         return
+    deadline = time.monotonic() + config.timeout
+    if config.process:
+        _wait_for_coordinator(config, deadline)
     where = config.coordinator or "the one that the environment names"
     _Ending.message = (
         f"the processes of the run did not all meet within {config.timeout} s at the coordinator "
@@ -125,9 +128,6 @@ def initialize(config: DistributedConfig) -> None:
     ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
     # It would take SIGTERM from the loop, which saves and ends on all hosts by itself.
     jax.config.update("jax_enable_preemption_service", False)
-    deadline = time.monotonic() + config.timeout
-    if config.process:
-        _wait_for_coordinator(config, deadline)
     try:
         jax.distributed.initialize(
             coordinator_address=config.coordinator or None,
