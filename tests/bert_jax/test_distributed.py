@@ -19,6 +19,8 @@ import numpy as np
 from bert_jax import distributed
 from bert_jax.errors import UserError
 from bert_jax.sharding import batch_sharding, make_mesh
+from bert_jax.train import TrainState
+from bert_jax.warm_start import with_params
 from configs.errors import user_errors
 
 coordinator, process, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -33,6 +35,11 @@ with user_errors():
     rows = np.full((1, 3), process)
     split = jax.make_array_from_process_local_data(batch_sharding(make_mesh()), rows)
     print(distributed.gathered({"rows": split})["rows"].tolist())
+    # Sets of names are in another order in each process.
+    names = {f"name {number}": np.full((2, number), float(number)) for number in range(1, 30)}
+    zeros = jax.device_put(jax.tree.map(np.zeros_like, names), batch_sharding(make_mesh()))
+    state = with_params(TrainState(jax.numpy.int32(0), zeros, ()), names)
+    print(float(sum(part.sum() for part in distributed.gathered(state.params).values())))
     distributed.wait_for_all("all is said")
     print("ready", flush=True)
     if mode == "mistake" and process == 1:
@@ -100,6 +107,7 @@ def test_what_the_processes_tell_each_other(variables):
             "True False",
             "0",
             "[[0, 0, 0], [1, 1, 1]]",
+            str(float(sum(2 * number**2 for number in range(30)))),
             "ready",
         ]
 
