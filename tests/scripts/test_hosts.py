@@ -11,14 +11,15 @@ from tests.bert_jax.test_distributed import free_port
 from tests.scripts.runs import finish, options, rows, start, wait_for
 
 CHANGES = {
-    "phases.0.steps": 60,
-    "phases.1.steps": 20,
+    "phases.0.steps": 40,
+    "phases.1.steps": 10,
     "phases.1.sequence-length": 24,  # one shape, one compilation
     "loop.log-every": 1,
-    "loop.evaluate-every": 20,
-    "loop.save-every": 5,
+    "loop.evaluate-every": 25,
+    "loop.save-every": 10,
+    "optimizer.learning-rate": 1e-3,  # so that rounding does not grow
 }
-TOTAL = 80
+TOTAL = 50
 
 
 def start_hosts(arguments, processes, devices):
@@ -48,7 +49,7 @@ def assert_same_line(found, expected):
     assert len(found) == len(expected)
     for row, other in zip(found, expected, strict=True):
         assert row["split"] == other["split"]
-        assert _figures(row) == pytest.approx(_figures(other), rel=2e-5, abs=1e-6)
+        assert _figures(row) == pytest.approx(_figures(other), rel=1e-5, abs=1e-6)
 
 
 def test_hosts_come_and_go_and_the_loss_line_stays(corpus, tmp_path):
@@ -69,7 +70,7 @@ def test_hosts_come_and_go_and_the_loss_line_stays(corpus, tmp_path):
     assert hosts[0].returncode == 1
     metrics = work_dir / "metrics.jsonl"
     saved, left = saved_steps(work_dir)[-1], read_metrics(metrics)[-1]["step"]
-    assert 0 < saved <= left < TOTAL - 20
+    assert 0 < saved <= left < TOTAL - 20, "too late for the rest of the test"
 
     # Both again; a signal to one stops both after the same step.
     hosts = start_hosts(split, processes=2, devices=2)
