@@ -4,6 +4,7 @@ Without arguments it is the demo: a small BERT on the documentation of your own 
 command typed again continues an interrupted run.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -17,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from bert_jax import loop
+from bert_jax import distributed, loop
 from bert_jax.checkpoint import Checkpoints, load_adam, load_params, saved_steps
 from bert_jax.errors import UserError
 from bert_jax.flops import model_flops, peak_flops
@@ -26,7 +27,7 @@ from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
 from bert_jax.pretraining import PretrainingObjective, fill_mask
 from bert_jax.sharding import batch_shards, check_batch_size, check_divides, host_rows, make_mesh
-from bert_jax.tracker import Tracker, read_metrics
+from bert_jax.tracker import SilentTracker, Tracker, read_metrics
 from bert_jax.train import TrainState, abstract_state, init_state
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
 from configs import compile_for, dry_run
@@ -34,7 +35,13 @@ from configs.errors import user_errors
 from configs.pretrain import Phase, PretrainConfig, from_command_line
 from configs.recipes import EMBEDDED_CORPUS, RECIPES
 from configs.summary import held_out_lines, speed_lines
-from configs.work_dir import check_same_run, earlier_config, first_start_of, locked
+from configs.work_dir import (
+    check_same_run,
+    check_shared,
+    earlier_config,
+    first_start_of,
+    locked,
+)
 from data_pipeline.predict import fill_mask_inputs
 from data_pipeline.prepare import PrepareConfig, prepare
 from data_pipeline.pretrain import batches, evaluation_batches
@@ -54,15 +61,16 @@ def main(arguments: Sequence[str]) -> None:
     request = from_command_line(arguments, RECIPES)
     recipe, config, is_dry_run = request.recipe, request.config, request.dry_run
     work_dir = Path(config.work_dir)
-    console = Console(soft_wrap=True, highlight=False)
     if request.compile_for:
-        compile_for.show(console, config, request.compile_for)
+        compile_for.show(Console(soft_wrap=True, highlight=False), config, request.compile_for)
         return
     if request.learning_rates:
         rates = jax.vmap(config.learning_rate_schedule())(np.arange(config.total_steps))
         sys.stdout.writelines(f"{step}\t{rate:.9g}\n" for step, rate in enumerate(rates.tolist()))
         return
 
+    distributed.initialize(request.distributed)
+    console = Console(soft_wrap=True, highlight=False, quiet=not distributed.is_first())
     keep_freed_memory()
     keep_compiled_programs()
     mesh = make_mesh(config.mesh)
@@ -98,10 +106,15 @@ def main(arguments: Sequence[str]) -> None:
         dry_run.show(console, config, stages, objective, optimizer, mesh, corpus, tokenizer)
         return
 
-    with locked(work_dir):
+    with locked(work_dir) if distributed.is_first() else contextlib.nullcontext():
         first_start = first_start_of(work_dir, saved_config) or started
-        write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
-        tokenizer.save(work_dir)
+        distributed.wait_for_all("the work folder is read")
+        if distributed.is_first():
+            write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
+            tokenizer.save(work_dir)
+        distributed.wait_for_all("the work folder is written")
+        if not distributed.is_first():
+            check_shared(work_dir, saved_config)
         checkpoints = Checkpoints(
             work_dir / "checkpoints", config.loop.keep_checkpoints, config.loop.keep_best
         )
@@ -113,7 +126,9 @@ def main(arguments: Sequence[str]) -> None:
             optimizer=optimizer,
             mesh=mesh,
             checkpoints=checkpoints,
-            open_tracker=partial(Tracker, work_dir),
+            open_tracker=lambda step: (
+                Tracker(work_dir, step) if distributed.is_first() else SilentTracker()
+            ),
             saved_config=saved_config,
             fresh_state=fresh_state,
             seed=config.seed,
@@ -122,6 +137,9 @@ def main(arguments: Sequence[str]) -> None:
             profile=work_dir / "profile" if request.profile else None,
         )
         checkpoints.close()
+        params = distributed.gathered(outcome.state.params) if recipe == "demo" else None
+        if not distributed.is_first():
+            return
         rows = read_metrics(work_dir / "metrics.jsonl")
         plot_curves(rows, work_dir / "curves.png", corpus.metadata["heldout_unigram_entropy"])
         if outcome.reason == "stopped":
@@ -130,7 +148,6 @@ def main(arguments: Sequence[str]) -> None:
         for line in (*held_out_lines(rows, entropy), *speed_lines(rows, config)):
             console.print(line)
         if recipe == "demo":
-            params = jax.device_get(outcome.state.params)
             for text in EXAMPLES:
                 console.print(_filled(config, params, tokenizer, text), markup=False)
         step = int(outcome.state.step)
@@ -161,9 +178,10 @@ def _open_corpus(config: PretrainConfig, is_dry_run: bool) -> tuple[Corpus, Toke
     """
     vocab_size = config.model.vocab_size
     if config.corpus == EMBEDDED_CORPUS and not Path(config.corpus, "corpus.json").is_file():
-        if is_dry_run:
+        if is_dry_run or jax.process_count() > 1:
+            who = "--dry-run" if is_dry_run else "a run of several hosts"
             raise UserError(
-                f"{config.corpus} is not there, and --dry-run makes nothing; make it with: "
+                f"{config.corpus} is not there, and {who} makes nothing; make it with: "
                 "python -m data_pipeline.prepare --input embedded "
                 f"--output {config.corpus} --vocab-size {vocab_size}"
             )

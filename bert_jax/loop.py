@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from bert_jax.checkpoint import Checkpoints
+from bert_jax.distributed import is_first, of_first, on_any
 from bert_jax.errors import UserError
 from bert_jax.evaluate import evaluate
 from bert_jax.optimizer import Optimizer
@@ -32,6 +33,7 @@ from bert_jax.train import (
 
 HostBatch = dict[str, np.ndarray]
 PREFETCHED_BATCHES = 2
+STEPS_BETWEEN_QUESTIONS = 10  # whether a signal has reached any of several hosts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +126,7 @@ def _prefetch(
     for host_batch in batches:
         after = host_batch.pop("cursor").tolist()
         mask = host_batch["attention_mask"]
+        # The other hosts' parts are taken to have as many tokens as this one's.
         sizes = (len(mask), int(np.count_nonzero(mask)), mask.size)
         counts = (size * parts for size in sizes)
         queue.append(_Prefetched(put_batch(host_batch, mesh), before, after, *counts))
@@ -204,7 +207,7 @@ def run(
     with (
         StopSignal() as stop,
         contextlib.closing(open_tracker(None if restored is None else step)) as tracker,
-        ProgressBar(total_steps, step) as progress,
+        ProgressBar(total_steps, step, shown=is_first()) as progress,
         DeviceWatch() as device,
         Profiler(profile, progress.say) as profiler,
     ):
@@ -231,6 +234,7 @@ def run(
                 run_evaluation(step, state, stage.evaluation)
 
             pending: list[_Pending] = []
+            stopping = False
             throughput.begin_stage(stage.flops_per_step)
             for item in _prefetch(throughput.timed(stage.batches(cursor)), cursor, mesh):
                 step += 1
@@ -249,7 +253,10 @@ def run(
                 )
                 save_due = step % config.save_every == 0 or last
                 log_due = step % config.log_every == 0 or last
-                if log_due or evaluation_due or save_due or stop.received:
+                # All hosts stop after the same step; asking the others waits for the device.
+                if jax.process_count() == 1 or step % STEPS_BETWEEN_QUESTIONS == 0:
+                    stopping = on_any(stop.received is not None)
+                if log_due or evaluation_due or save_due or stopping:
                     values = _check(pending, checkpoints)
                     pending = []
                 if log_due:
@@ -271,7 +278,7 @@ def run(
                     save_due = save_due or (config.keep_best and since_best == 0)
                     if 0 < config.patience <= since_best:
                         reason = "patience"
-                if stop.received and step < total_steps:
+                if stopping and step < total_steps:
                     reason = "stopped"
                 if save_due or reason != "finished":
                     with throughput.paused():
@@ -288,7 +295,8 @@ def run(
                     break
         checkpoints.wait()
         if reason == "stopped":
-            progress.say(f"{stop.received}: saved step {step}; the same command continues")
+            signal_name = stop.received or "signal on another host"
+            progress.say(f"{signal_name}: saved step {step}; the same command continues")
         if reason == "patience":
             progress.say(
                 f"step {step}: {config.patience} evaluations without a new lowest held-out loss"
@@ -297,13 +305,16 @@ def run(
 
 
 def _evaluations_since_best(tracker: Tracker, stage_start: int) -> int:
-    """How many evaluations of the stage came after its lowest loss; other stages do not compare."""
+    """How many evaluations of the stage came after its lowest loss; other stages do not compare.
+
+    Only the first host's tracker knows those before a restart.
+    """
     losses = [
         row["loss"]
         for row in tracker.evaluations()
         if row["step"] > stage_start or row["step"] == stage_start == 0
     ]
-    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+    return of_first(len(losses) - 1 - losses.index(min(losses)) if losses else 0)
 
 
 def _not_saved(

@@ -87,6 +87,23 @@ class Tracker:
         self._board.close()
 
 
+class SilentTracker(Tracker):
+    """For hosts that write nothing: the rows are kept in memory only."""
+
+    def __init__(self) -> None:
+        self.rows = []
+
+    def log(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
+        """Keeps the row."""
+        self.rows.append({"step": step, "split": split, **metrics})
+
+    def sync(self) -> None:
+        """There is nothing to force to disk."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 class ProgressBar:
     """A progress bar on a terminal; elsewhere a plain line every few seconds.
 
@@ -94,18 +111,21 @@ class ProgressBar:
       total: number of steps.
       done: steps taken before.
       seconds_between_lines: in a log file.
+      shown: False says nothing anywhere.
     """
 
-    def __init__(self, total: int, done: int, seconds_between_lines: float = 10.0):
+    def __init__(
+        self, total: int, done: int, seconds_between_lines: float = 10.0, *, shown: bool = True
+    ):
         self._total = total
         self._done = done
         self._start = self._last_line = time.monotonic()
         self._first = done
         self._seconds = seconds_between_lines
         self._text = "no figures yet"
-        self._console = Console(file=sys.stderr)
+        self._console = Console(file=sys.stderr, quiet=not shown)
         self._bar: Progress | None = None
-        if self._console.is_terminal:
+        if shown and self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("step"),
                 MofNCompleteColumn(),

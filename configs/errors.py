@@ -7,7 +7,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
+from bert_jax import distributed
 from bert_jax.errors import UserError
 from bert_jax.loop import NonFiniteLoss
 from data_pipeline.command_line import fail
@@ -20,38 +22,58 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def user_errors() -> Iterator[None]:
     """Turns a mistake, a full disk or Ctrl-C into one line; programming errors keep a traceback.
 
-    Exit codes: 2 for a mistake and a full disk, 1 where the loss is no longer finite, 130 after
-    Ctrl-C or SIGTERM where no step has been made that could be saved.
+    Exit codes: 2 for a mistake and a full disk, 1 where the loss is no longer finite or another
+    host is gone, 130 after Ctrl-C or SIGTERM where no step has been made that could be saved.
     """
-    with _quiet_threads():
-        try:
-            yield
-            sys.stdout.flush()
-        except BrokenPipeError:  # "| head" has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
-        except (UserError, DataError) as error:
-            fail(error)
-        except NonFiniteLoss as error:
-            fail(error, code=1)
-        except KeyboardInterrupt:
-            fail("interrupted; the same command starts or continues", code=130)
-        except Exception as error:
-            if "RESOURCE_EXHAUSTED" in str(error):  # XLA's word
-                fail(
-                    "out of memory; lower phases.N.batch_size, or raise loop.accumulation_steps to "
-                    "train each batch in parts; --dry-run tells what a step needs"
-                )
-            if not _disk_is_full(error):
+    try:
+        with _quiet_threads():
+            try:
+                yield
+                sys.stdout.flush()
+            except BrokenPipeError:  # "| head" has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(0)
+            except Exception as error:
+                _fail(error)
                 raise
-            print(
-                "error: the disk is full or a file may not grow; what was complete is kept: free "
-                "some space and type the same command again",
-                file=sys.stderr,
-                flush=True,
-            )
-            # An orderly exit would write the rest, and fail once more in each thread.
-            os._exit(2)
+            except KeyboardInterrupt:
+                fail("interrupted; the same command starts or continues", code=130)
+    except SystemExit as end:
+        distributed.ends_with(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+    except BaseException:
+        distributed.ends_with(1)
+        raise
+
+
+def _fail(error: Exception) -> None:
+    """Prints the line and ends; returns where the error is one of the program."""
+    who = distributed.prefix()
+    if isinstance(error, (UserError, DataError)):
+        fail(f"{who}{error}")
+    if isinstance(error, NonFiniteLoss):
+        fail(f"{who}{error}", code=1)
+    if "RESOURCE_EXHAUSTED" in str(error):  # XLA's word
+        fail(
+            f"{who}out of memory; lower phases.N.batch_size, or raise loop.accumulation_steps to "
+            "train each batch in parts; --dry-run tells what a step needs"
+        )
+    if _disk_is_full(error):
+        _end_at_once(
+            f"{who}the disk is full or a file may not grow; what was complete is kept: free "
+            "some space and type the same command again",
+            code=2,
+        )
+    if distributed.is_lost_host(error):
+        _end_at_once(f"{who}{distributed.GONE}", code=1)
+
+
+def _end_at_once(message: str, code: int) -> NoReturn:
+    """An orderly exit would write the rest, or wait for others, and fail anew in each thread."""
+    distributed.ends_with(code)
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(code)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import optax
 
+from bert_jax.distributed import DistributedConfig
 from bert_jax.errors import UserError
 from bert_jax.loop import LoopConfig
 from bert_jax.model import BertConfig
@@ -192,6 +193,7 @@ class Request(NamedTuple):
       learning_rates: only print the learning rate of each step.
       profile: write a trace of a few steps.
       compile_for: only compile the train steps for this TPU topology; empty to train.
+      distributed: how the processes of the run find each other.
     """
 
     recipe: str
@@ -200,6 +202,7 @@ class Request(NamedTuple):
     learning_rates: bool
     profile: bool
     compile_for: str
+    distributed: DistributedConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +219,8 @@ class _CommandLine(PretrainConfig):
     compile_for: str = ""
     """Compile the train steps for a TPU that is not there, such as v5e:4x4, print what the compiler
     says of memory, cycles and collectives, and exit. Needs no corpus."""
+    distributed: DistributedConfig = DistributedConfig()
+    """How the processes of a run on several hosts find each other; not part of what is saved."""
 
 
 def from_command_line(
@@ -265,6 +270,7 @@ def from_command_line(
         )
     config = PretrainConfig(**{name: getattr(given, name) for name in defaults})
     config.validate()
+    given.distributed.validate()
     if not config.work_dir:
         raise UserError("work_dir is empty; name the folder of the run: --work-dir DIR")
     if not (config.corpus or given.learning_rates or given.compile_for):
@@ -280,7 +286,13 @@ def from_command_line(
     if config.init_optimizer and not config.init_from:
         raise UserError("init_optimizer needs a checkpoint to take it from; add --init-from DIR")
     return Request(
-        name, config, given.dry_run, given.learning_rates, given.profile, given.compile_for
+        name,
+        config,
+        given.dry_run,
+        given.learning_rates,
+        given.profile,
+        given.compile_for,
+        given.distributed,
     )
 
 

@@ -3,7 +3,8 @@
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from bert_jax.errors import UserError
 
 # These change neither the numbers of a run nor which steps it logs, so a resume may change them.
 RESUMABLE_FIELDS = ("loop.save_every", "loop.keep_checkpoints", "corpus", "work_dir", "mesh")
+
+# Storage over a network may show a new file late.
+_SECONDS_UNTIL_SEEN = 60
 
 
 def earlier_config(work_dir: Path) -> dict[str, Any]:
@@ -68,6 +72,30 @@ def first_start_of(work_dir: Path, saved_config: dict[str, Any]) -> float | None
     return None if differences(earlier, saved_config) else float(first_start)
 
 
+def check_shared(work_dir: Path, saved_config: dict[str, Any]) -> None:
+    """Compares this process's configuration with what process 0 has written to the work folder.
+
+    Raises:
+      UserError: it is not to be seen here, or says something else.
+    """
+    path = work_dir / "config.json"
+    deadline = time.monotonic() + _SECONDS_UNTIL_SEEN
+    while not path.is_file():
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{path}, which process 0 has written, is not to be seen here; several hosts need "
+                "a --work-dir on storage that they share"
+            )
+        time.sleep(0.1)
+    first = json.loads(path.read_text(encoding="utf-8"))
+    first.pop("first_start")
+    if differing := differences(first, saved_config, ignored=("corpus", "work_dir", "init_from")):
+        raise UserError(
+            f"this process was started with other options than process 0 ({'; '.join(differing)}); "
+            "type the same ones on every host"
+        )
+
+
 @contextlib.contextmanager
 def locked(work_dir: Path) -> Iterator[None]:
     """Makes the work folder and keeps other processes out of it meanwhile.
@@ -92,14 +120,16 @@ def locked(work_dir: Path) -> Iterator[None]:
         yield
 
 
-def differences(saved: Any, new: Any, prefix: str = "") -> list[str]:
+def differences(
+    saved: Any, new: Any, prefix: str = "", ignored: Sequence[str] = RESUMABLE_FIELDS
+) -> list[str]:
     """Fields in which two resolved configurations differ, "field: old -> new".
 
     >>> differences({"seed": 0, "model": {"dtype": "float32"}},
     ...             {"seed": 1, "model": {"dtype": "float32"}})
     ['seed: 0 -> 1']
     """
-    if prefix in RESUMABLE_FIELDS:
+    if prefix in ignored:
         return []
     if isinstance(saved, dict) and isinstance(new, dict):
         keys = list(saved) + [key for key in new if key not in saved]
@@ -111,5 +141,5 @@ def differences(saved: Any, new: Any, prefix: str = "") -> list[str]:
     return [
         difference
         for key, old, value in pairs
-        for difference in differences(old, value, f"{prefix}.{key}" if prefix else key)
+        for difference in differences(old, value, f"{prefix}.{key}" if prefix else key, ignored)
     ]

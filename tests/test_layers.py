@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 ROWS = (
     {"errors"},
     {"sharding", "losses", "plots", "torch_pickle", "stop_signal", "throughput", "profiler"}
-    | {"dropout", "gelu", "layer_norm", "hlo", "machine"},
+    | {"dropout", "gelu", "layer_norm", "hlo", "machine", "distributed"},
     {"attention"},
     {"model", "optimizer", "tracker"},
     {"heads", "task_heads", "convert", "convert_config", "flops"},

@@ -70,8 +70,9 @@ def options(corpus, work_dir, changes=()):
     return ["base", *(f"--{name}={value}" for name, value in values.items())]
 
 
-def start(arguments, *wrapper):
-    environment = dict(os.environ) | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+def start(arguments, *wrapper, devices=1):
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    environment = dict(os.environ) | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [*wrapper, sys.executable, ROOT / "run_pretrain.py", *arguments],
         stdout=subprocess.PIPE,
