@@ -1,6 +1,7 @@
 # make pretrain   the demo: builds a corpus, pre-trains a small BERT, fills masks
 # make test       all tests
 # make parity     the tests against torch and transformers, which it installs into .venv as well
+# make compile-for-tpu   the tests with the TPU compiler, which it puts into .venv-tpu; needs no TPU
 # make lint       ruff, mypy and shellcheck
 # Each makes .venv on first use; a second run installs nothing.
 
@@ -11,9 +12,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 READY := $(VENV)/.installed
 PARITY_READY := $(VENV)/.installed-parity
+TPU_COMPILER := .venv-tpu
 RUN := $(VENV)/bin/python
 
-.PHONY: pretrain test parity lint install
+.PHONY: pretrain test parity compile-for-tpu lint install
 
 pretrain: install
 	$(RUN) run_pretrain.py
@@ -23,6 +25,9 @@ test: install
 
 parity: $(PARITY_READY)
 	$(RUN) -m pytest tests/parity -n auto
+
+compile-for-tpu: $(TPU_COMPILER)/.installed
+	PYTHONPATH=$(TPU_COMPILER) $(RUN) -m pytest tests/tpu
 
 lint: install
 	$(VENV)/bin/ruff check .
@@ -48,4 +53,10 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 $(PARITY_READY): $(READY)
 	@if command -v uv >/dev/null; then uv pip install --python $(RUN) pip; fi
 	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,parity]'
+	@touch $@
+
+# In a folder of its own: in .venv every run would look for a TPU first.
+$(TPU_COMPILER)/.installed: $(READY)
+	@if command -v uv >/dev/null; then uv pip install --python $(RUN) pip; fi
+	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --no-deps --upgrade --target $(TPU_COMPILER) libtpu
 	@touch $@

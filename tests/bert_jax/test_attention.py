@@ -1,0 +1,70 @@
+"""Attention and its gradients against the plain formula, derived automatically."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.attention import dot_product_attention
+from bert_jax.dropout import keep_scale
+
+SHAPE = (2, 3, 4, 6)  # (B, N, D, L)
+
+
+def plain(query, key, value, mask, dropout_key, rate):
+    """The formula on [B, N, L, D]."""
+    query, key, value = (x.swapaxes(2, 3) for x in (query, key, value))
+    scores = query @ key.swapaxes(2, 3) / query.shape[-1] ** 0.5
+    scores = jnp.where(jnp.broadcast_to(mask, scores.shape), scores, scores - 10_000)
+    probabilities = jax.nn.softmax(scores, axis=-1)
+    if dropout_key is not None:
+        probabilities *= keep_scale(dropout_key, probabilities.shape, rate)
+    return (probabilities @ value).swapaxes(2, 3)
+
+
+@pytest.fixture
+def arrays():
+    random = np.random.default_rng(0)
+    return [jnp.asarray(random.normal(0, 1.5, SHAPE), jnp.float32) for _ in range(4)]
+
+
+def masks():
+    lengths = np.array([6, 4])
+    padding = (np.arange(6) < lengths[:, None])[:, None, None, :]
+    sequence = np.array([[1, 1, 1, 2, 2, 2], [1, 1, 2, 2, 0, 0]])
+    same = sequence[:, None, :, None] == sequence[:, None, None, :]
+    return {"padding": padding, "packed": same & (sequence > 0)[:, None, None, :]}
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+@pytest.mark.parametrize("kind", ["padding", "packed"])
+def test_value_and_gradients(arrays, kind, rate):
+    query, key, value, weights = arrays
+    rest = (jnp.asarray(masks()[kind]), jax.random.key(0) if rate else None, rate)
+
+    def run(function):
+        def loss(*inputs):
+            return jnp.sum(weights * function(*inputs, *rest))
+
+        value_ = function(query, key, value, *rest)
+        return value_, jax.grad(loss, argnums=(0, 1, 2))(query, key, value)
+
+    found, right = run(dot_product_attention), run(plain)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-6)
+
+
+def test_bfloat16_stays_near(arrays):
+    query, key, value, _ = (x.astype(jnp.bfloat16) for x in arrays)
+    mask = jnp.asarray(masks()["padding"])
+    found = dot_product_attention(query, key, value, mask, None, 0.0)
+    assert found.dtype == jnp.bfloat16
+    exact = plain(*(x.astype(jnp.float32) for x in (query, key, value)), mask, None, 0.0)
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=0.03, atol=0.03)
+
+
+def test_a_row_without_keys_is_finite(arrays):
+    query, key, value, _ = arrays
+    mask = jnp.zeros((2, 1, 1, 6), bool)
+    context = dot_product_attention(query, key, value, mask, None, 0.0)
+    assert jnp.isfinite(context).all()

@@ -1,0 +1,86 @@
+"""The real TPU compiler on a machine without a TPU: `make compile-for-tpu` provides libtpu."""
+
+import dataclasses
+
+import pytest
+
+from bert_jax.compile_ahead import estimate, topology_devices
+from bert_jax.errors import UserError
+from bert_jax.model import BertConfig
+from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
+from bert_jax.pretraining import PretrainingObjective
+from bert_jax.sharding import MeshConfig, make_mesh
+
+MODEL = BertConfig(
+    vocab_size=1024,
+    hidden_size=128,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=512,
+    dtype="bfloat16",
+)
+
+
+def compiled(mesh_config, batch_size, **settings):
+    devices, chip = topology_devices("v5e:2x2")
+    config = OptimizerConfig()
+    return estimate(
+        PretrainingObjective(MODEL),
+        make_optimizer(config, learning_rate_schedule(config, 1_000_000)),
+        make_mesh(mesh_config, devices),
+        chip,
+        batch_size=batch_size,
+        sequence_length=64,
+        max_predictions=10,
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def data_parallel():
+    return compiled(MeshConfig(), 64)
+
+
+def test_estimate_has_every_part(data_parallel):
+    assert data_parallel.batch_per_chip == 16
+    for part in ("attention", "feed-forward", "norms", "heads and loss", "optimizer"):
+        assert data_parallel.summary.cycles[part] > 0, part
+    # Parameters and two moments in float32, the step.
+    assert data_parallel.state == 12 * data_parallel.parameters + 4
+    assert data_parallel.peak > data_parallel.state
+    assert 0 < data_parallel.mfu < 1
+    # Gradients of all parameters are added up over the chips, in float32 or bfloat16.
+    assert data_parallel.summary.collectives["all-reduce"].size >= 2 * data_parallel.parameters
+
+
+def test_accumulation_counts_its_loop(data_parallel):
+    """Four micro-batches of 16 cost about what one of 64 does, not a quarter."""
+    found = compiled(MeshConfig(), 64, accumulation=4)
+    ours, whole = (each.summary.cycles["feed-forward"] for each in (found, data_parallel))
+    assert 0.7 < ours / whole < 4
+
+
+def test_fsdp_splits_the_state_and_gathers_layers(data_parallel):
+    found = compiled(MeshConfig(1, fsdp=4), 64)
+    assert found.state < 0.3 * data_parallel.state
+    gathered = found.summary.collectives["all-gather"]
+    layer = 4 * (4 * 128 * 128 + 2 * 128 * 512)
+    table = 4 * 1024 * 128
+    assert gathered.number >= 2
+    assert gathered.largest <= max(layer, table)
+
+
+def test_megacore_is_one_device():
+    devices, _ = topology_devices("v4:2x2x1")
+    assert len(devices) == 4
+
+
+def test_unknown_topologies_are_refused():
+    for name in ("v5e:3x3", "v9:2x2", "v5e"):
+        with pytest.raises(UserError, match=r"v5e:4x4 \(v5e-16\)"):
+            topology_devices(name)
+
+
+def test_mesh_that_does_not_fit_is_refused():
+    with pytest.raises(UserError, match="there are 4"):
+        compiled(dataclasses.replace(MeshConfig(), fsdp=3), 64)
