@@ -11,16 +11,20 @@ done, and rows that the results file has already are left alone.
 import argparse
 import dataclasses
 import json
+import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
-from bert_jax.compile_ahead import KNOWN, estimate, topology_devices
+import jax
+
+from bert_jax.compile_ahead import KNOWN, DoesNotFit, estimate, topology_devices
 from bert_jax.model import BertConfig
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.pretraining import PretrainingObjective
 from bert_jax.sharding import make_mesh
 
-SLICES = ("v5e-16", "v5e-256", "v4-8", "v5p-8", "v6e-16")
+SLICES = ("v5e-1", "v5e-16", "v5e-256", "v4-8", "v5p-8", "v6e-16")
 BASE = BertConfig(dtype="bfloat16")
 LARGE = dataclasses.replace(
     BASE, hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
@@ -35,6 +39,17 @@ MODELS = {
 RESULTS = Path(__file__).parent / "results" / "tpu.json"
 
 
+def versions() -> dict[str, str]:
+    """What a row depends on: jax, the TPU compiler and this project's revision."""
+    revision = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    return {"jax": jax.__version__, "libtpu": metadata.version("libtpu"), "bert_jax": revision}
+
+
 def measure(name: str, slice_name: str, batch: int) -> dict[str, object]:
     """The row of a model on a slice, with the largest batch per chip that fits."""
     model, length, predictions, _ = MODELS[name]
@@ -43,20 +58,24 @@ def measure(name: str, slice_name: str, batch: int) -> dict[str, object]:
     config = OptimizerConfig()
     optimizer = make_optimizer(config, learning_rate_schedule(config, 1_000_000))
     while True:
-        found = estimate(
-            PretrainingObjective(model),
-            optimizer,
-            mesh,
-            chip,
-            batch_size=batch * mesh.size,
-            sequence_length=length,
-            max_predictions=predictions,
-        )
-        if found.peak < chip.memory or batch == 1:
+        try:
+            found = estimate(
+                PretrainingObjective(model),
+                optimizer,
+                mesh,
+                chip,
+                batch_size=batch * mesh.size,
+                sequence_length=length,
+                max_predictions=predictions,
+            )
             break
-        batch //= 2
+        except DoesNotFit:
+            if batch == 1:
+                raise
+            batch //= 2
     return {
         "sequences_per_chip": batch,
+        "versions": versions(),
         "chips": mesh.size,
         "state_gib": found.state / 2**30,
         "peak_gib": found.peak / 2**30,
@@ -84,7 +103,8 @@ def main() -> None:
     for slice_name in slices:
         for name in models:
             key = f"{name} on {slice_name}"
-            if key in rows:
+            if key in rows and rows[key]["versions"] == versions():
+                print(f"{key}: kept from {arguments.output}", file=sys.stderr)
                 continue
             print(f"{key} ...", file=sys.stderr, flush=True)
             rows[key] = measure(name, slice_name, arguments.batch or MODELS[name][3])

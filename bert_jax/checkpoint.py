@@ -178,6 +178,11 @@ def load_params(work_dir: Path, step: int | None = None) -> tuple[Any, dict[str,
     with _readable(checkpoint):
         config = json.loads((checkpoint / "config" / "metadata").read_text(encoding="utf-8"))
         params = _read_part(checkpoint, "params")
+    if "layer_norm" in params.get("encoder", {}).get("embeddings", {}).get("norm", {}):
+        raise UserError(
+            f"{checkpoint} is of an earlier version, whose LayerNorm parameters have other names; "
+            "train or convert it again"
+        )
     return params, config, int(checkpoint.name)
 
 

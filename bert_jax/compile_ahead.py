@@ -22,6 +22,7 @@ from bert_jax.train import abstract_state, make_train_step
 
 # Slices as Google Cloud names them, for the error message.
 KNOWN = {
+    "v5e-1": "v5e:1x1",
     "v4-8": "v4:2x2x1",
     "v4-32": "v4:2x2x4",
     "v5e-16": "v5e:4x4",
@@ -33,7 +34,9 @@ KNOWN = {
 }
 
 
-QUIET = {
+# Without these libtpu asks a metadata server which TPU it is on and waits for the answer, and keeps
+# other processes from compiling at the same time.
+ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-1",
@@ -82,23 +85,26 @@ def topology_devices(name: str) -> tuple[list[jax.Device], Chip]:
             "--editable '.[tpu]'"
         )
     jax.config.update("jax_platforms", "cpu")  # or jax would look for the TPU of this machine
-    # Or libtpu asks a metadata server which TPU it is on and waits for the answer, and keeps other
-    # processes from compiling at the same time.
-    for name_of, value in QUIET.items():
-        os.environ.setdefault(name_of, value)
+    for variable, value in ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
     from jax.experimental import topologies
 
     chip = CHIPS[kind]
+    options: dict[str, Any] = {"chip_config_name": chip.configuration}
+    if shape == "1x1":
+        options["chips_per_host_bounds"] = (1, 1, 1)  # else a host has 2 x 2 chips
     try:
-        topology = topologies.get_topology_desc(
-            platform="tpu", topology_name=name, chip_config_name=chip.configuration
-        )
+        topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except Exception as error:  # of several kinds, from within the plugin
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"--compile-for {name!r}: the compiler refuses it ({reason}); known are {known}"
         ) from None
     return list(topology.devices), chip
+
+
+class DoesNotFit(UserError):
+    """The step needs more memory than a chip has; the message is the compiler's."""
 
 
 class Estimate(NamedTuple):
@@ -109,8 +115,8 @@ class Estimate(NamedTuple):
       batch_per_chip: sequences.
       state: bytes of the state.
       peak: bytes of state, batch and temporary buffers.
-      flops: floating-point operations by the compiler's count.
-      accessed: bytes read and written.
+      flops: floating-point operations by the compiler's count, of one micro-batch.
+      accessed: bytes read and written, likewise.
       model_flops: by our count, of the whole step on all chips.
       seconds: the estimated cycles at the chip's clock.
       mfu: share of the chips' peak.
@@ -155,12 +161,19 @@ def estimate(
       accumulation: micro-batches per optimizer step.
 
     Raises:
+      DoesNotFit: the step needs more memory than a chip has.
       UserError: a dimension that the mesh does not divide.
     """
     shapes, shardings = abstract_state(objective, optimizer, mesh)
     step = make_train_step(objective, optimizer, mesh, seed=0, accumulation=accumulation)
     batch = _batch(objective, batch_size, sequence_length, max_predictions, packed)
-    compiled = step.lower(shapes, batch).compile()  # type: ignore[attr-defined]
+    lowered = step.lower(shapes, batch)  # type: ignore[attr-defined]
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise DoesNotFit(str(error).strip().splitlines()[0]) from None
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
     summary = summarize(compiled.as_text())
     flops = model_flops(

@@ -62,7 +62,8 @@ def architectures(values: Mapping[str, Any]) -> list[str]:
 def config_to_hugging_face(config: BertConfig) -> dict[str, Any]:
     """The part of a `config.json` that describes the encoder."""
     values = dataclasses.asdict(config)
-    del values["dtype"]
+    for ours in ("remat", "dtype"):
+        del values[ours]
     values["hidden_act"] = "gelu" if config.hidden_act == "gelu" else "gelu_pytorch_tanh"
     return {"model_type": "bert", "position_embedding_type": "absolute"} | values
 

@@ -47,7 +47,7 @@ def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def keep_scale(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
     """float32 `shape`: 0 with probability `rate` (exact to 2**-32), else 1 / (1 - rate)."""
-    keep = random_bits(key, shape) >= jnp.uint32(round(rate * 2**32))
+    keep = random_bits(key, shape) >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
     return jnp.where(keep, jnp.float32(1 / (1 - rate)), jnp.float32(0))
 
 

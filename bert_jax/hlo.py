@@ -125,6 +125,16 @@ def summarize(text: str) -> Summary:
     sizes: dict[str, list[int]] = defaultdict(list)
     uncounted: Counter[str] = Counter()
 
+    def count(instruction: Instruction, times: int) -> None:
+        kind = instruction.opcode.removesuffix("-start")
+        if kind not in COLLECTIVES:
+            return
+        arrays = array_bytes(instruction.shape)
+        if instruction.opcode.endswith("-start") and kind != "all-reduce" and len(arrays) > 1:
+            # The type of a start has the operands, the results, and of a permute also two flags.
+            arrays = [arrays[1]] if kind == "collective-permute" else arrays[len(arrays) // 2 :]
+        sizes[kind] += [sum(arrays)] * times
+
     def visit(name: str, times: int) -> None:
         for instruction in found[name]:
             opcode, line = instruction.opcode, instruction.text
@@ -137,23 +147,28 @@ def summarize(text: str) -> Summary:
                 if body := re.search(r"body=%?([\w.\-]+)", line):
                     visit(body[1], times * (int(trips[1]) if trips else 1))
             elif opcode in ("call", "conditional", "async-start"):
-                for called in re.findall(
-                    r"(?:to_apply|calls|branch_computations)=\{?%?([\w.\-]+)", line
-                ):
+                for called in _called(line):
                     visit(called, times)
-            kind = opcode.removesuffix("-start")
-            if kind in COLLECTIVES:
-                # The type of a start repeats its operands before its results.
-                arrays = array_bytes(instruction.shape)
-                if opcode.endswith("-start") and kind != "all-reduce":
-                    arrays = arrays[len(arrays) // 2 :] if len(arrays) > 1 else arrays
-                sizes[kind] += [sum(arrays)] * times
+            elif opcode == "fusion":  # the TPU compiler fuses collectives with what is around them
+                for called in _called(line):
+                    if called.startswith("all-reduce-scatter"):
+                        sizes["reduce-scatter"] += [sum(array_bytes(instruction.shape))] * times
+                        continue
+                    for inner in found.get(called, ()):
+                        count(inner, times)
+            count(instruction, times)
 
     visit(entry, 1)
     collectives = {
         kind: Collective(len(each), sum(each), max(each)) for kind, each in sorted(sizes.items())
     }
     return Summary(dict(cycles), collectives, dict(uncounted))
+
+
+def _called(line: str) -> list[str]:
+    """The computations that an instruction names, branches among them."""
+    named = re.search(r"(?:to_apply|calls|branch_computations)=(?:\{([^}]*)\}|(%?[\w.\-]+))", line)
+    return re.findall(r"%?([\w.\-]+)", named[1] or named[2]) if named else []
 
 
 def _operation(line: str) -> str:

@@ -33,6 +33,9 @@ from bert_jax.train import (
 
 HostBatch = dict[str, np.ndarray]
 PREFETCHED_BATCHES = 2
+# Steps dispatched before their results: enough that devices never wait, few enough that a signal is
+# acted on soon and batches do not pile up.
+STEPS_AHEAD = 8
 STEPS_BETWEEN_QUESTIONS = 10  # whether a signal has reached any of several hosts
 
 
@@ -256,6 +259,8 @@ def run(
                 # All hosts stop after the same step; asking the others waits for the device.
                 if jax.process_count() == 1 or step % STEPS_BETWEEN_QUESTIONS == 0:
                     stopping = on_any(stop.received is not None)
+                if len(pending) > STEPS_AHEAD:
+                    jax.block_until_ready(pending[-STEPS_AHEAD].metrics)
                 if log_due or evaluation_due or save_due or stopping:
                     values = _check(pending, checkpoints)
                     pending = []

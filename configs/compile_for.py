@@ -1,12 +1,14 @@
 """`--compile-for`: how a run would do on a TPU that is not there."""
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 
-from bert_jax.compile_ahead import Chip, Estimate, estimate, topology_devices
+from bert_jax.compile_ahead import Chip, DoesNotFit, Estimate, estimate, topology_devices
 from bert_jax.optimizer import make_optimizer
 from bert_jax.pretraining import PretrainingObjective
-from bert_jax.sharding import check_batch_size, check_divides, make_mesh
+from bert_jax.sharding import batch_shards, check_batch_size, check_divides, make_mesh
 from configs.pretrain import PretrainConfig
 
 
@@ -25,25 +27,34 @@ def show(console: Console, config: PretrainConfig, topology: str) -> None:
     objective = PretrainingObjective(config.model, config.data.pair_objective)
     optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule())
     console.print(f"compiling for {len(devices)} x {devices[0].device_kind}; this takes minutes")
-    estimates = [
-        estimate(
-            objective,
-            optimizer,
-            mesh,
-            chip,
-            batch_size=phase.batch_size,
-            sequence_length=phase.sequence_length,
-            max_predictions=phase.max_predictions,
-            packed=config.data.packed,
-            accumulation=accumulation,
-        )
-        for phase in config.phases
-    ]
+    estimates: dict[int, Estimate] = {}
+    for number, phase in enumerate(config.phases):
+        try:
+            estimates[number] = estimate(
+                objective,
+                optimizer,
+                mesh,
+                chip,
+                batch_size=phase.batch_size,
+                sequence_length=phase.sequence_length,
+                max_predictions=phase.max_predictions,
+                packed=config.data.packed,
+                accumulation=accumulation,
+            )
+        except DoesNotFit as error:
+            console.print(
+                f"phase {number} does NOT fit, with {phase.batch_size / batch_shards(mesh):g} "
+                f"sequences per chip: {error}\nlower phases.{number}.batch_size or raise "
+                "loop.accumulation_steps or mesh.fsdp, or try model.remat dots",
+                markup=False,
+            )
+    if not estimates:
+        return
     table = Table(title=f"One step on {topology}, by the compiler", title_justify="left")
     table.add_column("")
-    for number in range(len(estimates)):
+    for number in estimates:
         table.add_column(f"phase {number}", justify="right")
-    for name, cells in _rows(estimates, chip).items():
+    for name, cells in _rows(list(estimates.values()), chip).items():
         table.add_row(name, *cells)
     console.print(table)
     console.print(
@@ -65,8 +76,8 @@ def _rows(estimates: list[Estimate], chip: Chip) -> dict[str, list[str]]:
             "yes" if each.peak < chip.memory else "NO" for each in estimates
         ],
         "model FLOPs of the step": [f"{each.model_flops:.3g}" for each in estimates],
-        "compiled FLOPs per chip": [f"{each.flops:.3g}" for each in estimates],
-        "bytes accessed per chip": [f"{each.accessed:.3g}" for each in estimates],
+        "compiled FLOPs per chip, micro-batch": [f"{each.flops:.3g}" for each in estimates],
+        "bytes accessed per chip, micro-batch": [f"{each.accessed:.3g}" for each in estimates],
     }
     for part in parts:
         rows[f"cycles: {part}"] = [
@@ -74,7 +85,9 @@ def _rows(estimates: list[Estimate], chip: Chip) -> dict[str, list[str]]:
         ]
     rows["cycles"] = [_millions(sum(each.summary.cycles.values())) for each in estimates]
     rows[f"ms at {chip.clock / 1e9:g} GHz"] = [f"{1e3 * each.seconds:.1f}" for each in estimates]
-    rows["estimated MFU"] = [f"{each.mfu:.0%}" for each in estimates]
+    rows["estimated MFU"] = [
+        "-" if math.isnan(each.mfu) else f"{each.mfu:.0%}" for each in estimates
+    ]
     for kind in kinds:
         rows[f"{kind}: number, size, largest"] = [
             f"{found.number}, {found.size / 2**20:,.1f} MiB, {found.largest / 2**20:,.1f} MiB"

@@ -268,6 +268,10 @@ def from_command_line(
         given = read(
             init_from=os.path.normpath(given.init_from), model=_model_of(source, recipe.model)
         )
+    asked = [name for name in ("dry_run", "learning_rates", "compile_for") if getattr(given, name)]
+    if len(asked) > 1:
+        options = " and ".join("--" + name.replace("_", "-") for name in asked)
+        raise UserError(f"{options} are given together; give one of them")
     config = PretrainConfig(**{name: getattr(given, name) for name in defaults})
     config.validate()
     given.distributed.validate()
@@ -301,7 +305,7 @@ def _model_of(folder: str, recipe_model: BertConfig) -> BertConfig:
     path = Path(folder, "config.json")
     try:
         model = json.loads(path.read_text(encoding="utf-8"))["model"]
-        return BertConfig(**model | {"dtype": recipe_model.dtype})
+        return BertConfig(**model | {"dtype": recipe_model.dtype, "remat": recipe_model.remat})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder} is no work folder and no converted checkpoint ({path}: "

@@ -12,7 +12,14 @@ from bert_jax.checkpoint import saved_steps
 from bert_jax.errors import UserError
 
 # These change neither the numbers of a run nor which steps it logs, so a resume may change them.
-RESUMABLE_FIELDS = ("loop.save_every", "loop.keep_checkpoints", "corpus", "work_dir", "mesh")
+RESUMABLE_FIELDS = (
+    "loop.save_every",
+    "loop.keep_checkpoints",
+    "corpus",
+    "work_dir",
+    "mesh",
+    "model.remat",
+)
 
 # Storage over a network may show a new file late.
 _SECONDS_UNTIL_SEEN = 60

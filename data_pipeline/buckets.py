@@ -33,6 +33,8 @@ def bucket_boundaries(longest: int, shortest: int = 32) -> tuple[int, ...]:
     >>> bucket_boundaries(384)
     (32, 64, 128, 256, 384)
     """
+    if shortest < 1:
+        raise ValueError(f"shortest is {shortest}; it must be positive")
     boundaries = []
     while shortest < longest:
         boundaries.append(shortest)

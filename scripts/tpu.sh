@@ -45,7 +45,7 @@ v5p-8 1 v2-alpha-tpuv5
 v6e-16 4 v2-alpha-tpuv6e
 "
 # What run_pretrain.py is told where a slice has several hosts.
-MULTI_HOST_OPTIONS="--distributed.auto"
+MULTI_HOST_OPTIONS="--distributed.auto --distributed.timeout 600"
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 WORKER="bash bert_jax/scripts/tpu_worker.sh"

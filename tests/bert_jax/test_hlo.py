@@ -18,6 +18,26 @@ HloModule jit_step
   ROOT %inner = f32[8]{0} add(%q, %q), backend_config={"estimated_cycles":"999"}
 }
 
+%all-reduce-scatter.3 (q: f32[8]) -> f32[2] {
+  %q = f32[8]{0} parameter(0)
+  %all = f32[8]{0} all-reduce(%q), to_apply=%sum
+  ROOT %slice = f32[2]{0} dynamic-slice(%all)
+}
+
+%async_collective_fusion.1 (q: f32[8]) -> (f32[8], f32[24]) {
+  %q = f32[8]{0} parameter(0)
+  %all = f32[24]{0} all-gather(%q), dimensions={0}
+  ROOT %tuple = (f32[8]{0}, f32[24]{0}) tuple(%q, %all)
+}
+
+%one (q: f32[8]) -> f32[8] {
+  ROOT %q = f32[8]{0} all-to-all(%q)
+}
+
+%two (q: f32[8]) -> f32[8] {
+  ROOT %q = f32[8]{0} all-to-all(%q)
+}
+
 ENTRY %main.1 (a: f32[8]) -> f32[8] {
   %a = f32[8]{0} parameter(0)
   %w = (s32[], /*index=1*/f32[8]{0:T(8,128)S(1)}) while(%a), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"12"}}
@@ -27,6 +47,10 @@ ENTRY %main.1 (a: f32[8]) -> f32[8] {
   %r = f32[8]{0} all-reduce(%n), to_apply=%sum
   %s = (bf16[4]{0}, bf16[32]{0}) all-gather-start(%n), dimensions={0}
   %d = bf16[32]{0} all-gather-done(%s)
+  %e = (f32[8]{0}, f32[8]{0}, u32[], u32[]) collective-permute-start(%n), source_target_pairs={{0,1}}
+  %h = f32[2]{0} fusion(%n), kind=kCustom, calls=%all-reduce-scatter.3
+  %i = (f32[8]{0}, f32[24]{0}) fusion(%n), kind=kCustom, calls=%async_collective_fusion.1
+  %j = f32[8]{0} conditional(%a, %n, %n), branch_computations={%one, %two}
   ROOT %x = f32[8]{0} add(%o, %k)
 }
 """  # noqa: E501
@@ -41,9 +65,12 @@ def test_cycles_count_loops_as_often_as_they_run():
 def test_collectives_by_kind():
     found = summarize(TEXT).collectives
     assert found["all-reduce"] == (1, 32, 32)
-    # Twelve of 16 float32 in the loop, one of 32 bfloat16.
-    assert found["all-gather"] == (13, 12 * 64 + 64, 64)
-    assert set(found) == {"all-reduce", "all-gather"}
+    # Twelve of 16 float32 in the loop, one of 32 bfloat16, one of 24 float32 in a fusion.
+    assert found["all-gather"] == (14, 12 * 64 + 64 + 96, 96)
+    assert found["reduce-scatter"] == (1, 8, 8)
+    assert found["collective-permute"] == (1, 32, 32)
+    assert found["all-to-all"] == (2, 64, 32)
+    assert len(found) == 5
 
 
 @pytest.mark.parametrize(

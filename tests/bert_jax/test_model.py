@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from bert_jax.errors import UserError
-from bert_jax.model import BertConfig
+from bert_jax.model import BertConfig, Encoder
 from bert_jax.pretraining import PretrainingObjective
 from tests.bert_jax import numpy_bert
 
@@ -163,3 +163,44 @@ def test_impossible_sizes_are_refused(change, words):
     with pytest.raises(UserError) as caught:
         BertConfig(**change).validate()
     assert all(word in str(caught.value) for word in words)
+
+
+def test_sequences_that_share_a_row_do_not_see_each_other(config, params):
+    """A packed row gives each of its sequences the hidden states that it has alone."""
+    random = np.random.default_rng(0)
+    lengths, length = (5, 3), 10
+    sequences = [random.integers(5, config.vocab_size, (1, each)) for each in lengths]
+    padding = np.zeros((1, length - sum(lengths)), int)
+    row = np.concatenate([*sequences, padding], axis=1)
+    mask = np.concatenate([np.full((1, n), i + 1) for i, n in enumerate(lengths)] + [padding], 1)
+    positions = np.concatenate([np.arange(n)[None] for n in lengths] + [padding], axis=1)
+
+    def encode(ids, mask, positions=None):
+        return Encoder(config).apply(
+            {"params": params["encoder"]}, ids, np.zeros_like(ids), mask, True, positions
+        )[0]
+
+    packed = encode(row, mask, positions)
+    start = 0
+    for sequence in sequences:
+        alone = encode(sequence, np.ones_like(sequence))
+        end = start + sequence.shape[1]
+        np.testing.assert_allclose(packed[start:end], alone, rtol=1e-5, atol=1e-5)
+        start = end
+    # The test would notice: without position_ids the second sequence is another one.
+    assert np.abs(encode(row, mask)[lengths[0] : start] - alone).max() > 0.1
+
+
+@pytest.mark.parametrize("remat", ["dots", "block"])
+def test_rematerialisation_changes_no_gradient(with_dropout, params, batch, remat):
+    def gradients(remat):
+        objective = PretrainingObjective(dataclasses.replace(with_dropout, remat=remat))
+
+        def loss(params):
+            return objective.sums(params, batch, jax.random.key(7))["masked_lm_loss"][0]
+
+        return loss, jax.jit(jax.value_and_grad(loss))(params)
+
+    (_, plain), (function, again) = gradients("none"), gradients(remat)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), again, plain)
+    assert "remat" in str(jax.make_jaxpr(jax.grad(function))(params))

@@ -50,7 +50,7 @@ def test_dry_run_of_every_command(world, accelerator_type):
     delete = f"{queued} delete bert-jax --force --quiet {place}"
     left = [f"{queued} list {place}", f"gcloud compute tpus tpu-vm list {place}"]
     save_logs = f"{every} save-log my-bucket bert-jax'"
-    multi_host = " --distributed.auto" if hosts > 1 else ""
+    multi_host = " --distributed.auto --distributed.timeout 600" if hosts > 1 else ""
     expected = {
         "setup": [
             "gcloud services enable compute.googleapis.com tpu.googleapis.com "
@@ -146,13 +146,14 @@ def test_what_a_dry_run_prints_is_what_a_run_does(world):
     assert typed == called
     remote = shlex.split(called[-1].removeprefix("--command="))
     start = remote.index("start")
-    arguments = ["my-bucket", "two words", "wikipedia", *options, "--distributed.auto"]
+    arguments = ["my-bucket", "two words", "wikipedia", *options]
+    arguments += ["--distributed.auto", "--distributed.timeout", "600"]
     assert remote[start + 1 :] == arguments
 
 
 def test_a_programs_own_dry_run_is_passed_on(world):
     (line,) = dry_run(world, "launch", "base", "--dry-run")
-    assert line.endswith("wikipedia base --dry-run --distributed.auto'")
+    assert line.endswith("wikipedia base --dry-run --distributed.auto --distributed.timeout 600'")
 
 
 def test_gcloud_knows_every_command_and_option(world):
