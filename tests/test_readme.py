@@ -95,7 +95,7 @@ def test_the_demo_runs_without_arguments_but_its_length(tmp_path):
     """Corpus, training, evaluation, curves and filled masks in an empty folder."""
     result = subprocess.run(
         [
-            sys.executable, ROOT / "run_pretrain.py", "--phases.0.steps=20",
+            sys.executable, ROOT / "run_pretrain.py", "--phases.0.steps=20", "--phases.1.steps=5",
             "--optimizer.warmup-steps=5", "--loop.evaluate-every=10", "--loop.save-every=10",
         ],
         cwd=tmp_path,
