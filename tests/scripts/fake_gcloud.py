@@ -18,7 +18,7 @@ import os
 import sys
 from pathlib import Path
 
-WORLD = Path(os.environ["WORLD"])
+WORLD = Path(os.environ.get("WORLD", "."))
 HOSTS = int(os.environ.get("HOSTS", "4"))
 
 
