@@ -53,8 +53,10 @@ def _backward(epsilon: float, saved: Any, gradient: jax.Array) -> Any:
         - jnp.mean(scaled, axis=-1, keepdims=True)
         - normalized * jnp.mean(scaled * normalized, axis=-1, keepdims=True)
     )
+    # Used by the residual and by the layer before: computed once.
+    dx = jax.lax.optimization_barrier(dx.astype(x.dtype))
     rows = tuple(range(x.ndim - 1))
-    return dx.astype(x.dtype), jnp.sum(gradient * normalized, rows), jnp.sum(gradient, rows)
+    return dx, jnp.sum(gradient * normalized, rows), jnp.sum(gradient, rows)
 
 
 layer_norm.defvjp(_forward, _backward)
