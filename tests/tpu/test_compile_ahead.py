@@ -45,8 +45,8 @@ def test_estimate_has_every_part(data_parallel):
     assert data_parallel.batch_per_chip == 16
     for part in ("attention", "feed-forward", "norms", "heads and loss", "optimizer"):
         assert data_parallel.summary.cycles[part] > 0, part
-    # Parameters and two moments in float32, the step.
-    assert data_parallel.state == 12 * data_parallel.parameters + 4
+    # Parameters and two moments in float32; the step, and the count of the schedule.
+    assert data_parallel.state == 12 * data_parallel.parameters + 8
     assert data_parallel.peak > data_parallel.state
     assert 0 < data_parallel.mfu < 1
     # Gradients of all parameters are added up over the chips, in float32 or bfloat16.
@@ -54,10 +54,10 @@ def test_estimate_has_every_part(data_parallel):
 
 
 def test_accumulation_counts_its_loop(data_parallel):
-    """Four micro-batches of 16 cost about what one of 64 does, not a quarter."""
+    """Four micro-batches of 16 cost somewhat less than one of 64; one of them costs a seventh."""
     found = compiled(MeshConfig(), 64, accumulation=4)
     ours, whole = (each.summary.cycles["feed-forward"] for each in (found, data_parallel))
-    assert 0.7 < ours / whole < 4
+    assert 0.4 < ours / whole < 4
 
 
 def test_fsdp_splits_the_state_and_gathers_layers(data_parallel):
