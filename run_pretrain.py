@@ -26,7 +26,7 @@ from bert_jax.machine import keep_compiled_programs, keep_freed_memory
 from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
 from bert_jax.pretraining import PretrainingObjective, fill_mask
-from bert_jax.sharding import batch_shards, check_batch_size, check_divides, host_rows, make_mesh
+from bert_jax.sharding import batch_shards, host_rows
 from bert_jax.tracker import SilentTracker, Tracker, read_metrics
 from bert_jax.train import TrainState, abstract_state, init_state
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
@@ -73,10 +73,7 @@ def main(arguments: Sequence[str]) -> None:
     console = Console(soft_wrap=True, highlight=False, quiet=not distributed.is_first())
     keep_freed_memory()
     keep_compiled_programs()
-    mesh = make_mesh(config.mesh)
-    check_divides(mesh, "heads", config.model.num_attention_heads, "model.num_attention_heads")
-    for phase in config.phases:
-        check_batch_size(phase.batch_size, mesh, config.loop.accumulation_steps)
+    mesh = config.make_mesh()
     saved_config = config.resolved() | {"recipe": recipe}
     earlier = {} if is_dry_run else earlier_config(work_dir)
     check_same_run(work_dir, earlier, saved_config)

@@ -13,18 +13,11 @@ Needs torch and transformers, and neither TensorFlow nor what only `run_pretrain
 import os
 from typing import Any
 
+from benchmarks.models import BASE, LARGE
 from benchmarks.peers import OURS, Side, Workload
 from benchmarks.peers_command import make_parser, run
 from bert_jax.model import BertConfig
 
-BASE = BertConfig(dtype="bfloat16")
-LARGE = BertConfig(
-    hidden_size=1024,
-    num_hidden_layers=24,
-    num_attention_heads=16,
-    intermediate_size=4096,
-    dtype="bfloat16",
-)
 # In the order of their importance, should the time end first.
 WORKLOADS = (
     Workload("large", LARGE, 512, 76, (32, 16, 8), target_ratio=1.2, target_mfu=0.5),

@@ -9,7 +9,6 @@ done, and rows that the results file has already are left alone.
 """
 
 import argparse
-import dataclasses
 import json
 import subprocess
 import sys
@@ -18,17 +17,14 @@ from pathlib import Path
 
 import jax
 
+from benchmarks.models import BASE, LARGE
 from bert_jax.compile_ahead import KNOWN, DoesNotFit, estimate, topology_devices
-from bert_jax.model import BertConfig
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.pretraining import PretrainingObjective
 from bert_jax.sharding import make_mesh
+from data_pipeline.shards import write_json
 
 SLICES = ("v5e-1", "v5e-16", "v5e-256", "v4-8", "v5p-8", "v6e-16")
-BASE = BertConfig(dtype="bfloat16")
-LARGE = dataclasses.replace(
-    BASE, hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
-)
 # Model, length, predictions, sequences per chip to begin with.
 MODELS = {
     "base-128": (BASE, 128, 20, 128),
@@ -75,7 +71,6 @@ def measure(name: str, slice_name: str, batch: int) -> dict[str, object]:
             batch //= 2
     return {
         "sequences_per_chip": batch,
-        "versions": versions(),
         "chips": mesh.size,
         "state_gib": found.state / 2**30,
         "peak_gib": found.peak / 2**30,
@@ -100,17 +95,17 @@ def main() -> None:
     models = [name for name in MODELS if name in arguments.only] or list(MODELS)
     slices = [name for name in SLICES if name in arguments.only] or list(SLICES)
     rows = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
+    present = versions()
     for slice_name in slices:
         for name in models:
             key = f"{name} on {slice_name}"
-            if key in rows and rows[key]["versions"] == versions():
+            if key in rows and rows[key]["versions"] == present:
                 print(f"{key}: kept from {arguments.output}", file=sys.stderr)
                 continue
             print(f"{key} ...", file=sys.stderr, flush=True)
-            rows[key] = measure(name, slice_name, arguments.batch or MODELS[name][3])
-            aside = arguments.output.with_suffix(".tmp")
-            aside.write_text(json.dumps(rows, indent=2) + "\n")
-            aside.rename(arguments.output)
+            row = measure(name, slice_name, arguments.batch or MODELS[name][3])
+            rows[key] = row | {"versions": present}
+            write_json(arguments.output, rows)
     print("| model, length | slice | per chip | state | peak memory | cycles | ms | MFU |")
     print("|---|---|---|---|---|---|---|---|")
     for key, row in rows.items():

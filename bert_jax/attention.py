@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bert_jax.dropout import keep_scale
+from bert_jax.dropout import dropout
 
 # The original's penalty: finite, so that a row without any key stays defined.
 PENALTY = -10_000.0
@@ -60,9 +60,7 @@ def _forward(
 
 
 def _dropped(x: jax.Array, dropout_key: jax.Array | None, rate: float) -> jax.Array:
-    if dropout_key is None:
-        return x
-    return (x * keep_scale(dropout_key, x.shape, rate)).astype(x.dtype)
+    return x if dropout_key is None else dropout(x, dropout_key, rate)
 
 
 def _backward(dropout_rate: float, saved: Any, gradient: jax.Array) -> Any:

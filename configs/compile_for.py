@@ -8,7 +8,7 @@ from rich.table import Table
 from bert_jax.compile_ahead import Chip, DoesNotFit, Estimate, estimate, topology_devices
 from bert_jax.optimizer import make_optimizer
 from bert_jax.pretraining import PretrainingObjective
-from bert_jax.sharding import batch_shards, check_batch_size, check_divides, make_mesh
+from bert_jax.sharding import batch_shards
 from configs.pretrain import PretrainConfig
 
 
@@ -19,11 +19,7 @@ def show(console: Console, config: PretrainConfig, topology: str) -> None:
       UserError: no such topology, or mesh, batch and model do not fit together.
     """
     devices, chip = topology_devices(topology)
-    mesh = make_mesh(config.mesh, devices)
-    check_divides(mesh, "heads", config.model.num_attention_heads, "model.num_attention_heads")
-    accumulation = config.loop.accumulation_steps
-    for phase in config.phases:
-        check_batch_size(phase.batch_size, mesh, accumulation)
+    mesh = config.make_mesh(devices)
     objective = PretrainingObjective(config.model, config.data.pair_objective)
     optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule())
     console.print(f"compiling for {len(devices)} x {devices[0].device_kind}; this takes minutes")
@@ -39,7 +35,7 @@ def show(console: Console, config: PretrainConfig, topology: str) -> None:
                 sequence_length=phase.sequence_length,
                 max_predictions=phase.max_predictions,
                 packed=config.data.packed,
-                accumulation=accumulation,
+                accumulation=config.loop.accumulation_steps,
             )
         except DoesNotFit as error:
             console.print(

@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import optax
+from jax.sharding import Mesh
 
 from bert_jax.distributed import DistributedConfig
 from bert_jax.errors import UserError
 from bert_jax.loop import LoopConfig
 from bert_jax.model import BertConfig
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule
-from bert_jax.sharding import MeshConfig
+from bert_jax.sharding import MeshConfig, check_batch_size, check_divides, make_mesh
 from data_pipeline.command_line import parse
 from data_pipeline.pretrain import DataConfig
 
@@ -93,6 +95,18 @@ class PretrainConfig:
             for phase in self.phases
             if phase.learning_rate is not None
         ]
+
+    def make_mesh(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
+        """The mesh, on all devices by default.
+
+        Raises:
+          UserError: it does not fit the devices, the heads or the batches.
+        """
+        mesh = make_mesh(self.mesh, devices)
+        check_divides(mesh, "heads", self.model.num_attention_heads, "model.num_attention_heads")
+        for phase in self.phases:
+            check_batch_size(phase.batch_size, mesh, self.loop.accumulation_steps)
+        return mesh
 
     def learning_rate_schedule(self) -> optax.Schedule:
         """The learning rate of every step of the run: step -> float32 scalar."""
