@@ -36,13 +36,10 @@ RESULTS = Path(__file__).parent / "results" / "tpu.json"
 
 
 def versions() -> dict[str, str]:
-    """What a row depends on: jax, the TPU compiler and this project's revision."""
-    revision = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    """What a row depends on: jax, the TPU compiler and the last change to the package."""
+    package = Path(__file__).parent.parent / "bert_jax"
+    commit = ["git", "log", "-1", "--format=%h", "--", "."]
+    revision = subprocess.run(commit, cwd=package, capture_output=True, text=True).stdout.strip()
     return {"jax": jax.__version__, "libtpu": metadata.version("libtpu"), "bert_jax": revision}
 
 
@@ -78,6 +75,7 @@ def measure(name: str, slice_name: str, batch: int) -> dict[str, object]:
         "cycles": sum(found.summary.cycles.values()),
         "cycles_by_part": found.summary.cycles,
         "milliseconds": 1e3 * found.seconds,
+        "milliseconds_of_collectives": 1e3 * found.communication,
         "mfu": found.mfu,
         "collectives": {kind: each._asdict() for kind, each in found.summary.collectives.items()},
     }
@@ -106,14 +104,15 @@ def main() -> None:
             row = measure(name, slice_name, arguments.batch or MODELS[name][3])
             rows[key] = row | {"versions": present}
             write_json(arguments.output, rows)
-    print("| model, length | slice | per chip | state | peak memory | cycles | ms | MFU |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| model, length | slice | per chip | state | peak memory | cycles | ms | collectives | MFU |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for key, row in rows.items():
         name, slice_name = key.split(" on ")
         print(
             f"| {name} | {slice_name} | {row['sequences_per_chip']} | {row['state_gib']:.2f} GiB | "
             f"{row['peak_gib']:.1f} of {row['memory_gib']:.0f} GiB | {row['cycles'] / 1e6:.1f} M | "
-            f"{row['milliseconds']:.1f} | {row['mfu']:.0%} |"
+            f"{row['milliseconds']:.1f} | {row['milliseconds_of_collectives']:.1f} ms | "
+            f"{row['mfu']:.0%} |"
         )
 
 

@@ -50,6 +50,7 @@ class Chip(NamedTuple):
 
     Attributes:
       memory: bytes of HBM.
+      interconnect: bytes per second that it can send to other chips of its slice.
       clock: cycles per second at which its matrix units give the peak of the data sheet: v4 has 8
         of 128 x 128, v5e 4, v5p 8, v6e 4 of 256 x 256.
       configuration: name of the chip's configuration where libtpu has several; a v4's two cores
@@ -57,15 +58,16 @@ class Chip(NamedTuple):
     """
 
     memory: int
+    interconnect: float
     clock: float
     configuration: str = "default"
 
 
 CHIPS = {
-    "v4": Chip(32 << 30, 1.05e9, "megacore"),
-    "v5e": Chip(16 << 30, 1.5e9),
-    "v5p": Chip(95 << 30, 1.75e9),
-    "v6e": Chip(32 << 30, 1.75e9),
+    "v4": Chip(32 << 30, 300e9, 1.05e9, "megacore"),
+    "v5e": Chip(16 << 30, 200e9, 1.5e9),
+    "v5p": Chip(95 << 30, 600e9, 1.75e9),
+    "v6e": Chip(32 << 30, 400e9, 1.75e9),
 }
 
 
@@ -119,6 +121,8 @@ class Estimate(NamedTuple):
       accessed: bytes read and written, likewise.
       model_flops: by our count, of the whole step on all chips.
       seconds: the estimated cycles at the chip's clock.
+      communication: seconds that the collectives take at the data sheet's bandwidth; part of them
+        passes while the chip computes. Not in `seconds` and the MFU.
       mfu: share of the chips' peak.
       summary: cycles by part, collectives.
     """
@@ -131,6 +135,7 @@ class Estimate(NamedTuple):
     accessed: float
     model_flops: float
     seconds: float
+    communication: float
     mfu: float
     summary: Summary
 
@@ -197,9 +202,20 @@ def estimate(
         accessed=costs["bytes accessed"],
         model_flops=flops,
         seconds=seconds,
+        communication=_sent(summary, mesh) / chip.interconnect,
         mfu=flops / seconds / peak / mesh.size if peak else math.nan,
         summary=summary,
     )
+
+
+def _sent(summary: Summary, mesh: Mesh) -> int:
+    """Bytes that a chip sends to others in a step, at most.
+
+    Of an array of n bytes, n for a collective that gathers, permutes or scatters it, 2 n for an
+    all-reduce, which does both.
+    """
+    per_byte = {"all-reduce": 2, "reduce-scatter": mesh.size}  # a result is a share of its array
+    return sum(per_byte.get(kind, 1) * each.size for kind, each in summary.collectives.items())
 
 
 def _batch(

@@ -81,6 +81,9 @@ def _rows(estimates: list[Estimate], chip: Chip) -> dict[str, list[str]]:
         ]
     rows["cycles"] = [_millions(sum(each.summary.cycles.values())) for each in estimates]
     rows[f"ms at {chip.clock / 1e9:g} GHz"] = [f"{1e3 * each.seconds:.1f}" for each in estimates]
+    rows["ms of collectives, some of them meanwhile"] = [
+        f"{1e3 * each.communication:.1f}" for each in estimates
+    ]
     rows["estimated MFU"] = [
         "-" if math.isnan(each.mfu) else f"{each.mfu:.0%}" for each in estimates
     ]
