@@ -104,8 +104,10 @@ def main() -> None:
             row = measure(name, slice_name, arguments.batch or MODELS[name][3])
             rows[key] = row | {"versions": present}
             write_json(arguments.output, rows)
-    print("| model, length | slice | per chip | state | peak memory | cycles | ms | collectives | MFU |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    columns = ("model, length", "slice", "per chip", "state", "peak memory", "cycles", "ms")
+    columns += ("collectives", "MFU")
+    print("|", " | ".join(columns), "|")
+    print("|---" * len(columns), end="|\n")
     for key, row in rows.items():
         name, slice_name = key.split(" on ")
         print(
