@@ -1,11 +1,13 @@
 """A run as a user sees it: what it leaves, interruption, kill -9, a full disk."""
 
 import json
+import shutil
 import signal
 
 import pytest
 
 import run_pretrain
+from bert_jax.checkpoint import saved_steps
 from bert_jax.tracker import read_metrics
 from tests.scripts.runs import (
     SPEED,
@@ -60,6 +62,32 @@ def test_sentence_order_and_spans_are_trained_and_traced(corpus, tmp_path, capsy
     for row in found:
         assert {"sentence_order_loss", "sentence_order_accuracy"} <= row.keys()
         assert "next_sentence_loss" not in row
+
+
+def test_packed_rows_are_trained_and_continued(corpus, tmp_path, capsys):
+    changes = {
+        "data.pairs": "doc_sentences",
+        "phases.0.steps": 6,
+        "phases.1.steps": 1,
+        "phases.1.sequence-length": 24,
+        "optimizer.warmup-steps": 1,
+        "loop.log-every": 1,
+        "loop.save-every": 4,
+    }
+    expected, again = tmp_path / "expected", tmp_path / "again"
+    run_pretrain.main([*options(corpus, expected, changes), "--data.packed"])
+    train = read_metrics(expected / "metrics.jsonl")
+    shares = [row["padding_share"] for row in train if "padding_share" in row]
+    assert shares
+    assert max(shares) < 0.4  # one sequence of up to 12 sentences in a row leaves more
+    # As a crash after the first checkpoint leaves it.
+    shutil.copytree(expected, again)
+    (again / "summary.json").unlink()
+    for step in saved_steps(again)[1:]:
+        shutil.rmtree(again / "checkpoints" / str(step))
+    run_pretrain.main([*options(corpus, again, changes), "--data.packed"])
+    assert "continuing from the checkpoint of step 4" in capsys.readouterr().err
+    assert_same_run(again, expected)
 
 
 def test_kill_9_at_any_moment_loses_nothing_that_shows(corpus, whole_run, tmp_path):
