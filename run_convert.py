@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
 from rich.console import Console
 
 from bert_jax.checkpoint import load_params, save_params
@@ -31,10 +30,10 @@ from bert_jax.model import BertConfig
 from bert_jax.optimizer import AdamState
 from bert_jax.resize import extend_positions, resize_vocabulary
 from configs.errors import user_errors
+from configs.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.command_line import parse
 from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer, save_for_transformers
 from data_pipeline.shards import write_json
-from data_pipeline.stream import import_tensorflow
 from data_pipeline.tokenizer import load_tokenizer
 
 USAGE = """run_convert.py COMMAND OPTIONS
@@ -143,9 +142,9 @@ def from_tf1(request: FromTF1, console: Console) -> None:
     _check_input(request.input)
     values = read_json(request.input / "bert_config.json")
     config = config_from_tf1(values, request.gelu)
-    prefix = _checkpoint_prefix(request)
+    prefix = checkpoint_prefix(request.input, request.name)
     console.print(f"reading {prefix}")
-    tensors = _read_tf1(prefix, request.optimizer_state)
+    tensors = read_tf1(prefix, request.optimizer_state)
     adam, step = None, 0
     converted = from_tensors(tensors, "tf1", config)
     if request.optimizer_state:
@@ -300,42 +299,6 @@ def _new_tokens(path: Path | None) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--new-tokens {path} cannot be read ({error})") from None
-
-
-def _checkpoint_prefix(request: FromTF1) -> Path:
-    """The one checkpoint in the folder, without ".index"."""
-    names = sorted(path.name.removesuffix(".index") for path in request.input.glob("*.index"))
-    if request.name is None and len(names) == 1:
-        return request.input / names[0]
-    if request.name in names:
-        return request.input / request.name
-    if not names:
-        raise UserError(
-            f"{request.input} holds no TF1 checkpoint (no file *.index); give the folder of "
-            "bert_model.ckpt.index"
-        )
-    raise UserError(f"{request.input} holds {', '.join(names)}; add --name with one of them")
-
-
-def _read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:
-    """The variables of a TF1 checkpoint, those of the optimizer only if asked for."""
-    tf = import_tensorflow()
-    try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        names = reader.get_variable_to_shape_map()
-        if "_CHECKPOINTABLE_OBJECT_GRAPH" in names:
-            raise UserError(
-                f"{prefix} is a TF2 checkpoint; only TF1's, as of google-research/bert, can be read"
-            )
-        return {
-            name: np.asarray(reader.get_tensor(name))
-            for name in names
-            if optimizer_state or not name.endswith(("/adam_m", "/adam_v"))
-        }
-    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
-        raise UserError(
-            f"{prefix} cannot be read ({str(error).splitlines()[0]}); copy all its files again"
-        ) from None
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from rich.console import Console
 from bert_jax import distributed, loop
 from bert_jax.checkpoint import Checkpoints, load_adam, load_params, saved_steps
 from bert_jax.errors import UserError
+from bert_jax.evaluate import evaluate
 from bert_jax.flops import model_flops, peak_flops
 from bert_jax.machine import keep_compiled_programs, keep_freed_memory
 from bert_jax.optimizer import frozen_mask, make_optimizer
@@ -28,7 +29,7 @@ from bert_jax.plots import plot_curves
 from bert_jax.pretraining import PretrainingObjective, fill_mask
 from bert_jax.sharding import batch_shards, host_rows
 from bert_jax.tracker import SilentTracker, Tracker, read_metrics
-from bert_jax.train import TrainState, abstract_state, init_state
+from bert_jax.train import EvalStep, TrainState, abstract_state, init_state, make_eval_step
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
 from configs import compile_for, dry_run
 from configs.errors import user_errors
@@ -91,7 +92,11 @@ def main(arguments: Sequence[str]) -> None:
     frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
     init = partial(init_state, objective, optimizer, mesh, config.seed)
     fresh_state, origin = _fresh_state(config, is_dry_run, tokenizer, init, shapes)
-    stages = [_stage(config, corpus, tokenizer, mesh, index) for index in range(len(config.phases))]
+    eval_step = make_eval_step(objective, mesh)
+    stages = [
+        _stage(config, corpus, tokenizer, mesh, index, eval_step)
+        for index in range(len(config.phases))
+    ]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     console.print(
         f"{recipe}: {parameters:,} parameters, {config.total_steps:,} steps on "
@@ -259,7 +264,12 @@ def _fresh_state(
 
 
 def _stage(
-    config: PretrainConfig, corpus: Corpus, tokenizer: Tokenizer, mesh: Mesh, index: int
+    config: PretrainConfig,
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    mesh: Mesh,
+    index: int,
+    eval_step: EvalStep,
 ) -> loop.Stage:
     """The stage of one phase; everything that can be wrong with its data is checked here."""
     phase: Phase = config.phases[index]
@@ -285,11 +295,14 @@ def _stage(
             **shape,
         )
 
+    held_out = _held_out(config, corpus, mesh, phase.batch_size, shape)
     train_batches(None)  # refuses what does not fit before any work is spent
     return loop.Stage(
         steps=phase.steps,
         batches=train_batches,
-        evaluation=_held_out(config, corpus, mesh, phase.batch_size, shape),
+        evaluate=(
+            (lambda params: evaluate(eval_step, params, held_out, mesh)) if held_out else None
+        ),
         flops_per_step=model_flops(
             config.model,
             batch_size=phase.batch_size,

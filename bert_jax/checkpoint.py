@@ -22,8 +22,8 @@ logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def _badness(metrics: dict[str, float]) -> float:
-    """Orders checkpoints; losses of different stages do not compare, so a later stage wins."""
-    return metrics["loss"] - 1e9 * metrics["stage"]
+    """Orders checkpoints; those of different stages do not compare, so a later stage wins."""
+    return metrics["badness"] - 1e9 * metrics["stage"]
 
 
 class Restored(NamedTuple):
@@ -46,7 +46,7 @@ class Checkpoints:
     Args:
       folder: made if it is not there.
       keep: number of latest checkpoints kept.
-      keep_best: keeps the one with the lowest evaluation loss of the latest stage as well.
+      keep_best: keeps the best by the evaluations of the latest stage as well.
     """
 
     def __init__(self, folder: Path, keep: int = 3, keep_best: bool = False):
@@ -90,7 +90,8 @@ class Checkpoints:
           state: its step names the checkpoint.
           cursor: where the data continues after that step.
           config: the resolved configuration, as JSON values.
-          evaluation: "loss" and "stage" of the evaluation at this very step, if there was one.
+          evaluation: "badness", see `loop.Stage`, and "stage" of the evaluation at this very step,
+            if there was one.
         """
         step = int(state.step)
         if step == self.latest_step:
@@ -166,7 +167,8 @@ def load_params(work_dir: Path, step: int | None = None) -> tuple[Any, dict[str,
 
     Args:
       work_dir: the run's folder, which holds `checkpoints/`.
-      step: which checkpoint; the latest by default.
+      step: which checkpoint; by default the one that the run's summary.json names as its result,
+        else the latest.
 
     Returns:
       (params as numpy arrays, the resolved configuration, step).
@@ -222,7 +224,7 @@ def saved_steps(work_dir: Path) -> list[int]:
 
 
 def _find(work_dir: Path, step: int | None) -> Path:
-    """The folder of one checkpoint, the latest by default."""
+    """The folder of one checkpoint, by default the run's result or else the latest."""
     folder = work_dir / "checkpoints"
     steps = saved_steps(work_dir)
     if not steps:
@@ -230,10 +232,19 @@ def _find(work_dir: Path, step: int | None) -> Path:
             f"{work_dir} holds no checkpoint (no folder in {folder}); give the work folder of a run"
         )
     if step is None:
-        step = steps[-1]
+        result = _result(work_dir)
+        step = result if result in steps else steps[-1]
     if step not in steps:
         raise UserError(f"{work_dir} has no checkpoint of step {step}; it has {steps}")
     return folder.absolute() / str(step)
+
+
+def _result(work_dir: Path) -> int | None:
+    """The step that a finished run names as its result."""
+    try:
+        return json.loads((work_dir / "summary.json").read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @contextlib.contextmanager

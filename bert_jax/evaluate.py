@@ -1,6 +1,6 @@
 """Metrics of a finite set of batches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -10,10 +10,11 @@ from jax.sharding import Mesh
 
 from bert_jax.losses import Sum
 from bert_jax.sharding import put_batch
+from bert_jax.train import EvalStep
 
 
 def evaluate(
-    eval_step: Callable[[Any, dict[str, jax.Array]], dict[str, Sum]],
+    eval_step: EvalStep,
     params: Any,
     batches: Iterable[dict[str, np.ndarray]],
     mesh: Mesh,

@@ -4,7 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ from jax.sharding import Mesh
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.distributed import is_first, of_first, on_any
 from bert_jax.errors import UserError
-from bert_jax.evaluate import evaluate
 from bert_jax.optimizer import Optimizer
 from bert_jax.profiler import Profiler
 from bert_jax.sharding import host_rows, put_batch
@@ -27,7 +26,6 @@ from bert_jax.train import (
     Objective,
     TrainState,
     abstract_state,
-    make_eval_step,
     make_train_step,
 )
 
@@ -49,8 +47,9 @@ class LoopConfig:
         first step and after the last.
       save_every: steps between checkpoints.
       keep_checkpoints: number of latest checkpoints kept.
-      keep_best: also save and keep the checkpoint with the lowest held-out loss.
-      patience: stop after that many evaluations in a row without a new lowest loss; 0 never stops.
+      keep_best: also save and keep the checkpoint that is best on held-out data: the one with the
+        lowest loss, in fine-tuning the one with the highest score.
+      patience: stop after that many evaluations in a row without a new best; 0 never stops.
       accumulation_steps: micro-batches whose gradients make one optimizer step.
     """
 
@@ -84,14 +83,22 @@ class Stage:
       steps: optimizer steps.
       batches: opens the endless batches from a cursor, or from the stage's start for None. Each
         batch carries, besides the model's inputs, "cursor": int64 [n], where to go on after it.
-      evaluation: the fixed held-out batches, none to train without evaluation.
+      evaluate: the metrics of parameters on held-out data, "loss" among them; None to train without
+        evaluation.
       flops_per_step: model FLOPs of one optimizer step.
+      best: the metric that tells which parameters are best: "loss", the lower the better, or
+        another, the higher the better.
     """
 
     steps: int
     batches: Callable[[Sequence[int] | None], Iterator[HostBatch]]
-    evaluation: Sequence[HostBatch]
+    evaluate: Callable[[Any], dict[str, float]] | None
     flops_per_step: float
+    best: str = "loss"
+
+    def badness(self, metrics: Mapping[str, float]) -> float:
+        """The lower the better."""
+        return metrics["loss"] if self.best == "loss" else -metrics[self.best]
 
 
 class Outcome(NamedTuple):
@@ -192,20 +199,21 @@ def run(
     train_step = make_train_step(
         objective, optimizer, mesh, seed=seed, accumulation=config.accumulation_steps
     )
-    eval_step = make_eval_step(objective, mesh)
     all_finite = jax.jit(
         lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
     )
     total_steps = sum(stage.steps for stage in stages)
 
-    def run_evaluation(step: int, state: TrainState, held_out: Sequence[HostBatch]) -> float:
-        metrics = evaluate(eval_step, state.params, held_out, mesh)
+    def run_evaluation(
+        step: int, state: TrainState, evaluate: Callable[[Any], dict[str, float]]
+    ) -> dict[str, float]:
+        metrics = evaluate(state.params)
         if not math.isfinite(metrics["loss"]):
             raise NonFiniteLoss(_not_saved(step, cursor, "held-out loss", checkpoints))
         tracker.log(step, "eval", metrics)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         progress.say(f"step {step} held-out: {shown}")
-        return metrics["loss"]
+        return metrics
 
     with (
         StopSignal() as stop,
@@ -225,7 +233,7 @@ def run(
             stage_start, stage_end = stage_end, stage_end + stage.steps
             if reason != "finished":
                 break
-            since_best = _evaluations_since_best(tracker, stage_start)
+            since_best = _evaluations_since_best(tracker, stage, stage_start)
             if stage_start < step <= stage_end and 0 < config.patience <= since_best:
                 reason = "patience"  # the run ended so, but was killed before it could say so
                 break
@@ -233,8 +241,8 @@ def run(
                 continue
             if step == stage_start:
                 cursor = None
-            if restored is None and step == first_step and stage.evaluation:
-                run_evaluation(step, state, stage.evaluation)
+            if restored is None and step == first_step and stage.evaluate:
+                run_evaluation(step, state, stage.evaluate)
 
             pending: list[_Pending] = []
             stopping = False
@@ -275,11 +283,11 @@ def run(
                     if warning := throughput.input_warning(speed):
                         progress.say(f"step {step}: {warning}")
                 evaluation = None
-                if evaluation_due and stage.evaluation:
+                if evaluation_due and stage.evaluate:
                     with throughput.paused():
-                        loss = run_evaluation(step, state, stage.evaluation)
-                    evaluation = {"loss": loss, "stage": number}
-                    since_best = _evaluations_since_best(tracker, stage_start)
+                        found = run_evaluation(step, state, stage.evaluate)
+                    evaluation = {"badness": stage.badness(found), "stage": number}
+                    since_best = _evaluations_since_best(tracker, stage, stage_start)
                     save_due = save_due or (config.keep_best and since_best == 0)
                     if 0 < config.patience <= since_best:
                         reason = "patience"
@@ -304,22 +312,22 @@ def run(
             progress.say(f"{signal_name}: saved step {step}; the same command continues")
         if reason == "patience":
             progress.say(
-                f"step {step}: {config.patience} evaluations without a new lowest held-out loss"
+                f"step {step}: {config.patience} evaluations without a new best on held-out data"
             )
     return Outcome(state, reason)
 
 
-def _evaluations_since_best(tracker: Tracker, stage_start: int) -> int:
-    """How many evaluations of the stage came after its lowest loss; other stages do not compare.
+def _evaluations_since_best(tracker: Tracker, stage: Stage, stage_start: int) -> int:
+    """How many evaluations of the stage came after its best; other stages do not compare.
 
     Only the first host's tracker knows those before a restart.
     """
-    losses = [
-        row["loss"]
+    found = [
+        stage.badness(row)
         for row in tracker.evaluations()
         if row["step"] > stage_start or row["step"] == stage_start == 0
     ]
-    return of_first(len(losses) - 1 - losses.index(min(losses)) if losses else 0)
+    return of_first(len(found) - 1 - found.index(min(found)) if found else 0)
 
 
 def _not_saved(

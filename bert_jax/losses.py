@@ -9,13 +9,17 @@ import jax.numpy as jnp
 Sum = tuple[jax.Array, jax.Array]  # two float32 scalars: the weighted sum and the sum of weights
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> Sum:
+def cross_entropy(
+    logits: jax.Array, labels: jax.Array, weights: jax.Array, smoothing: float = 0.0
+) -> Sum:
     """Negative log-likelihood of `labels` in nats.
 
     Args:
       logits: float [..., C].
       labels: int [...], in [0, C).
       weights: float [...], 0 leaves an entry out.
+      smoothing: this share of each target is spread evenly over all classes (arXiv:1512.00567,
+        section 7).
 
     Returns:
       (sum of weight * nll, sum of weight), float32 scalars.
@@ -23,7 +27,49 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> S
     logits = logits.astype(jnp.float32)
     log_normalizer = jax.nn.logsumexp(logits, axis=-1)
     label_logits = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-    return jnp.sum(weights * (log_normalizer - label_logits)), jnp.sum(weights)
+    target = label_logits
+    if smoothing:
+        target = (1 - smoothing) * label_logits + smoothing * jnp.mean(logits, axis=-1)
+    return jnp.sum(weights * (log_normalizer - target)), jnp.sum(weights)
+
+
+def binary_cross_entropy(
+    logits: jax.Array, labels: jax.Array, weights: jax.Array, smoothing: float = 0.0
+) -> Sum:
+    """Negative log-likelihood of independent yes-or-no labels in nats, their mean over classes.
+
+    Args:
+      logits: float [..., C].
+      labels: float [..., C], 0 or 1.
+      weights: float [...], 0 leaves an entry out.
+      smoothing: labels become this much closer to 1/2, as 2 classes of `cross_entropy`.
+
+    Returns:
+      (sum of weight * nll, sum of weight), float32 scalars.
+    """
+    logits = logits.astype(jnp.float32)
+    labels = (1 - smoothing) * labels + smoothing / 2
+    nll = jax.nn.softplus(logits) - labels * logits
+    return jnp.sum(weights * jnp.mean(nll, axis=-1)), jnp.sum(weights)
+
+
+def squared_error(
+    outputs: jax.Array, labels: jax.Array, weights: jax.Array, smoothing: float = 0.0
+) -> Sum:
+    """Squared difference of one output and a number.
+
+    Args:
+      outputs: float [..., 1].
+      labels: float [...].
+      weights: float [...], 0 leaves an entry out.
+      smoothing: has no meaning for numbers and no effect.
+
+    Returns:
+      (sum of weight * squared difference, sum of weight), float32 scalars.
+    """
+    del smoothing
+    difference = outputs[..., 0].astype(jnp.float32) - labels
+    return jnp.sum(weights * difference**2), jnp.sum(weights)
 
 
 def accuracy(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> Sum:

@@ -1,5 +1,7 @@
-"""Learning curves as a picture."""
+"""Learning curves and confusion matrices as pictures."""
 
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,43 +12,47 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+PRETRAINING = (
+    "masked_lm_loss",
+    "masked_lm_accuracy",
+    "next_sentence_loss",
+    "next_sentence_accuracy",
+    "sentence_order_loss",
+    "sentence_order_accuracy",
+    "learning_rate",
+    "gradient_norm",
+)
+MOST_CLASSES = 40  # of a confusion matrix that can be read
+
 
 def plot_curves(
-    rows: Sequence[dict[str, Any]], path: Path, unigram_entropy: float | None = None
+    rows: Sequence[dict[str, Any]],
+    path: Path,
+    unigram_entropy: float | None = None,
+    names: Sequence[str] = PRETRAINING,
 ) -> None:
-    """Draws losses, accuracies and the learning rate over the steps.
+    """Draws losses, scores and the learning rate over the steps.
 
     Args:
       rows: rows of metrics.jsonl.
       path: the .png to write, aside first and then renamed; none is written without rows.
       unigram_entropy: drawn beside the masked-LM loss, in nats.
+      names: of the metrics, a picture for each that occurs.
     """
     train = [row for row in rows if row["split"] == "train"]
     held_out = [row for row in rows if row["split"] == "eval"]
-    names = [
-        name
-        for name in (
-            "masked_lm_loss",
-            "masked_lm_accuracy",
-            "next_sentence_loss",
-            "next_sentence_accuracy",
-            "sentence_order_loss",
-            "sentence_order_accuracy",
-            "learning_rate",
-            "gradient_norm",
-        )
-        if any(name in row for row in rows)
-    ]
+    names = [name for name in names if any(name in row for row in rows)]
     if not names:
         return
     figure, axes = plt.subplots(
         -(-len(names) // 2), 2, figsize=(10, 9), sharex=True, layout="constrained", squeeze=False
     )
     for name, axis in zip(names, axes.flat, strict=False):
-        steps = [row["step"] for row in train]
-        values = np.array([row[name] for row in train])
-        axis.plot(steps, values, color="tab:blue", alpha=0.25, linewidth=1)
-        axis.plot(steps, _smooth(values), color="tab:blue", label="training, smoothed")
+        trained = [(row["step"], row[name]) for row in train if name in row]
+        if trained:
+            steps, values = np.array(trained).T
+            axis.plot(steps, values, color="tab:blue", alpha=0.25, linewidth=1)
+            axis.plot(steps, _smooth(values), color="tab:blue", label="training, smoothed")
         points = [(row["step"], row[name]) for row in held_out if name in row]
         if points:
             axis.plot(*zip(*points, strict=True), "o-", color="tab:orange", label="held-out")
@@ -57,8 +63,43 @@ def plot_curves(
     for axis in axes[-1]:
         axis.set_xlabel("step")
     axes[0, 0].legend()
+    _save(figure, path)
+
+
+def plot_confusion(true: Sequence[str], predicted: Sequence[str], path: Path) -> None:
+    """Draws how often each true class was taken for each class.
+
+    Args:
+      true, predicted: a class for each example; of many classes, the most frequent are shown.
+      path: as of `plot_curves`.
+    """
+    counts = Counter([*true, *predicted])
+    classes = sorted(name for name, _ in counts.most_common(MOST_CLASSES))
+    place = {name: number for number, name in enumerate(classes)}
+    matrix = np.zeros((len(classes), len(classes)), np.int64)
+    for row, column in zip(true, predicted, strict=True):
+        if row in place and column in place:
+            matrix[place[row], place[column]] += 1
+    side = 2.5 + 0.45 * len(classes)
+    figure, axis = plt.subplots(figsize=(side, side), layout="constrained")
+    axis.imshow(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0)
+    for (row, column), count in np.ndenumerate(matrix):
+        if count:
+            shade = "white" if count > 0.6 * matrix[row].sum() else "black"
+            axis.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
+    axis.set_xticks(range(len(classes)), classes, rotation=90)
+    axis.set_yticks(range(len(classes)), classes)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
     aside = path.with_name(path.name + ".tmp")
-    figure.savefig(aside, format="png", dpi=120)
+    with warnings.catch_warnings():
+        # Labels in a script that the plotting library's font lacks become boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(aside, format="png", dpi=120)
     plt.close(figure)
     aside.rename(path)
 

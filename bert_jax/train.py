@@ -15,6 +15,7 @@ from bert_jax.sharding import batch_sharding, replicated, tree_sharding
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+EvalStep = Callable[[Any, Batch], dict[str, Sum]]
 
 
 class Objective(Protocol):
@@ -172,7 +173,7 @@ def make_train_step(
     )
 
 
-def make_eval_step(objective: Objective, mesh: Mesh) -> Callable[[Any, Batch], dict[str, Sum]]:
+def make_eval_step(objective: Objective, mesh: Mesh) -> EvalStep:
     """The jitted evaluation of one batch: (params, batch) -> {metric: (sum, weight)}."""
 
     def eval_step(params: Any, batch: Batch) -> dict[str, Sum]:

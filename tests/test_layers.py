@@ -9,12 +9,21 @@ ROOT = Path(__file__).parent.parent
 # A file imports only from rows above its own.
 ROWS = (
     {"errors"},
-    {"sharding", "losses", "plots", "torch_pickle", "stop_signal", "throughput", "profiler"}
+    {
+        "sharding",
+        "losses",
+        "scores",
+        "plots",
+        "torch_pickle",
+        "stop_signal",
+        "throughput",
+        "profiler",
+    }
     | {"dropout", "gelu", "layer_norm", "hlo", "machine", "distributed"},
     {"attention"},
     {"model", "optimizer", "tracker"},
     {"heads", "task_heads", "convert", "convert_config", "flops"},
-    {"pretraining", "train", "hugging_face", "resize"},
+    {"pretraining", "finetuning", "train", "hugging_face", "resize"},
     {"checkpoint", "evaluate", "warm_start", "compile_ahead"},
     {"loop"},
 )

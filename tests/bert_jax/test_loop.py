@@ -42,7 +42,7 @@ class Regression:
         return {"regression_loss": (errors.sum(), jnp.float32(errors.size))}
 
 
-def stage(steps, *, poison=None, signal_at=None, held_out=1.0):
+def stage(steps, *, poison=None, signal_at=None, held_out=1.0, best="loss"):
     """Batches drawn from their cursor; batch `poison` holds a NaN, `signal_at` raises SIGTERM."""
 
     def batches(cursor):
@@ -59,8 +59,11 @@ def stage(steps, *, poison=None, signal_at=None, held_out=1.0):
             cursor_after = np.array([number], np.int64)
             yield {"input_ids": ids, "attention_mask": mask, "cursor": cursor_after}
 
-    evaluation = [{"input_ids": np.full((4, 4), held_out, np.float32)}]
-    return loop.Stage(steps, batches, evaluation, flops_per_step=1e6)
+    def evaluate(params):
+        mean = float(np.mean((np.asarray(params["kernel"]) - held_out) ** 2))
+        return {"loss": mean, "regression_loss": mean, "score": mean}
+
+    return loop.Stage(steps, batches, evaluate, flops_per_step=1e6, best=best)
 
 
 def run(folder, stages, learning_rate=0.1, peak_flops=None, run_options=None, **settings):
@@ -199,6 +202,15 @@ def test_patience_stops_and_the_best_checkpoint_stays(tmp_path):
     assert again.reason == "patience"
     assert int(again.state.step) == best + 3
     assert saved_steps(tmp_path) == [best, best + 3]
+
+
+def test_a_score_is_best_where_it_is_highest(tmp_path):
+    """The toy's score is its loss, so that what falls and rises again is best at its ends."""
+    outcome = run_with_patience(tmp_path, [stage(100, held_out=1e3, best="score")])
+    scores = [row["score"] for row in rows_of(tmp_path, "eval")]
+    assert outcome.reason == "patience"
+    assert len(scores) == scores.index(max(scores)) + 4
+    assert saved_steps(tmp_path)[0] == scores.index(max(scores))
 
 
 def test_the_best_checkpoint_survives_a_resume(tmp_path):

@@ -1,0 +1,161 @@
+"""The configuration of a fine-tuning, and how it is read from the command line."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import optax
+from tyro.conf import Positional
+
+from bert_jax.errors import UserError
+from bert_jax.finetuning import RegularizationConfig
+from bert_jax.loop import LoopConfig
+from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule
+from bert_jax.sharding import MeshConfig
+from configs.tasks.registry import TASKS, find_task
+from configs.tasks.task import Task
+from data_pipeline.command_line import parse
+from data_pipeline.finetune.texts import Columns
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """A fine-tuning.
+
+    Attributes:
+      task: name of a task, or a Python file that defines TASK.
+      init_from: work folder of a run, converted checkpoint, or folder of transformers or of
+        google-research/bert.
+      data: folder that holds the task's files under their usual names.
+      train: training file instead; tfds:NAME/CONFIG/SPLIT for TensorFlow Datasets.
+      dev: file whose scores are shown and tell the best epoch, instead.
+      test: file to predict at the end; labels in it are scored.
+      work_dir: folder of the run: checkpoints, metrics, predictions, report.
+      columns: columns of the tables, where they are not the task's own.
+      sequence_length: longest input in tokens; what is longer is cut, or windowed, and counted.
+      batch_size: examples of an optimizer step.
+      epochs: how often each training example is seen.
+      train_examples: take only the first so many; 0 takes all.
+      seeds: of dropout, order and the new layer; several give a run each and their spread.
+      dropout: of hidden states and attention, instead of the checkpoint's.
+      fresh_head: start with a new output layer where the checkpoint has another task's.
+      class_weights: "balanced" weighs classes by one over their frequency.
+      patience: stop after so many epochs without a better score; 0 never stops.
+      log_every: steps between rows of metrics.jsonl.
+      accumulation_steps: micro-batches whose gradients make one optimizer step.
+      dtype: compute dtype.
+      optimizer: optimizer and schedule. "adamw" corrects the bias of Adam's moments, without which
+        small data sets train unstably (arXiv:2006.05987).
+      regularization: against learning by heart.
+      mesh: how the devices share the work.
+    """
+
+    task: Positional[str] = ""
+    init_from: str = ""
+    data: str = ""
+    train: str = ""
+    dev: str = ""
+    test: str = ""
+    work_dir: str = ""
+    columns: Columns | None = None
+    sequence_length: int = 128
+    batch_size: int = 32
+    epochs: int = 3
+    train_examples: int = 0
+    seeds: tuple[int, ...] = (0,)
+    dropout: float | None = None
+    fresh_head: bool = False
+    class_weights: Literal["none", "balanced"] = "none"
+    patience: int = 0
+    log_every: int = 10
+    accumulation_steps: int = 1
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    optimizer: OptimizerConfig = OptimizerConfig(
+        name="adamw", learning_rate=5e-5, warmup_steps=None, warmup_proportion=0.1
+    )
+    regularization: RegularizationConfig = RegularizationConfig()
+    mesh: MeshConfig = MeshConfig()
+
+    def find_task(self) -> Task[Any]:
+        """The task, with the columns that are given."""
+        task = find_task(self.task)
+        if self.columns is None:
+            return task
+        if not hasattr(task, "columns"):
+            raise UserError(f"the task {task.name} reads no table, so --columns has no meaning")
+        return dataclasses.replace(task, columns=self.columns)  # type: ignore[call-arg]
+
+    def loop(self, steps_per_epoch: int) -> LoopConfig:
+        """The loop's settings: it evaluates and saves after each epoch, and keeps the best."""
+        return LoopConfig(
+            log_every=self.log_every,
+            evaluate_every=steps_per_epoch,
+            save_every=steps_per_epoch,
+            keep_checkpoints=1,
+            keep_best=True,
+            patience=self.patience,
+            accumulation_steps=self.accumulation_steps,
+        )
+
+    def learning_rate_schedule(self, total_steps: int) -> optax.Schedule:
+        """The learning rate of every step."""
+        return learning_rate_schedule(self.optimizer, total_steps)
+
+    def validate(self) -> None:
+        """Raises UserError where a value is out of range or something is lacking."""
+        if not self.task:
+            raise UserError(f"name a task: {', '.join(TASKS)}; or a Python file that defines TASK")
+        task = self.find_task()
+        if not self.init_from:
+            raise UserError("--init-from is empty; name the folder of a pre-trained checkpoint")
+        if not self.data and not (self.train and self.dev):
+            raise UserError(
+                f"where is the data? Add --data DIR (with {task.train} and {task.dev} in it), or "
+                "--train FILE --dev FILE"
+            )
+        for name in ("sequence_length", "batch_size", "epochs", "log_every", "accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("train_examples", "patience"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds is {self.seeds}; give one or several different numbers")
+        if not all(0 <= seed < 1 << 31 for seed in self.seeds):
+            raise UserError(f"seeds is {self.seeds}; each must be within 0 and 2147483647")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise UserError(f"dropout is {self.dropout}; it must be in [0, 1)")
+        self.regularization.validate()
+        if not task.has_classes:
+            for name in ("label_smoothing", "r_drop"):
+                if getattr(self.regularization, name):
+                    raise UserError(
+                        f"regularization.{name} needs classes, which {task.name} has not; leave it "
+                        "out"
+                    )
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration as JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def from_command_line(arguments: Sequence[str]) -> FinetuneConfig:
+    """Reads `TASK --init-from DIR --data DIR [--option value ...]`.
+
+    Raises:
+      UserError: values that are out of range or do not fit together.
+    """
+    config = parse(
+        FinetuneConfig,
+        arguments,
+        program="run_finetune.py",
+        description="Fine-tunes a pre-trained BERT: run_finetune.py TASK --init-from DIR --data "
+        f"DIR. Tasks: {', '.join(TASKS)}",
+    )
+    if not config.work_dir:
+        name = Path(config.task).stem or "task"
+        config = dataclasses.replace(config, work_dir=f"runs/{name}")
+    config.validate()
+    return config

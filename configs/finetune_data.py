@@ -1,0 +1,139 @@
+"""The examples and features of a fine-tuning, with all that can be wrong with them looked at."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from bert_jax.errors import UserError
+from configs.finetune import FinetuneConfig
+from configs.tasks.task import Task, resolve
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.features import Features
+from data_pipeline.tokenizer import Tokenizer
+
+SHOWN = 5  # rows that are left out and named; the others are only counted
+
+
+class Split(NamedTuple):
+    """The examples of one file.
+
+    Attributes:
+      source: the file.
+      examples: as the task reads them.
+      features: what the model is given of them.
+    """
+
+    source: str
+    examples: Sequence[Any]
+    features: Features
+
+
+class Data(NamedTuple):
+    """All data of a fine-tuning.
+
+    Attributes:
+      labels: names of the classes.
+      train, dev: the two that training needs.
+      test: what is to be predicted at the end, None for nothing.
+      fingerprint: SHA-256 of what is trained on.
+    """
+
+    labels: tuple[str, ...]
+    train: Split
+    dev: Split
+    test: Split | None
+    fingerprint: str
+
+
+def load_data(
+    task: Task[Any], config: FinetuneConfig, tokenizer: Tokenizer, say: Callable[[str], None]
+) -> Data:
+    """Reads and checks every file before any work is spent, and says what is in them.
+
+    Raises:
+      DataError: something is wrong in a file.
+      UserError: a file has nothing to learn from.
+    """
+    sources = {
+        "train": resolve(task, "train", config.data, config.train),
+        "dev": resolve(task, "dev", config.data, config.dev),
+    }
+    if config.test:
+        sources["test"] = config.test
+    examples = {}
+    for name, source in sources.items():
+        rows, skipped = task.read(source)
+        if name == "train" and config.train_examples:
+            rows = rows[: config.train_examples]
+        if not rows:
+            raise UserError(f"{source} holds no example; give another --{name}")
+        examples[name] = rows
+        say_skipped(source, skipped, say)
+    labels = task.labels_of(examples["train"])
+    splits = {}
+    for name, rows in examples.items():
+        try:
+            task.check(rows, labels)
+        except DataError as error:
+            raise UserError(f"{error} (in --{name})") from None
+        weights = _class_weights(task, config, rows, labels) if name == "train" else None
+        features = task.features(
+            rows, tokenizer, config.sequence_length, labels, weights, training=name == "train"
+        )
+        if not features.rows:
+            raise UserError(f"{sources[name]}: none of its {len(rows):,} examples can be used")
+        splits[name] = Split(sources[name], rows, features)
+        say(_described(name, splits[name], config.sequence_length))
+    if counts := task.class_counts(examples["train"], labels):
+        say(_balance(counts))
+    digest = hashlib.sha256()
+    for row in splits["train"].features.rows:
+        for array in (*row.tokens.values(), *row.values.values()):
+            digest.update(array.tobytes())
+    return Data(labels, splits["train"], splits["dev"], splits.get("test"), digest.hexdigest())
+
+
+def say_skipped(source: str, skipped: Sequence[str], say: Callable[[str], None]) -> None:
+    """Names the rows that are left out, and counts them."""
+    if not skipped:
+        return
+    say(f"{source}: {len(skipped):,} rows are left out")
+    for line in skipped[:SHOWN]:
+        say(f"  {line}")
+    if len(skipped) > SHOWN:
+        say(f"  and {len(skipped) - SHOWN:,} more")
+
+
+def _described(name: str, split: Split, sequence_length: int) -> str:
+    features = split.features
+    text = f"{name + ':':<6} {len(split.examples):,} examples of {split.source}"
+    if len(features.rows) != len(split.examples):
+        text += f", {len(features.rows):,} features"
+    if features.cut:
+        share = features.cut / len(split.examples)
+        text += (
+            f"; {features.cut:,} ({share:.1%}) are longer than {sequence_length} tokens and are "
+            "cut: --sequence-length"
+        )
+    return text
+
+
+def _balance(counts: dict[str, int]) -> str:
+    total = max(sum(counts.values()), 1)
+    shown = sorted(counts.items(), key=lambda item: -item[1])
+    text = ", ".join(f"{label} {count / total:.1%}" for label, count in shown[:12])
+    more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
+    return f"classes: {text}{more}"
+
+
+def _class_weights(
+    task: Task[Any], config: FinetuneConfig, examples: Sequence[Any], labels: tuple[str, ...]
+) -> list[float] | None:
+    """One over each class's frequency, times a factor that makes the examples' mean 1."""
+    if config.class_weights == "none":
+        return None
+    counts = task.class_counts(examples, labels)
+    if counts is None:
+        raise UserError(f"class_weights is balanced, but {task.name} has no classes; leave it out")
+    total = sum(counts.values())
+    return [total / (len(labels) * max(counts[label], 1)) for label in labels]

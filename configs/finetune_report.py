@@ -1,0 +1,153 @@
+"""What a fine-tuning leaves to be read: table, predictions, pictures, model card."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from bert_jax.plots import plot_confusion, plot_curves
+from configs.finetune import FinetuneConfig
+from configs.finetune_data import Data, Split
+from configs.tasks.task import Prediction, Task
+
+# Of the rows of metrics.jsonl, what is no score.
+_NOT_SCORES = {"step", "split", "time", "loss"}
+
+
+def scores_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of an evaluation's row."""
+    return {name: value for name, value in row.items() if name not in _NOT_SCORES}
+
+
+def epochs_table(rows: Sequence[Mapping[str, Any]], steps_per_epoch: int, best_step: int) -> Table:
+    """The scores of each epoch; the best is marked.
+
+    Args:
+      rows: of metrics.jsonl.
+      steps_per_epoch: optimizer steps.
+      best_step: of the epoch to mark.
+    """
+    evaluations = [row for row in rows if row["split"] == "eval"]
+    table = Table(title="Scores on the dev set", title_justify="left")
+    for name in ("epoch", "step", "loss", *scores_of(evaluations[-1])):
+        table.add_column(name, justify="right")
+    for row in evaluations:
+        epoch = f"{row['step'] / steps_per_epoch:g}" + (" *" if row["step"] == best_step else "")
+        cells = [f"{value:.4f}" for value in (row["loss"], *scores_of(row).values())]
+        table.add_row(epoch, str(row["step"]), *cells)
+    return table
+
+
+def spread_table(results: Mapping[int, Mapping[str, float]]) -> Table:
+    """Mean, deviation and best of the scores of several seeds.
+
+    Args:
+      results: the best epoch's scores by seed, two seeds at least.
+    """
+    names = list(next(iter(results.values())))
+    table = Table(title="Scores of the best epoch", title_justify="left")
+    for name in ("seed", *names):
+        table.add_column(name, justify="right")
+    for seed, scores in results.items():
+        table.add_row(str(seed), *(f"{scores[name]:.4f}" for name in names))
+    table.add_section()
+    for title, function in (("mean", statistics.mean), ("deviation", statistics.stdev)):
+        values = [function([scores[name] for scores in results.values()]) for name in names]
+        table.add_row(title, *(f"{value:.4f}" for value in values))
+    best = [max(scores[name] for scores in results.values()) for name in names]
+    table.add_row("best", *(f"{value:.4f}" for value in best))
+    return table
+
+
+def write_report(
+    work_dir: Path,
+    config: FinetuneConfig,
+    task: Task[Any],
+    data: Data,
+    rows: Sequence[dict[str, Any]],
+    predictions: Mapping[str, Sequence[Prediction]],
+    scores: Mapping[str, Mapping[str, float]],
+    origin: str,
+    command: str,
+) -> None:
+    """Writes predictions, pictures and the model card into the work folder.
+
+    Args:
+      work_dir: where to.
+      config: the run's.
+      task: its task.
+      data: what it was trained on.
+      rows: of metrics.jsonl.
+      predictions: by split, "dev" and perhaps "test".
+      scores: likewise, of the best epoch.
+      origin: what was fine-tuned.
+      command: as it was typed.
+    """
+    for name, found in predictions.items():
+        prefix = "" if name == "dev" else f"{name}_"
+        lines = [json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found]
+        _write(work_dir / f"{prefix}predictions.jsonl", "".join(lines))
+    if "test" in predictions and (submission := task.submission(predictions["test"])):
+        _write(work_dir / submission[0], submission[1])
+    names = ["loss", *scores["dev"], "learning_rate", "gradient_norm"]
+    plot_curves(rows, work_dir / "curves.png", names=names)
+    confusion = task.confusion(predictions["dev"], data.dev.examples)
+    if confusion:
+        plot_confusion(*confusion, work_dir / "confusion.png")
+    _write(
+        work_dir / "README.md",
+        _model_card(config, task, data, scores, origin, command, confusion is not None),
+    )
+
+
+def _model_card(
+    config: FinetuneConfig,
+    task: Task[Any],
+    data: Data,
+    scores: Mapping[str, Mapping[str, float]],
+    origin: str,
+    command: str,
+    confusion: bool,
+) -> str:
+    names = list(scores["dev"])
+    lines = [
+        f"# {task.name}",
+        "",
+        f"Fine-tuned from {origin}.",
+        "",
+        "## Scores",
+        "",
+        f"| | {' | '.join(names)} |",
+        "|---" * (len(names) + 1) + "|",
+    ]
+    for split, found in scores.items():
+        cells = [f"{found[name]:.4f}" if name in found else "-" for name in names]
+        lines.append(f"| {split} | {' | '.join(cells)} |")
+    lines += ["", f"Of the epoch with the best {task.best} on the dev set.", ""]
+    if confusion:
+        lines += ["![confusion matrix](confusion.png)", ""]
+    lines += ["![curves](curves.png)", "", "## Data", ""]
+    splits: list[Split | None] = [data.train, data.dev, data.test]
+    for name, part in zip(("train", "dev", "test"), splits, strict=True):
+        if part is not None:
+            cut = f", {part.features.cut:,} cut" if part.features.cut else ""
+            lines.append(f"- {name}: {len(part.examples):,} examples of {part.source}{cut}")
+    if data.labels:
+        shown = ", ".join(data.labels[:50]) + (" ..." if len(data.labels) > 50 else "")
+        lines.append(f"- classes: {shown}")
+    lines += ["", "## Made by", "", "```", command, "```", ""]
+    packages = ("bert_jax", "jax", "flax", "optax")
+    lines += [f"- {package} {metadata.version(package)}" for package in packages]
+    settings = json.dumps(config.resolved(), indent=2, ensure_ascii=False)
+    lines += ["", "Settings:", "", "```", settings, "```", ""]
+    return "\n".join(lines)
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(text, encoding="utf-8")
+    aside.rename(path)

@@ -1,0 +1,81 @@
+"""Where a fine-tuning starts: a checkpoint of ours, of Hugging Face or of TF1."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bert_jax.checkpoint import load_params
+from bert_jax.convert import from_tensors
+from bert_jax.convert_config import config_from_tf1
+from bert_jax.errors import UserError
+from bert_jax.hugging_face import load_hugging_face, read_json
+from bert_jax.model import BertConfig
+from configs.tf1 import checkpoint_prefix, read_tf1
+from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer
+from data_pipeline.tokenizer import Tokenizer, load_tokenizer
+
+
+class Source(NamedTuple):
+    """A pre-trained model.
+
+    Attributes:
+      params: its parameters, numpy arrays.
+      model: its architecture.
+      tokenizer: its tokenizer.
+      origin: where it is from, in words.
+      saved: the configuration that is saved in it; empty for models of others.
+    """
+
+    params: Any
+    model: BertConfig
+    tokenizer: Tokenizer
+    origin: str
+    saved: dict[str, Any]
+
+
+def open_source(folder: Path, step: int | None = None) -> Source:
+    """Reads a checkpoint, converting it where it is not ours.
+
+    Args:
+      folder: work folder of a run, what run_convert.py wrote, a folder of transformers, or one of
+        google-research/bert (its GELU is taken to be the exact one; run_convert.py can be told
+        otherwise).
+      step: which checkpoint of a run; the best, else the latest, by default.
+
+    Raises:
+      UserError: the folder holds none of these, or its parts do not fit together.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--init-from {folder} is not a folder; give that of a checkpoint")
+    if (folder / "checkpoints").is_dir():
+        params, saved, found = load_params(folder, step)
+        model = BertConfig(**saved["model"])
+        source = Source(params, model, load_tokenizer(folder), f"{folder}, step {found}", saved)
+    elif (folder / "config.json").is_file():
+        read = load_hugging_face(folder)
+        tokenizer, _ = load_foreign_tokenizer(folder)
+        origin = f"{folder}, converted from Hugging Face's {read.architecture}"
+        source = Source(read.converted.params, read.config, tokenizer, origin, {})
+    elif (folder / "bert_config.json").is_file():
+        model = config_from_tf1(read_json(folder / "bert_config.json"), "erf")
+        tensors = read_tf1(checkpoint_prefix(folder), optimizer_state=False)
+        tokenizer, _ = load_foreign_tokenizer(folder)
+        params = from_tensors(tensors, "tf1", model).params
+        source = Source(params, model, tokenizer, f"{folder}, converted from TF1", {})
+    else:
+        raise UserError(
+            f"{folder} holds no checkpoint: neither checkpoints/ (a run of ours), nor config.json "
+            "(Hugging Face), nor bert_config.json (TF1)"
+        )
+    if source.tokenizer.vocab_size != source.model.vocab_size:
+        raise UserError(
+            f"the vocabulary in {folder} has {source.tokenizer.vocab_size:,} pieces, the model "
+            f"{source.model.vocab_size:,} rows; give the right vocabulary, or convert it with "
+            "run_convert.py --resize-vocabulary"
+        )
+    return source
+
+
+def with_changes(source: Source, **changes: Any) -> Source:
+    """The source with some settings of its architecture replaced, those that change no shape."""
+    return source._replace(model=dataclasses.replace(source.model, **changes))

@@ -1,0 +1,351 @@
+"""Classes, several labels at a time, or a number for a text or a pair of texts."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from bert_jax.finetuning import Batch, Loss
+from bert_jax.losses import Sum, binary_cross_entropy, cross_entropy, squared_error
+from bert_jax.model import BertConfig
+from bert_jax.scores import classification_scores, multi_label_scores, regression_scores
+from bert_jax.task_heads import BertForSequenceClassification
+from configs.tasks.task import Examples, Prediction, Task
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.texts import (
+    Columns,
+    TextExample,
+    labels_of,
+    read_texts,
+    split_labels,
+    text_features,
+)
+from data_pipeline.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class TextTask(Task[TextExample]):
+    """What classification, multi-label classification and regression share.
+
+    Attributes:
+      columns: of its tables.
+    """
+
+    columns: Columns = Columns()
+
+    def read(self, source: str) -> Examples[TextExample]:
+        return Examples(*read_texts(source, self.columns))
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification(TextTask):
+    """One of several classes.
+
+    Attributes:
+      labels: the classes in a fixed order; those of the training data, sorted, by default.
+      scores: names of the scores, see `scores.classification_scores`.
+      positive: the class that "f1" is about.
+      leaderboard: name and kind of the file that the leaderboard takes.
+    """
+
+    labels: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ("accuracy",)
+    positive: str = "1"
+    leaderboard: tuple[str, Literal["glue", "clue"]] | None = None
+
+    def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
+        found = labels_of(examples)
+        return self.labels or found
+
+    def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
+        for example in examples:
+            if example.label is not None and example.label not in labels:
+                raise DataError(
+                    f"{example.place}: the label {example.label!r} is not among those of the "
+                    f"training data: {', '.join(labels)}"
+                )
+
+    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+        return BertForSequenceClassification(config, len(labels))
+
+    @property
+    def loss(self) -> Loss:
+        return _cross_entropy
+
+    def features(
+        self,
+        examples: Sequence[TextExample],
+        tokenizer: Tokenizer,
+        max_length: int,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None = None,
+        *,
+        training: bool = False,
+    ) -> Features:
+        number = {label: index for index, label in enumerate(labels)}
+        weights = class_weights or [1.0] * len(labels)
+
+        def target(example: TextExample) -> np.ndarray | np.generic:
+            return np.int32(number.get(example.label or "", 0))
+
+        def weight(example: TextExample) -> float:
+            return weights[number[example.label]] if example.label in number else 0.0
+
+        return text_features(examples, tokenizer, max_length, target, weight)
+
+    def predict(
+        self,
+        logits: Sequence[np.ndarray],
+        features: Features,
+        examples: Sequence[TextExample],
+        labels: tuple[str, ...],
+    ) -> list[Prediction]:
+        predictions = []
+        for row, example in zip(logits, examples, strict=True):
+            probabilities = softmax(row)
+            best = int(np.argmax(row))
+            predictions.append(
+                {
+                    "place": example.place,
+                    "label": labels[best],
+                    "probability": round(float(probabilities[best]), 6),
+                    "probabilities": {
+                        label: round(float(p), 6)
+                        for label, p in zip(labels, probabilities, strict=True)
+                    },
+                }
+            )
+        return predictions
+
+    def score(
+        self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
+    ) -> dict[str, float]:
+        true, found = self.confusion(predictions, examples)
+        return classification_scores(true, found, self.scores, self.positive)
+
+    def confusion(
+        self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
+    ) -> tuple[list[str], list[str]]:
+        return (
+            [example.label or "" for example in examples],
+            [prediction["label"] for prediction in predictions],
+        )
+
+    def class_counts(
+        self, examples: Sequence[TextExample], labels: tuple[str, ...]
+    ) -> dict[str, int]:
+        counts = Counter(example.label for example in examples)
+        return {label: counts[label] for label in labels}
+
+    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
+        if self.leaderboard is None:
+            return None
+        return submission(*self.leaderboard, [prediction["label"] for prediction in predictions])
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiLabel(TextTask):
+    """Any number of labels at a time, parted by commas or as a JSON array."""
+
+    best: str = "micro_f1"
+
+    def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
+        return labels_of(examples, multi_label=True)
+
+    def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
+        for example in examples:
+            for label in split_labels(example.label or ""):
+                if label not in labels:
+                    raise DataError(
+                        f"{example.place}: the label {label!r} is not among those of the training "
+                        f"data: {', '.join(labels)}"
+                    )
+
+    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+        return BertForSequenceClassification(config, len(labels))
+
+    @property
+    def loss(self) -> Loss:
+        return _binary_cross_entropy
+
+    def features(
+        self,
+        examples: Sequence[TextExample],
+        tokenizer: Tokenizer,
+        max_length: int,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None = None,
+        *,
+        training: bool = False,
+    ) -> Features:
+        def target(example: TextExample) -> np.ndarray | np.generic:
+            given = split_labels(example.label or "")
+            return np.array([label in given for label in labels], np.float32)
+
+        return text_features(
+            examples,
+            tokenizer,
+            max_length,
+            target,
+            lambda example: float(example.label is not None),
+        )
+
+    def predict(
+        self,
+        logits: Sequence[np.ndarray],
+        features: Features,
+        examples: Sequence[TextExample],
+        labels: tuple[str, ...],
+    ) -> list[Prediction]:
+        predictions = []
+        for row, example in zip(logits, examples, strict=True):
+            probabilities = 1 / (1 + np.exp(-row.astype(np.float64)))
+            predictions.append(
+                {
+                    "place": example.place,
+                    "labels": [
+                        label for label, p in zip(labels, probabilities, strict=True) if p >= 0.5
+                    ],
+                    "probabilities": {
+                        label: round(float(p), 6)
+                        for label, p in zip(labels, probabilities, strict=True)
+                    },
+                }
+            )
+        return predictions
+
+    def score(
+        self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
+    ) -> dict[str, float]:
+        return multi_label_scores(
+            [split_labels(example.label or "") for example in examples],
+            [prediction["labels"] for prediction in predictions],
+        )
+
+    def class_counts(
+        self, examples: Sequence[TextExample], labels: tuple[str, ...]
+    ) -> dict[str, int]:
+        counts = Counter(
+            label for example in examples for label in split_labels(example.label or "")
+        )
+        return {label: counts[label] for label in labels}
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression(TextTask):
+    """A number, as in STS-B.
+
+    Attributes:
+      leaderboard: as of `Classification`.
+    """
+
+    best: str = "pearson"
+    leaderboard: tuple[str, Literal["glue", "clue"]] | None = None
+
+    has_classes: ClassVar[bool] = False
+
+    def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
+        for example in examples:
+            if example.label is not None:
+                _number(example)
+
+    def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
+        for example in examples:
+            _number(example)
+        return ()
+
+    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+        return BertForSequenceClassification(config, 1)
+
+    @property
+    def loss(self) -> Loss:
+        return _squared_error
+
+    def features(
+        self,
+        examples: Sequence[TextExample],
+        tokenizer: Tokenizer,
+        max_length: int,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None = None,
+        *,
+        training: bool = False,
+    ) -> Features:
+        return text_features(
+            examples,
+            tokenizer,
+            max_length,
+            lambda example: np.float32(0 if example.label is None else _number(example)),
+            lambda example: float(example.label is not None),
+        )
+
+    def predict(
+        self,
+        logits: Sequence[np.ndarray],
+        features: Features,
+        examples: Sequence[TextExample],
+        labels: tuple[str, ...],
+    ) -> list[Prediction]:
+        return [
+            {"place": example.place, "value": round(float(row[0]), 6)}
+            for row, example in zip(logits, examples, strict=True)
+        ]
+
+    def score(
+        self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
+    ) -> dict[str, float]:
+        return regression_scores(
+            [_number(example) for example in examples],
+            [prediction["value"] for prediction in predictions],
+        )
+
+    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
+        if self.leaderboard is None:
+            return None
+        values = [f"{prediction['value']:.3f}" for prediction in predictions]
+        return submission(*self.leaderboard, values)
+
+
+def _number(example: TextExample) -> float:
+    try:
+        value = float(example.label or "")
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise DataError(f"{example.place}: {example.label!r} is no number")
+    return value
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """float64 [..., C] of logits [..., C]."""
+    powers = np.exp(logits.astype(np.float64) - np.max(logits, axis=-1, keepdims=True))
+    return powers / np.sum(powers, axis=-1, keepdims=True)
+
+
+def submission(name: str, kind: Literal["glue", "clue"], answers: Sequence[str]) -> tuple[str, str]:
+    """(file name, content) for a leaderboard; the rows are numbered from 0.
+
+    GLUE takes a table with a header, CLUE a JSON object a line.
+    """
+    if kind == "glue":
+        rows = [f"{number}\t{answer}\n" for number, answer in enumerate(answers)]
+        return f"{name}.tsv", "index\tprediction\n" + "".join(rows)
+    rows = [f'{{"id": {number}, "label": "{answer}"}}\n' for number, answer in enumerate(answers)]
+    return f"{name}.json", "".join(rows)
+
+
+def _cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
+    return cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
+
+
+def _binary_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
+    return binary_cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
+
+
+def _squared_error(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
+    return squared_error(logits, batch["labels"], batch["weights"], smoothing)

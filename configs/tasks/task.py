@@ -1,0 +1,158 @@
+"""What fine-tuning and prediction know of a task: everything else is the task's own."""
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from bert_jax.finetuning import Loss
+from bert_jax.model import BertConfig
+from data_pipeline.finetune.features import Features
+from data_pipeline.tokenizer import Tokenizer
+
+Example = TypeVar("Example")
+Prediction = dict[str, Any]
+
+
+class Examples(NamedTuple, Generic[Example]):
+    """The examples of a file.
+
+    Attributes:
+      rows: the examples.
+      skipped: a line for each that was left out, saying which and why.
+    """
+
+    rows: list[Example]
+    skipped: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(abc.ABC, Generic[Example]):
+    """A task, from its files to its scores.
+
+    A kind of task is a subclass, a task an instance of it. What a method does may depend on
+    `labels`, the names of the classes, which `labels_of` finds in the training examples and the
+    checkpoint keeps.
+
+    Attributes:
+      name: on the command line.
+      train, dev: names of its files within the folder that --data gives.
+      best: the score that tells which checkpoint is best; the higher the better.
+    """
+
+    name: str
+    train: str = "train.tsv"
+    dev: str = "dev.tsv"
+    best: str = "accuracy"
+
+    has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
+
+    @abc.abstractmethod
+    def read(self, source: str) -> Examples[Example]:
+        """The examples of a file, with labels if it has them.
+
+        Raises:
+          DataError: something in the file is not as it must be; says where.
+        """
+
+    def labels_of(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """The names of the classes, in the order of the logits; none for a task without classes."""
+        del examples
+        return ()
+
+    def check(self, examples: Sequence[Example], labels: tuple[str, ...]) -> None:
+        """Raises DataError for an example whose label is not among those of the training data."""
+        del examples, labels
+
+    @abc.abstractmethod
+    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+        """The encoder with its output layer: (batch, deterministic) -> logits."""
+
+    @property
+    @abc.abstractmethod
+    def loss(self) -> Loss:
+        """The loss of the logits and a batch's "labels" and "weights"."""
+
+    @abc.abstractmethod
+    def features(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        max_length: int,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None = None,
+        *,
+        training: bool = False,
+    ) -> Features:
+        """What the model is given.
+
+        Args:
+          examples: with labels, or without: their weight is then 0.
+          tokenizer: the model's.
+          max_length: tokens of a feature.
+          labels: the classes.
+          class_weights: weight of each class in the loss; None weighs all the same.
+          training: leave out what cannot be learned from.
+        """
+
+    @abc.abstractmethod
+    def predict(
+        self,
+        logits: Sequence[np.ndarray],
+        features: Features,
+        examples: Sequence[Example],
+        labels: tuple[str, ...],
+    ) -> list[Prediction]:
+        """What the outputs say of each example, as JSON values.
+
+        Args:
+          logits: float32, of each feature without its padding rows; the axis of tokens, if there is
+            one, is as long as the batch was.
+          features: what the logits are of.
+          examples: what the features are of.
+          labels: the classes.
+        """
+
+    @abc.abstractmethod
+    def score(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+    ) -> dict[str, float]:
+        """The official scores, `best` among them; shares are within 0 to 1."""
+
+    def class_counts(
+        self, examples: Sequence[Example], labels: tuple[str, ...]
+    ) -> dict[str, int] | None:
+        """How often each class occurs; None for a task without classes."""
+        del examples, labels
+        return None
+
+    def confusion(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+    ) -> tuple[list[str], list[str]] | None:
+        """(true classes, predicted classes) for a confusion matrix; None where there is none."""
+        del predictions, examples
+        return None
+
+    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
+        """(name, content) of the file for the task's leaderboard; None where there is none."""
+        del predictions
+        return None
+
+
+def batch_shapes(features: Features) -> dict[str, jax.ShapeDtypeStruct]:
+    """One row of a batch of some features, as shapes, for the model's initialisation."""
+    row = features.rows[0]
+    arrays = {name: array[..., :2] for name, array in row.tokens.items()} | row.values
+    return {
+        name: jax.ShapeDtypeStruct((1, *array.shape), array.dtype) for name, array in arrays.items()
+    }
+
+
+def resolve(task: "Task[Any]", name: str, folder: str, given: str) -> str:
+    """The file of a split: the one that is given, or the task's own in the folder."""
+    return given or str(Path(folder, getattr(task, name)))

@@ -1,0 +1,1 @@
+"""Labelled data: readers of files, features, batches."""

@@ -1,0 +1,140 @@
+"""Features: what the model is given for an example, as arrays of their own length."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from data_pipeline.tokenizer import Tokenizer
+
+Batch = dict[str, np.ndarray]
+
+
+class Feature(NamedTuple):
+    """One row of the model's input.
+
+    Attributes:
+      tokens: arrays whose last axis is the n tokens, among them `input_ids`, `token_type_ids` and
+        `attention_mask`, int32 [..., n]; a batch pads that axis with zeros.
+      values: arrays of one shape for all features of a task; in a row that only fills up a batch
+        they are zeros.
+      example: number of the example that it belongs to.
+    """
+
+    tokens: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+    example: int
+
+    @property
+    def length(self) -> int:
+        return self.tokens["input_ids"].shape[-1]
+
+
+class Features(NamedTuple):
+    """The features of some examples.
+
+    Attributes:
+      rows: the features, in the order of their examples.
+      cut: number of examples that lost tokens to the longest length.
+    """
+
+    rows: list[Feature]
+    cut: int
+
+
+class Inputs(NamedTuple):
+    """The token arrays of one sequence or pair.
+
+    Attributes:
+      tokens: see `Feature`; without leading axes.
+      cut: tokens that were left out.
+    """
+
+    tokens: dict[str, np.ndarray]
+    cut: int
+
+
+def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
+    """The ids of each text, without special pieces: integer [n] each."""
+    if not texts:
+        return []
+    ids, lengths = tokenizer.encode_batch(list(texts))
+    return np.split(ids, np.cumsum(lengths)[:-1])
+
+
+def pair_inputs(
+    tokenizer: Tokenizer, first: np.ndarray, second: np.ndarray | None, max_length: int
+) -> Inputs:
+    """[CLS] first [SEP], or [CLS] first [SEP] second [SEP], cut to `max_length`.
+
+    Of a pair, the longer side loses its last token until both fit; on ties it is the second, as in
+    the original's `run_classifier.py`.
+
+    Args:
+      tokenizer: for the special pieces.
+      first, second: ids, integer [n]; None for a single text.
+      max_length: of the whole, special pieces among it.
+    """
+    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
+    if second is None:
+        kept, other = first[: max_length - 2], None
+        cut = len(first) - len(kept)
+    else:
+        sizes = pair_sizes(len(first), len(second), max_length - 3)
+        kept, other = first[: sizes[0]], second[: sizes[1]]
+        cut = len(first) + len(second) - sum(sizes)
+    ids = [cls, *kept.tolist(), sep]
+    types = [0] * len(ids)
+    if other is not None:
+        ids += [*other.tolist(), sep]
+        types += [1] * (len(other) + 1)
+    return Inputs(token_arrays(ids, types), cut)
+
+
+def token_arrays(ids: Sequence[int], types: Sequence[int]) -> dict[str, np.ndarray]:
+    """The three inputs of the model for the tokens of one sequence, int32 [n] each."""
+    return {
+        "input_ids": np.array(ids, np.int32),
+        "token_type_ids": np.array(types, np.int32),
+        "attention_mask": np.ones(len(ids), np.int32),
+    }
+
+
+def pair_sizes(first: int, second: int, budget: int) -> tuple[int, int]:
+    """What remains of two lengths when the longer one shrinks until their sum fits.
+
+    >>> pair_sizes(10, 3, 8), pair_sizes(6, 6, 7), pair_sizes(2, 3, 8)
+    ((5, 3), (4, 3), (2, 3))
+    """
+    excess = first + second - budget
+    if excess <= 0:
+        return first, second
+    # First the longer one shrinks alone, then both in turn, beginning with the second.
+    alone = min(excess, abs(first - second))
+    if first > second:
+        first -= alone
+    else:
+        second -= alone
+    excess -= alone
+    return first - excess // 2, second - (excess + 1) // 2
+
+
+def collate(rows: Sequence[Feature], length: int, size: int) -> Batch:
+    """One batch.
+
+    Args:
+      rows: at least one feature, at most `size`.
+      length: what tokens are padded to.
+      size: number of rows; those that are lacking are zeros.
+    """
+    batch = {}
+    for name, array in rows[0].tokens.items():
+        filled = np.zeros((size, *array.shape[:-1], length), array.dtype)
+        for number, row in enumerate(rows):
+            filled[number, ..., : row.length] = row.tokens[name]
+        batch[name] = filled
+    for name, array in rows[0].values.items():
+        filled = np.zeros((size, *array.shape), array.dtype)
+        filled[: len(rows)] = np.stack([row.values[name] for row in rows])
+        batch[name] = filled
+    return batch

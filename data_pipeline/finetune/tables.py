@@ -1,0 +1,170 @@
+"""Rows of tables: TSV, CSV, JSON Lines, JSON and TensorFlow Datasets, each with its place."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_pipeline.errors import DataError
+
+TFDS_PREFIX = "tfds:"
+
+
+class Row(NamedTuple):
+    """One row of a table.
+
+    Attributes:
+      place: "file:line", for messages.
+      values: by column.
+    """
+
+    place: str
+    values: dict[str, Any]
+
+    def __getitem__(self, column: str) -> Any:  # type: ignore[override]
+        """The value of a column.
+
+        Raises:
+          DataError: there is no such column; the message names those that there are.
+        """
+        try:
+            return self.values[column]
+        except KeyError:
+            raise DataError(
+                f"{self.place}: there is no column {column!r}; there are: {', '.join(self.values)}"
+            ) from None
+
+
+def read_rows(source: str, header: Sequence[str] = ()) -> list[Row]:
+    """All rows of a table.
+
+    Args:
+      source: a file by the end of its name: .tsv and .txt (tabs, quotes are ordinary characters),
+        .csv (commas, quoted by RFC 4180), .jsonl and .json (an object a line, or one array); or
+        "tfds:NAME/CONFIG/SPLIT", of TensorFlow Datasets.
+      header: names of the columns where the file has none; for .tsv, .txt and .csv.
+
+    Raises:
+      DataError: the file cannot be read, or a row does not fit the header.
+    """
+    if source.startswith(TFDS_PREFIX):
+        return list(_tfds_rows(source))
+    lines = read_lines(source)
+    if Path(source).suffix in (".jsonl", ".json"):
+        return list(_json_rows(source, lines))
+    if Path(source).suffix == ".csv":
+        parsed = _csv_rows(source, lines)
+    else:
+        parsed = ((number, line.split("\t")) for number, line in enumerate(lines, 1) if line)
+    return list(_named_rows(source, parsed, list(header)))
+
+
+def read_text(source: str) -> str:
+    """The whole of a UTF-8 file, without a byte-order mark.
+
+    Raises:
+      DataError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(source).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{source} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{source} is not UTF-8 (byte {error.start:,}); convert it, as with iconv -t UTF-8"
+        ) from None
+
+
+def read_lines(source: str) -> list[str]:
+    """The lines of a UTF-8 file; only line feeds end a line, with or without a carriage return."""
+    lines = read_text(source).split("\n")
+    if lines and not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def read_json(source: str) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+      DataError: it cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(read_text(source))
+    except ValueError as error:
+        raise DataError(f"{source} is no JSON ({error})") from None
+
+
+def _named_rows(
+    source: str, parsed: Iterator[tuple[int, list[str]]], header: list[str]
+) -> Iterator[Row]:
+    names = header
+    for number, cells in parsed:
+        if not names:
+            names = cells
+            if len(set(names)) < len(names):
+                raise DataError(f"{source}:{number}: the header names a column twice: {names}")
+            continue
+        if len(cells) != len(names):
+            raise DataError(
+                f"{source}:{number} has {len(cells)} columns, not the {len(names)} of "
+                f"{'its header' if not header else 'this task'} ({', '.join(names)})"
+            )
+        yield Row(f"{source}:{number}", dict(zip(names, cells, strict=True)))
+
+
+def _csv_rows(source: str, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((line + "\n" for line in lines), strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise DataError(f"{source}:{reader.line_num} is no CSV ({error})") from None
+
+
+def _json_rows(source: str, lines: list[str]) -> Iterator[Row]:
+    first = next((line for line in lines if line.strip()), "")
+    if first.lstrip().startswith("["):
+        records = [(f"{source}, element {n}", value) for n, value in enumerate(read_json(source))]
+    else:
+        records = []
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    records.append((f"{source}:{number}", json.loads(line)))
+                except ValueError as error:
+                    raise DataError(f"{source}:{number} is no JSON ({error})") from None
+    for place, value in records:
+        if not isinstance(value, dict):
+            raise DataError(f"{place} is no JSON object, but {str(value)[:40]!r}")
+        yield Row(place, value)
+
+
+def _tfds_rows(source: str) -> Iterator[Row]:
+    import tensorflow_datasets as tfds
+
+    name, _, split = source.removeprefix(TFDS_PREFIX).rpartition("/")
+    try:
+        builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+        builder.download_and_prepare()
+        dataset = builder.as_dataset(split=split)
+    except Exception as error:  # of many kinds, from many libraries
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"TensorFlow Datasets gives no {source} ({reason}); write "
+            f"{TFDS_PREFIX}NAME/CONFIG/SPLIT"
+        ) from None
+    features = builder.info.features
+    for number, record in enumerate(tfds.as_numpy(dataset)):
+        values = {}
+        for column, value in record.items():
+            if isinstance(value, bytes):
+                values[column] = value.decode()
+            elif hasattr(features[column], "int2str"):
+                values[column] = features[column].int2str(int(value)) if value >= 0 else ""
+            else:
+                values[column] = value.item() if hasattr(value, "item") else value
+        yield Row(f"{source}, row {number}", values)
