@@ -1,6 +1,7 @@
 """Fine-tunes a BERT: `python run_finetune.py TASK --init-from DIR --data DIR [--option value ...]`.
 
-The same command typed again continues an interrupted run.
+Without arguments it is the demo: the model of run_pretrain.py's demo learns to tell from which of
+your Python packages a docstring is. The same command typed again continues an interrupted run.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from bert_jax.checkpoint import Checkpoints, load_params
 from bert_jax.errors import UserError
 from bert_jax.finetuning import FinetuningObjective, make_predict_step, predict
 from bert_jax.flops import model_flops, peak_flops
+from bert_jax.hugging_face import read_json
 from bert_jax.machine import keep_compiled_programs, keep_freed_memory
 from bert_jax.model import BertConfig
 from bert_jax.optimizer import frozen_mask, make_optimizer
@@ -29,6 +31,7 @@ from bert_jax.sharding import batch_shards, check_batch_size, check_divides, hos
 from bert_jax.tracker import Tracker, read_metrics
 from bert_jax.train import abstract_state, init_state
 from bert_jax.warm_start import WarmStart, match_params, with_params
+from configs import finetune_demo as demo
 from configs.errors import user_errors
 from configs.finetune import FinetuneConfig, from_command_line
 from configs.finetune_data import Data, Split, load_data
@@ -67,11 +70,51 @@ class Run(NamedTuple):
 def main(arguments: Sequence[str]) -> None:
     """Reads the command line, fine-tunes with each seed, and prints what to type next."""
     started = time.time()
-    config = from_command_line(arguments)
-    task = config.find_task()
     console = Console(soft_wrap=True, highlight=False, markup=False)
     keep_freed_memory()
     keep_compiled_programs()
+    if arguments:
+        best = finetune_seeds(from_command_line(arguments), arguments, console)
+    else:
+        best = compare_demo(console)
+    if best is None:  # a signal; what there is is saved
+        return
+    console.print(
+        f"\nDone in {(time.time() - started) / 60:.1f} minutes. Look at: {best}/README.md, "
+        f"{best}/predictions.jsonl, {best}/curves.png\n"
+        f"Type next:\n  python run_convert.py to-hf --checkpoint {best} --output DIR"
+        "  # for transformers"
+    )
+
+
+def compare_demo(console: Console) -> Path | None:
+    """The demo: a pre-trained model, the same one from scratch, and a linear model of word counts.
+
+    Returns:
+      The work folder of the first.
+    """
+    configs = demo.prepare(console)
+    scores = {}
+    for name, config in configs.items():
+        console.print(f"\n{name}")
+        folder = finetune_seeds(config, [], console)
+        if folder is None:
+            return None
+        scores[name] = read_json(folder / "summary.json")["scores"]["dev"]["accuracy"]
+    scores[demo.BASELINE] = demo.baseline()
+    console.print(demo.comparison(scores))
+    return Path(next(iter(configs.values())).work_dir)
+
+
+def finetune_seeds(
+    config: FinetuneConfig, arguments: Sequence[str], console: Console
+) -> Path | None:
+    """Fine-tunes with each seed.
+
+    Returns:
+      The work folder of the best, None where a signal ended it.
+    """
+    task = config.find_task()
     source = open_source(Path(config.init_from))
     model = _model(config, source.model)
     mesh = make_mesh(config.mesh)
@@ -87,20 +130,14 @@ def main(arguments: Sequence[str]) -> None:
             folder /= f"seed-{seed}"
             console.print(f"\nseed {seed}")
         scores = finetune(run, seed, folder)
-        if scores is None:  # a signal; what there is is saved
-            return
+        if scores is None:
+            return None
         results[seed] = scores
     best = Path(config.work_dir)
     if len(results) > 1:
         console.print(spread_table(results))
-        winner = max(results, key=lambda seed: results[seed][task.best])
-        best /= f"seed-{winner}"
-    console.print(
-        f"\nDone in {(time.time() - started) / 60:.1f} minutes. Look at: {best}/README.md, "
-        f"{best}/predictions.jsonl, {best}/curves.png\n"
-        f"Type next:\n  python run_convert.py to-hf --checkpoint {best} --output DIR"
-        "  # for transformers"
-    )
+        best /= f"seed-{max(results, key=lambda seed: results[seed][task.best])}"
+    return best
 
 
 def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
@@ -190,10 +227,10 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
             return None
         checkpoints.wait()
         rows = read_metrics(work_dir / "metrics.jsonl")
-        evaluations = [row for row in rows if row["split"] == "eval" and row["step"] > 0]
-        best = min(evaluations, key=stage.badness)
-        run.console.print(epochs_table(rows, batches.steps_per_epoch, best["step"]))
-        params = load_params(work_dir, best["step"])[0]
+        best_step = checkpoints.best_step
+        assert best_step is not None, "every epoch ends with an evaluation and a checkpoint"
+        run.console.print(epochs_table(rows, batches.steps_per_epoch, best_step))
+        params = load_params(work_dir, best_step)[0]
         predictions, scores = {}, {}
         for name, split in (("dev", data.dev), ("test", data.test)):
             if split is not None:
@@ -202,7 +239,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
         write_report(
             work_dir, config, task, data, rows, predictions, scores, run.source.origin, run.command
         )
-        summary = {"step": best["step"], "reason": outcome.reason, "scores": scores}
+        summary = {"step": best_step, "reason": outcome.reason, "scores": scores}
         write_json(work_dir / "summary.json", summary)
     return scores["dev"]
 
@@ -230,6 +267,8 @@ def _warm_start(run: Run, shapes: Any) -> WarmStart:
     Raises:
       UserError: the source has another task's output layer.
     """
+    if run.config.from_scratch:
+        return WarmStart({}, ["everything"], [])
     loaded = dict(run.source.params)
     for head in set(shapes) - {"encoder", "pooler"}:
         if head not in loaded:

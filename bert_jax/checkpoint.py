@@ -77,6 +77,11 @@ class Checkpoints:
         """Step of the last complete checkpoint, None before the first."""
         return self._manager.latest_step()
 
+    @property
+    def best_step(self) -> int | None:
+        """Step of the best of the checkpoints that are kept, None without evaluations."""
+        return self._manager.best_step()
+
     def save(
         self,
         state: TrainState,

@@ -40,6 +40,8 @@ class FinetuneConfig:
       train_examples: take only the first so many; 0 takes all.
       seeds: of dropout, order and the new layer; several give a run each and their spread.
       dropout: of hidden states and attention, instead of the checkpoint's.
+      from_scratch: take the architecture and the tokenizer of init_from and not its parameters, to
+        see what pre-training is worth.
       fresh_head: start with a new output layer where the checkpoint has another task's.
       class_weights: "balanced" weighs classes by one over their frequency.
       patience: stop after so many epochs without a better score; 0 never stops.
@@ -59,13 +61,14 @@ class FinetuneConfig:
     dev: str = ""
     test: str = ""
     work_dir: str = ""
-    columns: Columns | None = None
+    columns: Columns = Columns()
     sequence_length: int = 128
     batch_size: int = 32
     epochs: int = 3
     train_examples: int = 0
     seeds: tuple[int, ...] = (0,)
     dropout: float | None = None
+    from_scratch: bool = False
     fresh_head: bool = False
     class_weights: Literal["none", "balanced"] = "none"
     patience: int = 0
@@ -80,8 +83,7 @@ class FinetuneConfig:
 
     def find_task(self) -> Task[Any]:
         """The task, with the columns that are given."""
-        task = find_task(self.task)
-        return task if self.columns is None else task.with_columns(self.columns)
+        return find_task(self.task).with_columns(self.columns)
 
     def loop(self, steps_per_epoch: int) -> LoopConfig:
         """The loop's settings: it evaluates and saves after each epoch, and keeps the best."""

@@ -84,11 +84,9 @@ def open_predictor(folder: Path, step: int | None, command: str) -> Predictor:
         raise UserError(
             f"{folder} was fine-tuned for {task.name}; ask it with: run_predict.py {task.command}"
         )
-    if columns := source.saved.get("columns"):
-        settings = columns | {
-            name: tuple(columns[name]) for name in ("header", "unlabelled") if name in columns
-        }
-        task = task.with_columns(Columns(**settings))
+    columns = source.saved["columns"]
+    lists = {name: tuple(columns[name]) for name in ("header", "unlabelled")}
+    task = task.with_columns(Columns(**columns | lists))
     return Predictor(
         task,
         tuple(source.saved["labels"]),

@@ -137,11 +137,13 @@ class Task(abc.ABC, Generic[Example]):
         """The official scores, `best` among them; shares are within 0 to 1."""
 
     def with_columns(self, columns: Columns) -> "Task[Example]":
-        """The task on tables with other columns.
+        """The task on tables with other columns: those that are no defaults replace its own.
 
         Raises:
           UserError: it reads no tables.
         """
+        if columns == Columns():
+            return self
         raise UserError(f"{self.name} reads no tables; leave out --columns ({columns})")
 
     def class_counts(

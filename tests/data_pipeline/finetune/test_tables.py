@@ -1,0 +1,84 @@
+"""Tables: what is read, and what is refused with its place."""
+
+import json
+
+import pytest
+
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.tables import read_json, read_rows
+
+
+def table(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+def values(source, **settings):
+    return [row.values for row in read_rows(source, **settings)]
+
+
+def test_tabs_leave_quotes_alone(tmp_path):
+    source = table(tmp_path, "a.tsv", '\ufefftext\tlabel\r\n"so\t1\r\n\r\nit\'s "\t0\r\n')
+    assert values(source) == [{"text": '"so', "label": "1"}, {"text": "it's \"", "label": "0"}]
+    assert [row.place for row in read_rows(source)] == [f"{source}:2", f"{source}:4"]
+
+
+def test_tables_without_a_header(tmp_path):
+    source = table(tmp_path, "a.txt", "a b\tx\nc\ty")
+    assert values(source, header=("text", "label")) == [
+        {"text": "a b", "label": "x"},
+        {"text": "c", "label": "y"},
+    ]
+
+
+def test_csv_is_quoted(tmp_path):
+    source = table(tmp_path, "a.csv", 'text,label\n"a, ""b""\nc",1\n')
+    assert values(source) == [{"text": 'a, "b"\nc', "label": "1"}]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_json_lines(tmp_path, name):
+    rows = [{"text": "\u2028 一", "label": 1}, {"text": "b", "label": 2}]
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert values(table(tmp_path, name, lines)) == rows
+
+
+def test_a_json_array(tmp_path):
+    source = table(tmp_path, "a.json", ' [\n{"text": "a"},\n{"text": "b"}]')
+    assert values(source) == [{"text": "a"}, {"text": "b"}]
+    assert read_rows(source)[1].place == f"{source}, element 1"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.tsv", "text\tlabel\na\n", ["a.tsv:2 has 1 columns", "text, label"]),
+        ("a.tsv", "text\ttext\na\tb\n", ["a.tsv:1", "twice"]),
+        ("a.csv", 'text\n"a\n', ["no CSV"]),
+        ("a.jsonl", '{"a": 1}\n{"a": \n', ["a.jsonl:2 is no JSON"]),
+        ("a.jsonl", "[1]", ["element 0 is no JSON object", "'1'"]),
+        ("a.tsv", b"text\n\xff\n", ["not UTF-8", "byte 5"]),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, name, content, words):
+    source = table(tmp_path, name, content)
+    with pytest.raises(DataError) as caught:
+        read_rows(source)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_missing_column_names_those_that_there_are(tmp_path):
+    row = read_rows(table(tmp_path, "a.tsv", "text\tlabel\na\t1\n"))[0]
+    with pytest.raises(DataError, match=r"a\.tsv:2: there is no column 'sentence'.*text, label"):
+        row["sentence"]
+
+
+def test_a_missing_file():
+    with pytest.raises(DataError, match=r"/nowhere.tsv cannot be read \(No such file"):
+        read_rows("/nowhere.tsv")
+
+
+def test_read_json_refuses_what_is_none(tmp_path):
+    with pytest.raises(DataError, match="is no JSON"):
+        read_json(table(tmp_path, "a.json", "{"))

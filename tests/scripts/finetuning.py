@@ -1,0 +1,47 @@
+"""Tiny fine-tunings of the tiny pre-trained run."""
+
+import os
+import random
+import subprocess
+import sys
+
+from tests.scripts.runs import ROOT, WORDS
+
+FILLERS = [word for word in WORDS if word not in ("cat", "dog")]
+FLAGS = "--xla_force_host_platform_device_count=4"  # as many as tests/conftest.py gives
+
+
+def write_texts(path, rows, seed=0):
+    """A table of sentences about cats or about dogs."""
+    source = random.Random(seed)
+    lines = ["sentence\tlabel\n"]
+    for _ in range(rows):
+        animal = source.choice(["cat", "dog"])
+        words = source.choices(FILLERS, k=source.randint(3, 9))
+        words.insert(source.randrange(len(words)), animal)
+        lines.append(f"{' '.join(words)}\t{animal}\n")
+    path.write_text("".join(lines))
+
+
+def finetune_options(folder, pretrained, work_dir, task="sst2", changes=()):
+    values = {
+        "init-from": pretrained,
+        "data": folder,
+        "work-dir": work_dir,
+        "sequence-length": 24,
+        "batch-size": 8,
+        "epochs": 4,
+        "log-every": 2,
+        "optimizer.learning-rate": 1e-2,
+    } | dict(changes)
+    return [task, *(f"--{name}={value}" for name, value in values.items())]
+
+
+def start_finetune(arguments):
+    return subprocess.Popen(
+        [sys.executable, ROOT / "run_finetune.py", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=dict(os.environ) | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": FLAGS},
+    )

@@ -1,0 +1,240 @@
+"""Fine-tuning as a user sees it: what it leaves, interruption, mistakes, asking the model."""
+
+import json
+import shutil
+import signal
+
+import pytest
+
+import run_convert
+import run_finetune
+import run_predict
+import run_pretrain
+from bert_jax.checkpoint import saved_steps
+from bert_jax.tracker import read_metrics
+from tests.scripts.finetuning import finetune_options, start_finetune, write_texts
+from tests.scripts.runs import assert_same_run, mistake, options, wait_for
+
+
+@pytest.fixture(scope="module")
+def pretrained(corpus, tmp_path_factory):
+    """A pre-trained model with weights so large that its few steps do not matter."""
+    work_dir = tmp_path_factory.mktemp("pretrained") / "run"
+    changes = {
+        "model.hidden-size": 32,
+        "model.initializer-range": 0.3,
+        "phases.0.steps": 1,
+        "phases.1.steps": 1,
+        "optimizer.warmup-steps": 1,
+        "evaluation-examples": 0,
+    }
+    run_pretrain.main(options(corpus, work_dir, changes))
+    return work_dir
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_texts(folder / "train.tsv", 120, seed=1)
+    write_texts(folder / "dev.tsv", 30, seed=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finetuned(data, pretrained, tmp_path_factory):
+    """A fine-tuning that was never interrupted."""
+    work_dir = tmp_path_factory.mktemp("finetuned") / "run"
+    run_finetune.main(finetune_options(data, pretrained, work_dir))
+    return work_dir
+
+
+def test_a_run_learns_and_leaves_what_it_promises(finetuned, capsys):
+    names = {path.name for path in finetuned.iterdir()}
+    assert {
+        "README.md", "checkpoints", "config.json", "confusion.png", "curves.png", "metrics.jsonl",
+        "predictions.jsonl", "summary.json", "tensorboard", "vocab.txt",
+    } <= names  # fmt: skip
+    rows = read_metrics(finetuned / "metrics.jsonl")
+    scores = [row["accuracy"] for row in rows if row["split"] == "eval"]
+    assert len(scores) == 5
+    assert max(scores) >= 0.9, scores
+    summary = json.loads((finetuned / "summary.json").read_text())
+    best = next(row for row in rows if row["split"] == "eval" and row["step"] == summary["step"])
+    assert best["accuracy"] == max(scores[1:])
+    assert summary["scores"]["dev"] == {"accuracy": best["accuracy"]}
+    predictions = [
+        json.loads(line) for line in (finetuned / "predictions.jsonl").read_text().splitlines()
+    ]
+    right = [row["label"] == row["true"] for row in predictions]
+    assert sum(right) / 30 == pytest.approx(best["accuracy"])
+    assert f"| dev | {best['accuracy']:.4f} |" in (finetuned / "README.md").read_text()
+
+
+def test_the_model_answers_texts_and_files(finetuned, data, tmp_path, capsys):
+    ask = ["classify", "--checkpoint", str(finetuned)]
+    run_predict.main([*ask, "a small cat finds the tree", "the dog likes a house"])
+    typed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["label"] for row in typed] == ["cat", "dog"]
+    assert typed[0]["text"] == "a small cat finds the tree"
+    output = tmp_path / "found.jsonl"
+    run_predict.main([*ask, f"--input={data}/dev.tsv", f"--output={output}", "--batch-size=7"])
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    expected = (finetuned / "predictions.jsonl").read_text().splitlines()
+    for row, other in zip(found, map(json.loads, expected), strict=True):
+        assert row["label"] == other["label"]
+        assert row["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+def test_a_finished_run_converts_to_hugging_face_with_its_labels(finetuned, tmp_path):
+    folder = tmp_path / "hf"
+    run_convert.main(["to-hf", f"--checkpoint={finetuned}", f"--output={folder}"])
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert config["id2label"] == {"0": "cat", "1": "dog"}
+
+
+def test_a_folder_of_transformers_is_converted_on_the_fly(data, pretrained, finetuned, tmp_path):
+    """The same encoder, once through transformers' files: the same fine-tuning."""
+    folder, changes = tmp_path / "hf", {"epochs": 1}
+    run_convert.main(["to-hf", f"--checkpoint={pretrained}", f"--output={folder}"])
+    run_finetune.main(finetune_options(data, folder, tmp_path / "a", changes=changes))
+    run_finetune.main(finetune_options(data, pretrained, tmp_path / "b", changes=changes))
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_stopped_run_continues_to_the_same_numbers(data, pretrained, finetuned, tmp_path):
+    work_dir = tmp_path / "run"
+    arguments = finetune_options(data, pretrained, work_dir)
+    process = start_finetune(arguments)
+    metrics = work_dir / "metrics.jsonl"
+    wait_for(process, lambda: any(row["step"] >= 10 for row in read_metrics(metrics)))
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    stopped = saved_steps(work_dir)[-1]
+    assert 10 <= stopped < 60, output
+    assert "the same command continues" in output
+    run_finetune.main(arguments)
+    assert_same_run(work_dir, finetuned)
+
+
+def test_kill_9_after_a_checkpoint_loses_nothing(data, pretrained, finetuned, tmp_path):
+    work_dir = tmp_path / "run"
+    arguments = finetune_options(data, pretrained, work_dir)
+    process = start_finetune(arguments)
+    wait_for(process, lambda: saved_steps(work_dir))
+    process.kill()
+    process.communicate()
+    run_finetune.main(arguments)
+    assert_same_run(work_dir, finetuned)
+
+
+def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
+    changes = {"epochs": 1, "test": f"{data}/dev.tsv"}
+    arguments = finetune_options(data, pretrained, tmp_path / "run", changes=changes)
+    run_finetune.main([*arguments, "--seeds", "3", "5"])
+    output = capsys.readouterr().out
+    for word in ("seed-3", "deviation", "mean", "best"):
+        assert word in output
+    for seed in (3, 5):
+        folder = tmp_path / f"run/seed-{seed}"
+        assert (folder / "SST-2.tsv").read_text().startswith("index\tprediction\n0\t")
+        summary = json.loads((folder / "summary.json").read_text())
+        assert summary["scores"]["test"] == summary["scores"]["dev"]
+    first, second = (
+        read_metrics(tmp_path / f"run/seed-{seed}/metrics.jsonl")[1]["loss"] for seed in (3, 5)
+    )
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": "/nowhere"}, ["/nowhere/train.tsv cannot be read"]),
+        ({"init-from": "/nowhere"}, ["/nowhere is not a folder"]),
+        ({"sequence-length": 33}, ["33", "32 positions"]),
+        ({"epochs": 0}, ["epochs is 0"]),
+        ({"optimizer.frozen": "encoder/layer_9"}, ["encoder/layer_9", "encoder/layer_0"]),
+        ({"columns.first": "text"}, ["train.tsv:2: there is no column 'text'", "sentence, label"]),
+        ({"batch-size": 6}, ["batch_size 6 is not divisible by 4 device(s)"]),
+        ({"train-examples": 1}, ["all 1 training rows have the label"]),
+        ({"dev": "{odd}"}, ["odd.tsv:2", "'bird'", "cat, dog", "--dev"]),
+    ],
+)
+def test_mistakes_are_one_line(data, pretrained, tmp_path, capsys, changes, words):
+    odd = tmp_path / "odd.tsv"
+    odd.write_text("sentence\tlabel\na bird\tbird\n")
+    changes = {k: str(v).replace("{odd}", str(odd)) for k, v in changes.items()}
+    arguments = finetune_options(data, pretrained, tmp_path / "run", changes=changes)
+    error = mistake(capsys, run_finetune.main, arguments)
+    assert all(word in error for word in words), error
+    assert not (tmp_path / "run").exists()
+
+
+def test_tasks_and_data_must_be_named(pretrained, capsys, tmp_path):
+    def error(*arguments):
+        return mistake(capsys, run_finetune.main, arguments)
+
+    assert "did you mean 'sst2'" in error("sst")
+    assert "--init-from is empty" in error("sst2")
+    assert "add --data DIR" in error("sst2", f"--init-from={pretrained}").replace("Add", "add")
+    task = tmp_path / "mine.py"
+    task.write_text("x = 1")
+    assert "defines no TASK" in error(str(task))
+    task.write_text("1/0")
+    assert "ZeroDivisionError" in error(str(task))
+
+
+def test_a_task_of_ones_own(data, pretrained, tmp_path):
+    task = tmp_path / "animals.py"
+    task.write_text(
+        "from configs.tasks.classification import Classification\n"
+        "from data_pipeline.finetune.texts import Columns\n"
+        "TASK = Classification('animals', columns=Columns('sentence'), scores=('macro_f1',),\n"
+        "                      best='macro_f1')\n"
+    )
+    work_dir = tmp_path / "run"
+    arguments = finetune_options(data, pretrained, work_dir, str(task), {"epochs": 1})
+    run_finetune.main(arguments)
+    assert list(json.loads((work_dir / "summary.json").read_text())["scores"]["dev"]) == [
+        "macro_f1"
+    ]
+    run_predict.main(["classify", f"--checkpoint={work_dir}", "a cat"])
+
+
+def test_another_head_is_refused_and_can_start_fresh(data, finetuned, tmp_path, capsys):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        text = (data / name).read_text()
+        (folder / name).write_text(text.replace("\tcat", "\tfeline"))
+    arguments = finetune_options(folder, finetuned, tmp_path / "run", changes={"epochs": 1})
+    error = mistake(capsys, run_finetune.main, arguments)
+    assert "output layer for other classes (cat, dog)" in error
+    assert "--fresh-head" in error
+    run_finetune.main([*arguments, "--fresh-head"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["classify", "--checkpoint={run}", "x"], ["was not fine-tuned", "run_finetune.py"]),
+        (["tag", "--checkpoint={tuned}", "x"], ["fine-tuned for sst2", "run_predict.py classify"]),
+        (["classify", "--checkpoint={tuned}"], ["type TEXT", "--input FILE"]),
+        (["classify", "--checkpoint={tuned}", " "], ["text is empty"]),
+        (["classify", "--checkpoint={tuned}", "--input=/nowhere.tsv"], ["cannot be read"]),
+    ],
+)
+def test_mistakes_of_asking(pretrained, finetuned, capsys, arguments, words):
+    names = {"{run}": str(pretrained), "{tuned}": str(finetuned)}
+    for name, folder in names.items():
+        arguments = [argument.replace(name, folder) for argument in arguments]
+    error = mistake(capsys, run_predict.main, arguments)
+    assert all(word in error for word in words), error
+
+
+def test_the_same_command_after_the_end_says_so(data, pretrained, finetuned, tmp_path, capsys):
+    shutil.copytree(finetuned, tmp_path / "run")
+    run_finetune.main(finetune_options(data, pretrained, tmp_path / "run"))
+    assert "Scores on the dev set" in capsys.readouterr().out
+    assert_same_run(tmp_path / "run", finetuned)
