@@ -69,8 +69,8 @@ def read_texts(source: str, columns: Columns) -> tuple[list[TextExample], list[s
         if label is not None and label in columns.unlabelled:
             skipped.append(f"{row.place}: its {columns.label} is {label!r}, so it has none")
             continue
-        second = _text(row, columns.second) if columns.second else None
-        examples.append(TextExample(row.place, _text(row, columns.first), second, label))
+        second = text_of(row, columns.second) if columns.second else None
+        examples.append(TextExample(row.place, text_of(row, columns.first), second, label))
     return examples, skipped
 
 
@@ -82,11 +82,16 @@ def typed_example(first: str, second: str | None) -> TextExample:
     """
     row = Row("typed", {"text": first, "second text": second})
     return TextExample(
-        row.place, _text(row, "text"), None if second is None else _text(row, "second text"), None
+        row.place, text_of(row, "text"), None if second is None else text_of(row, "second text"), None
     )
 
 
-def _text(row: Row, column: str) -> str:
+def text_of(row: Row, column: str) -> str:
+    """The cleaned text of a column.
+
+    Raises:
+      DataError: there is no such column, or nothing in it.
+    """
     text = clean_text(str(row[column]))
     if not text:
         raise DataError(f"{row.place}: its {column} is empty; leave the row out or fill it in")
