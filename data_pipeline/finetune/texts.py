@@ -45,6 +45,7 @@ class Columns:
       label: column of the label; a file without it is one to predict.
       header: names of the columns where files have none.
       unlabelled: values of the label that mean "none"; such rows are left out and counted.
+      group: column whose equal values make rows one group, for ranking; `first` if it is empty.
     """
 
     first: str = "text"
@@ -52,6 +53,7 @@ class Columns:
     label: str = "label"
     header: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
+    group: str = ""
 
 
 def read_texts(source: str, columns: Columns) -> tuple[list[TextExample], list[str]]:
@@ -82,7 +84,10 @@ def typed_example(first: str, second: str | None) -> TextExample:
     """
     row = Row("typed", {"text": first, "second text": second})
     return TextExample(
-        row.place, text_of(row, "text"), None if second is None else text_of(row, "second text"), None
+        row.place,
+        text_of(row, "text"),
+        None if second is None else text_of(row, "second text"),
+        None,
     )
 
 
@@ -92,7 +97,8 @@ def text_of(row: Row, column: str) -> str:
     Raises:
       DataError: there is no such column, or nothing in it.
     """
-    text = clean_text(str(row[column]))
+    value = row[column]
+    text = clean_text("" if value is None else str(value))
     if not text:
         raise DataError(f"{row.place}: its {column} is empty; leave the row out or fill it in")
     return text
