@@ -16,7 +16,7 @@ from bert_jax.scores import ranking_scores
 from bert_jax.task_heads import BertForSequenceClassification
 from configs.tasks.classification import softmax
 from configs.tasks.task import Examples, Prediction, Task
-from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.features import Features, Inputs, context_inputs, pair_inputs
 from data_pipeline.finetune.ranking import (
     RankingExample,
     check_ranked,
@@ -70,13 +70,24 @@ class Ranking(Task[RankingExample]):
         *,
         training: bool = False,
     ) -> Features:
-        negatives = self._negatives() if training else None
-        weights = class_weights or (1.0, 1.0)
-        return ranking_features(examples, tokenizer, max_length, weights, negatives)
+        return ranking_features(
+            examples,
+            tokenizer,
+            max_length,
+            class_weights or (1.0, 1.0),
+            self._trained_negatives() if training else None,
+            self._inputs,
+        )
 
-    def _negatives(self) -> int | None:
+    def _trained_negatives(self) -> int | None:
         """How many irrelevant candidates are trained on for each relevant one; None for all."""
         return None
+
+    @abc.abstractmethod
+    def _inputs(
+        self, tokenizer: Tokenizer, query: np.ndarray, candidate: np.ndarray, max_length: int
+    ) -> Inputs:
+        """A query and a candidate as one sequence, cut to `max_length` tokens."""
 
     def predict(
         self,
@@ -121,10 +132,13 @@ class Ranking(Task[RankingExample]):
     def class_counts(
         self, examples: Sequence[RankingExample], labels: tuple[str, ...]
     ) -> dict[str, int]:
+        negatives = self._trained_negatives()
         counts = [0, 0]
         for example in examples:
-            for relevant in example.relevant or ():
-                counts[relevant] += 1
+            relevant = sum(example.relevant or ())
+            others = len(example.relevant or ()) - relevant
+            counts[1] += relevant
+            counts[0] += others if negatives is None else min(others, negatives * relevant)
         return dict(zip(labels, counts, strict=True))
 
 
@@ -144,6 +158,11 @@ class PassageRanking(Ranking):
     def with_columns(self, columns: Columns) -> "PassageRanking":
         return dataclasses.replace(self, columns=columns)
 
+    def _inputs(
+        self, tokenizer: Tokenizer, query: np.ndarray, candidate: np.ndarray, max_length: int
+    ) -> Inputs:
+        return pair_inputs(tokenizer, query, candidate, max_length)
+
 
 @dataclasses.dataclass(frozen=True)
 class ResponseSelection(Ranking):
@@ -160,8 +179,13 @@ class ResponseSelection(Ranking):
     def read(self, source: str) -> Examples[RankingExample]:
         return Examples(*read_responses(source, self.others))
 
-    def _negatives(self) -> int:
+    def _trained_negatives(self) -> int:
         return self.trained_others
+
+    def _inputs(
+        self, tokenizer: Tokenizer, query: np.ndarray, candidate: np.ndarray, max_length: int
+    ) -> Inputs:
+        return context_inputs(tokenizer, query, candidate, max_length)
 
 
 def _cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:

@@ -11,6 +11,7 @@ from configs.tasks.clue import CLUE
 from configs.tasks.glue import GLUE
 from configs.tasks.multiple_choice import MULTIPLE_CHOICE
 from configs.tasks.ranking import RANKING
+from configs.tasks.summarization import SUMMARIZATION
 from configs.tasks.task import Task
 
 TASKS: dict[str, Task[Any]] = {
@@ -23,6 +24,7 @@ TASKS: dict[str, Task[Any]] = {
         *CLUE,
         *MULTIPLE_CHOICE,
         *RANKING,
+        *SUMMARIZATION,
     )
 }
 

@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from data_pipeline.clean import clean_text
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.features import Feature, Features, context_inputs, encode_all
+from data_pipeline.finetune.features import Feature, Features, Inputs, encode_all
 from data_pipeline.finetune.tables import Row, read_lines, read_rows, split_source
 from data_pipeline.finetune.texts import Columns, text_of
 from data_pipeline.keyed_random import derive_key, permute
@@ -128,7 +128,7 @@ def read_responses(source: str, others: int) -> tuple[list[RankingExample], list
     if lines and not dialogues:
         raise DataError(f"{path}: no line has two turns; they are parted by {END_OF_TURN}")
     pool = [(dialogue, turn) for dialogue, (_, turns) in enumerate(dialogues) for turn in turns]
-    examples = []
+    examples: list[RankingExample] = []
     for dialogue, (place, turns) in enumerate(dialogues):
         for turn in range(1, len(turns)):
             negatives = _draw(pool, dialogue, turns[turn], others, derive_key(_SEED, len(examples)))
@@ -208,18 +208,20 @@ def ranking_features(
     examples: Sequence[RankingExample],
     tokenizer: Tokenizer,
     max_length: int,
-    class_weights: Sequence[float] = (1.0, 1.0),
-    negatives: int | None = None,
+    class_weights: Sequence[float],
+    negatives: int | None,
+    make_inputs: Callable[[Tokenizer, np.ndarray, np.ndarray, int], Inputs],
 ) -> Features:
     """One feature for each candidate: the query, its turns parted by [SEP], and the candidate.
 
     Args:
       examples: with or without labels.
       tokenizer: the model's.
-      max_length: tokens, with [CLS] and [SEP]; the query loses its front, see `context_inputs`.
+      max_length: tokens, with [CLS] and [SEP].
       class_weights: weights in the loss of what is irrelevant and relevant.
-      negatives: at most so many irrelevant candidates for each relevant one, the first ones; all by
-        default.
+      negatives: at most so many irrelevant candidates for each relevant one, the first ones; None
+        for all.
+      make_inputs: joins a query and a candidate and cuts them, `pair_inputs` or `context_inputs`.
     """
     unique: dict[str, int] = {}
     for example in examples:
@@ -239,7 +241,7 @@ def ranking_features(
                 if left == 0:
                     continue
                 left -= 1
-            inputs = context_inputs(tokenizer, query, ids[unique[text]], max_length)
+            inputs = make_inputs(tokenizer, query, ids[unique[text]], max_length)
             shortened |= inputs.cut > 0
             weight = 0.0 if example.relevant is None else class_weights[label]
             values = {
