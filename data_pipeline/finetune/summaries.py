@@ -14,7 +14,7 @@ from data_pipeline.finetune.texts import Columns, text_of
 from data_pipeline.sentences import splitter
 from data_pipeline.tokenizer import Tokenizer
 
-_SHORTEST_RUN = 8  # characters; what is shorter is found in any text
+_SHORTEST_RUN = 8  # bytes of UTF-8; what is shorter may stand in any text
 
 
 class Sentence(NamedTuple):
@@ -124,8 +124,9 @@ def chosen_sentences(sentences: Sequence[str], summary: str) -> tuple[tuple[bool
     place = 0
     while place < len(wanted):
         size = _longest_run(article, wanted, place)
-        if size >= min(_SHORTEST_RUN, len(wanted) - place):
-            start = article.index(wanted[place : place + size])
+        run = wanted[place : place + size]
+        if len(run.encode()) >= _SHORTEST_RUN:
+            start = article.index(run)
             covered[start : start + size] = True
             place += size
             missing.append("")
@@ -137,7 +138,7 @@ def chosen_sentences(sentences: Sequence[str], summary: str) -> tuple[tuple[bool
         bool(covered[end - len(part) : end].mean() >= 0.5)
         for part, end in zip(parts, ends, strict=True)
     )
-    return chosen, [part for part in missing if len(part) >= _SHORTEST_RUN]
+    return chosen, [part for part in missing if len(part.encode()) >= _SHORTEST_RUN]
 
 
 def _longest_run(article: str, wanted: str, place: int) -> int:
