@@ -107,7 +107,11 @@ def dialogue_file(folder, lines=DIALOGUES):
 def test_each_turn_after_the_first_against_turns_of_other_dialogues(tmp_path):
     source = dialogue_file(tmp_path)
     examples, skipped = read_responses(source, 3)
-    turns = [["Hello .", "Hi !", "How are you ?"], ["One .", "Two .", "Hi !"], ["Three .", "Four ."]]
+    turns = [
+        ["Hello .", "Hi !", "How are you ?"],
+        ["One .", "Two .", "Hi !"],
+        ["Three .", "Four ."],
+    ]
     expected = [
         (dialogue, turn) for dialogue in range(3) for turn in range(1, len(turns[dialogue]))
     ]

@@ -21,7 +21,7 @@ from data_pipeline.finetune.texts import Columns
 from tests.data_pipeline.finetune.letters import LETTERS, shown
 
 COLUMNS = Columns("article", label="summary")
-ARTICLE = "A heading\n\nThe cat sat.  It slept (a lot.) Then\tit ran!\r\nHe said: \"No.\" She left."
+ARTICLE = 'A heading\n\nThe cat sat.  It slept (a lot.) Then\tit ran!\r\nHe said: "No." She left.'
 
 
 def table(folder, rows):
@@ -50,7 +50,7 @@ def test_sentences_know_their_places():
 @pytest.mark.parametrize("language", ["en", "zh", "lines"])
 def test_any_text_is_split_without_loss(language):
     random = np.random.default_rng(0)
-    parts = list("ab.!?\"'()[] \t\n\r。！…”1") + ["Mr. ", "fig. ", "\u200b", "\xa0", "No. 5", "x) "]
+    parts = [*"ab.!?\"'()[] \t\n\r。！…”1", "Mr. ", "fig. ", "\u200b", "\xa0", "No. 5", "x) "]
     for _ in range(300):
         text = "".join(random.choice(parts, 40))
         sentences = split_article(text, language)
@@ -97,7 +97,11 @@ def test_alignment_equals_brute_force():
 
 
 def test_summaries_are_aligned_whatever_their_spaces_and_borders():
-    sentences = ["The first one is here.", '"Second," he said: "I go.', 'I come." And the last one.']
+    sentences = [
+        "The first one is here.",
+        '"Second," he said: "I go.',
+        'I come." And the last one.',
+    ]
     assert chosen_sentences(sentences, sentences[2] + sentences[0]) == ((True, False, True), [])
     # Split elsewhere: what stands in quotation marks is a sentence of its own.
     assert chosen_sentences(sentences, '"Second," he said: "I go. I come."')[0] == (
