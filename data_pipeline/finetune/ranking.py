@@ -1,8 +1,9 @@
 """Examples of texts to put in order: passages of a query, responses of a dialogue."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,12 +12,12 @@ from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Feature, Features, Inputs, encode_all
 from data_pipeline.finetune.tables import Row, read_lines, read_rows, split_source
 from data_pipeline.finetune.texts import Columns, text_of
-from data_pipeline.keyed_random import derive_key, permute
+from data_pipeline.keyed_random import derive_key, random_bits, uniform_below
 from data_pipeline.tokenizer import Tokenizer
 
 END_OF_TURN = "__eou__"
 _SEED = 0  # of the responses of other dialogues: a file always has the same ones
-_DRAWN = 64  # turns at a time
+_SPARE = 16  # draws
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,23 +129,31 @@ def read_responses(source: str, others: int) -> tuple[list[RankingExample], list
     if lines and not dialogues:
         raise DataError(f"{path}: no line has two turns; they are parted by {END_OF_TURN}")
     pool = [(dialogue, turn) for dialogue, (_, turns) in enumerate(dialogues) for turn in turns]
-    examples: list[RankingExample] = []
-    for dialogue, (place, turns) in enumerate(dialogues):
-        for turn in range(1, len(turns)):
-            negatives = _draw(pool, dialogue, turns[turn], others, derive_key(_SEED, len(examples)))
-            if len(negatives) < others:
-                raise DataError(
-                    f"{place}, turn {turn + 1}: only {len(negatives)} other texts stand in other "
-                    f"dialogues, and {others} are needed; give more dialogues"
-                )
-            examples.append(
-                RankingExample(
-                    f"{place}, turn {turn + 1}",
-                    tuple(turns[:turn]),
-                    (turns[turn], *negatives),
-                    (True,) + (False,) * others,
-                )
+    responses = [(d, t) for d, (_, turns) in enumerate(dialogues) for t in range(1, len(turns))]
+    # A few more than are needed: some are of the same dialogue, or the same text twice.
+    draws = np.arange(len(responses) * (others + _SPARE)).reshape(len(responses), -1)
+    drawn = uniform_below(random_bits(derive_key(_SEED), draws), len(pool)).tolist()
+    examples = []
+    for (dialogue, turn), indices in zip(responses, drawn, strict=True):
+        place, turns = dialogues[dialogue]
+        candidates = (pool[index] for index in itertools.chain(indices, range(len(pool))))
+        found: dict[str, None] = {turns[turn]: None}  # in the order in which they come
+        while len(found) <= others and (candidate := next(candidates, None)):
+            if candidate[0] != dialogue:
+                found[candidate[1]] = None
+        if len(found) <= others:
+            raise DataError(
+                f"{place}, turn {turn + 1}: only {len(found) - 1} other texts stand in other "
+                f"dialogues, and {others} are needed; give more dialogues"
             )
+        examples.append(
+            RankingExample(
+                f"{place}, turn {turn + 1}",
+                tuple(turns[:turn]),
+                tuple(found),
+                (True,) + (False,) * others,
+            )
+        )
     return examples, skipped
 
 
@@ -160,25 +169,6 @@ def split_turns(text: str, place: str) -> list[str]:
     if "" in turns:
         raise DataError(f"{place}: turn {turns.index('') + 1} is empty; leave it out or fill it in")
     return turns
-
-
-def _draw(
-    pool: Sequence[tuple[int, str]], dialogue: int, right: str, count: int, key: int
-) -> list[str]:
-    """The first `count` different texts of other dialogues in the pool's order by a key."""
-    drawn: dict[str, None] = {}
-    for index in _shuffled(len(pool), key):
-        if len(drawn) == count:
-            break
-        other, text = pool[index]
-        if other != dialogue and text != right:
-            drawn[text] = None
-    return list(drawn)
-
-
-def _shuffled(size: int, key: int) -> Iterator[int]:
-    for first in range(0, size, _DRAWN):
-        yield from permute(np.arange(first, min(first + _DRAWN, size)), size, key).tolist()
 
 
 def typed_ranking(texts: Sequence[str]) -> RankingExample:
