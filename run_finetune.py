@@ -296,10 +296,11 @@ def _flops(run: Run) -> float:
     """Model FLOPs of a step of the mean length."""
     rows = run.data.train.features.rows
     tokens = sum(row.tokens["input_ids"].size for row in rows) / len(rows)
+    length = sum(row.length for row in rows) / len(rows)
     return model_flops(
         run.model,
-        batch_size=run.config.batch_size,
-        sequence_length=round(tokens),
+        batch_size=round(run.config.batch_size * tokens / length),  # a row may be several choices
+        sequence_length=round(length),
         max_predictions=0,
     )
 

@@ -10,7 +10,11 @@ Sum = tuple[jax.Array, jax.Array]  # two float32 scalars: the weighted sum and t
 
 
 def cross_entropy(
-    logits: jax.Array, labels: jax.Array, weights: jax.Array, smoothing: float = 0.0
+    logits: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+    smoothing: float = 0.0,
+    present: jax.Array | None = None,
 ) -> Sum:
     """Negative log-likelihood of `labels` in nats.
 
@@ -20,6 +24,8 @@ def cross_entropy(
       weights: float [...], 0 leaves an entry out.
       smoothing: this share of each target is spread evenly over all classes (arXiv:1512.00567,
         section 7).
+      present: bool [..., C], over which of them it is spread where an entry has fewer than C; the
+        logits of the others must be so low that they count for nothing.
 
     Returns:
       (sum of weight * nll, sum of weight), float32 scalars.
@@ -29,8 +35,16 @@ def cross_entropy(
     label_logits = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
     target = label_logits
     if smoothing:
-        target = (1 - smoothing) * label_logits + smoothing * jnp.mean(logits, axis=-1)
+        target = (1 - smoothing) * label_logits + smoothing * _mean(logits, present)
     return jnp.sum(weights * (log_normalizer - target)), jnp.sum(weights)
+
+
+def _mean(logits: jax.Array, present: jax.Array | None) -> jax.Array:
+    """Mean over the last axis, of those present; 0 where none is."""
+    if present is None:
+        return jnp.mean(logits, axis=-1)
+    total = jnp.sum(jnp.where(present, logits, 0.0), axis=-1)
+    return total / jnp.maximum(jnp.sum(present, axis=-1), 1)
 
 
 def binary_cross_entropy(

@@ -1,7 +1,11 @@
-"""Scores of predictions, by the reference implementations: scikit-learn and SciPy."""
+"""Scores of predictions, by the reference implementations: scikit-learn, SciPy, rouge-score."""
 
+import re
 from collections.abc import Sequence
 
+import numpy as np
+from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 from scipy import stats
 from sklearn import metrics
 from sklearn.preprocessing import MultiLabelBinarizer
@@ -52,3 +56,56 @@ def regression_scores(true: Sequence[float], predicted: Sequence[float]) -> dict
         "pearson": float(stats.pearsonr(true, predicted).statistic),
         "spearman": float(stats.spearmanr(true, predicted).statistic),
     }
+
+
+def ranking_scores(
+    groups: Sequence[tuple[Sequence[bool], Sequence[float]]], cuts: Sequence[int] = (1, 2, 5)
+) -> dict[str, float]:
+    """How far up the relevant candidates of each query stand: means over the queries.
+
+    "mrr" is one over the rank of the first relevant candidate. "recall@k" is the share of a query's
+    relevant candidates that are among its first k; with one it is 0 or 1, as in R_10@k of response
+    selection. Where scores are equal the irrelevant ones stand first, so that a model that says the
+    same of all is not rewarded; a score that is not a number stands last if it is relevant, else
+    first.
+
+    Args:
+      groups: (which candidates are relevant, at least one; their scores) of each query.
+      cuts: the k.
+    """
+    reciprocal = []
+    recalls: dict[int, list[float]] = {k: [] for k in cuts}
+    for relevant, scores in groups:
+        true = np.asarray(relevant, bool)
+        values = np.where(np.isnan(scores), np.where(true, -np.inf, np.inf), scores)
+        order = np.lexsort((true, -values))  # by score, then the irrelevant first
+        ranks = np.flatnonzero(true[order]) + 1
+        reciprocal.append(1 / ranks[0])
+        for k in cuts:
+            recalls[k].append(float(np.mean(ranks <= k)))
+    means = {"mrr": reciprocal} | {f"recall@{k}": values for k, values in recalls.items()}
+    return {name: float(np.mean(values)) if values else 0.0 for name, values in means.items()}
+
+
+def rouge_scores(pairs: Sequence[tuple[str, str]], characters: bool = False) -> dict[str, float]:
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004), by Google's rouge-score.
+
+    Args:
+      pairs: (reference, summary).
+      characters: of texts in Chinese: each Chinese character is a word; else words of Latin letters
+        and digits, by their stems (Porter), and nothing else counts.
+    """
+    names = ["rouge1", "rouge2", "rougeL"]
+    tokenizer = _Characters() if characters else DefaultTokenizer(use_stemmer=True)
+    scorer = RougeScorer(names, tokenizer=tokenizer)
+    found = [scorer.score(reference, summary) for reference, summary in pairs]
+    if not found:
+        return dict.fromkeys(names, 0.0)
+    return {name: float(np.mean([s[name].fmeasure for s in found])) for name in names}
+
+
+class _Characters(Tokenizer):
+    """Words of Latin letters and digits, and every other letter by itself."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return re.findall(r"[a-z0-9]+|[^\W_]", text.lower())

@@ -4,7 +4,7 @@ All have one signature: (batch, deterministic) -> float32 logits. As in the orig
 `run_classifier.py` and `run_squad.py`, what the classifiers see passes a dropout of 0.1, the span
 does not. The losses make them classification, multi-label or regression (`num_labels` 1).
 
-Legend of shapes: B batch, L sequence length, H hidden size, C choices.
+Legend of shapes: B batch, L sequence length, H hidden size, C choices, S sentences.
 """
 
 import flax.linen as nn
@@ -101,12 +101,44 @@ class BertForMultipleChoice(nn.Module):
         self.classifier = output_layer(self.config, 1, "classifier")
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
-        """Inputs int [B, C, L] -> float32 [B, C]."""
+        """Inputs int [B, C, L] -> float32 [B, C], `ABSENT` for a choice without any token."""
         choices = batch["input_ids"].shape[:2]
         flat = {name: batch[name].reshape(-1, batch[name].shape[-1]) for name in _INPUTS}
         pooled = self.pooler(_encode(self.encoder, flat, deterministic))
         pooled = self.dropout(pooled, deterministic=deterministic)
-        return self.classifier(pooled.astype(jnp.float32)).reshape(choices)
+        logits = self.classifier(pooled.astype(jnp.float32)).reshape(choices)
+        return jnp.where(present_choices(batch), logits, ABSENT)
 
 
+def present_choices(batch: Batch) -> jax.Array:
+    """bool [B, C]: which choices there are; the others only fill up to the most of a data set."""
+    return batch["attention_mask"][:, :, 0] > 0
+
+
+class BertForSentenceScoring(nn.Module):
+    """How much each sentence belongs into a summary: the hidden state of its [CLS], one layer.
+
+    BertSum with its simple classifier (arXiv:1903.10318, section 2). The parameters are those of
+    `BertForTokenClassification` with one label.
+    """
+
+    config: BertConfig
+    classifier_dropout: float = 0.1
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config)
+        self.dropout = Dropout(self.classifier_dropout)
+        self.classifier = output_layer(self.config, 1, "classifier")
+
+    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
+        """Inputs int [B, L] and "cls_positions" int [B, S] -> float32 [B, S]."""
+        hidden_states = _encode(self.encoder, batch, deterministic)
+        positions = batch["cls_positions"][..., None]
+        sentences = jnp.take_along_axis(hidden_states, positions, axis=1)  # (B, S, H)
+        sentences = self.dropout(sentences, deterministic=deterministic)
+        return self.classifier(sentences.astype(jnp.float32))[..., 0]
+
+
+# A logit that leaves nothing to a softmax; finite, so that differences of two are not NaN (R-Drop).
+ABSENT = -1e9
 _INPUTS = ("input_ids", "token_type_ids", "attention_mask")

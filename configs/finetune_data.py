@@ -86,6 +86,9 @@ def load_data(
         say(_described(name, splits[name], config.sequence_length))
     if counts := task.class_counts(examples["train"], labels):
         say(_balance(counts))
+    for name, scores in task.baselines(examples["dev"]).items():
+        shown = ", ".join(f"{score} {value:.4f}" for score, value in scores.items())
+        say(f"dev by {name}: {shown}")
     digest = hashlib.sha256()
     for row in splits["train"].features.rows:
         for array in (*row.tokens.values(), *row.values.values()):
@@ -94,10 +97,10 @@ def load_data(
 
 
 def say_skipped(source: str, skipped: Sequence[str], say: Callable[[str], None]) -> None:
-    """Names the rows that are left out, and counts them."""
+    """Names the rows, or parts of them, that are left out, and counts them."""
     if not skipped:
         return
-    say(f"{source}: {len(skipped):,} rows are left out")
+    say(f"{source}: {len(skipped):,} left out")
     for line in skipped[:SHOWN]:
         say(f"  {line}")
     if len(skipped) > SHOWN:

@@ -9,6 +9,9 @@ from bert_jax.errors import UserError
 from configs.tasks.classification import Classification, MultiLabel, Regression
 from configs.tasks.clue import CLUE
 from configs.tasks.glue import GLUE
+from configs.tasks.multiple_choice import MULTIPLE_CHOICE
+from configs.tasks.ranking import RANKING
+from configs.tasks.summarization import SUMMARIZATION
 from configs.tasks.task import Task
 
 TASKS: dict[str, Task[Any]] = {
@@ -19,6 +22,9 @@ TASKS: dict[str, Task[Any]] = {
         Regression("regress"),
         *GLUE,
         *CLUE,
+        *MULTIPLE_CHOICE,
+        *RANKING,
+        *SUMMARIZATION,
     )
 }
 

@@ -146,6 +146,11 @@ class Task(abc.ABC, Generic[Example]):
             return self
         raise UserError(f"{self.name} reads no tables; leave out --columns ({columns})")
 
+    def baselines(self, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+        """The scores of answers that need no training, by what they are, to judge a model by."""
+        del examples
+        return {}
+
     def class_counts(
         self, examples: Sequence[Example], labels: tuple[str, ...]
     ) -> dict[str, int] | None:

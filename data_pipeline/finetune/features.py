@@ -91,6 +91,30 @@ def pair_inputs(
     return Inputs(token_arrays(ids, types), cut)
 
 
+def context_inputs(
+    tokenizer: Tokenizer, context: np.ndarray, second: np.ndarray, max_length: int
+) -> Inputs:
+    """[CLS] context [SEP] second [SEP], where the context loses its front until both fit.
+
+    What stands last in the context is next to what follows it: the last turns of a dialogue, the
+    sentence that an ending continues. Only a `second` that is too long by itself is cut as well, at
+    its front too.
+
+    Args:
+      tokenizer: for the special pieces.
+      context, second: ids, integer [n].
+      max_length: of the whole, special pieces among it; at least 4.
+    """
+    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
+    budget = max_length - 3
+    kept = second[max(len(second) - budget, 0) :]
+    before = context[max(len(context) - (budget - len(kept)), 0) :]
+    ids = [cls, *before.tolist(), sep, *kept.tolist(), sep]
+    types = [0] * (len(before) + 2) + [1] * (len(kept) + 1)
+    cut = len(context) + len(second) - len(before) - len(kept)
+    return Inputs(token_arrays(ids, types), cut)
+
+
 def token_arrays(ids: Sequence[int], types: Sequence[int]) -> dict[str, np.ndarray]:
     """The three inputs of the model for the tokens of one sequence, int32 [n] each."""
     return {

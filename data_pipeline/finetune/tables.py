@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from data_pipeline.errors import DataError
 
 TFDS_PREFIX = "tfds:"
+_SLICED = re.compile(r"(.+)\[(-?\d+)?:(-?\d+)?\]")
 
 
 class Row(NamedTuple):
@@ -37,13 +39,26 @@ class Row(NamedTuple):
             ) from None
 
 
+def split_source(source: str) -> tuple[str, slice]:
+    """The file of "FILE[A:B]", and which of its rows are meant, as Python slices a list.
+
+    >>> split_source("data.jsonl[:-200]"), split_source("data.jsonl")
+    (('data.jsonl', slice(None, -200, None)), ('data.jsonl', slice(None, None, None)))
+    """
+    found = _SLICED.fullmatch(source)
+    if found is None:
+        return source, slice(None)
+    path, start, stop = found.groups()
+    return path, slice(int(start) if start else None, int(stop) if stop else None)
+
+
 def read_rows(source: str, header: Sequence[str] = ()) -> list[Row]:
     """All rows of a table.
 
     Args:
       source: a file by the end of its name: .tsv and .txt (tabs, quotes are ordinary characters),
-        .csv (commas, quoted by RFC 4180), .jsonl and .json (an object a line, or one array); or
-        "tfds:NAME/CONFIG/SPLIT", of TensorFlow Datasets.
+        .csv (commas, quoted by RFC 4180), .jsonl and .json (an object a line, or one array), with
+        "[A:B]" after it for some of its rows; or "tfds:NAME/CONFIG/SPLIT", of TensorFlow Datasets.
       header: names of the columns where the file has none; for .tsv, .txt and .csv.
 
     Raises:
@@ -51,14 +66,15 @@ def read_rows(source: str, header: Sequence[str] = ()) -> list[Row]:
     """
     if source.startswith(TFDS_PREFIX):
         return list(_tfds_rows(source))
-    lines = read_lines(source)
-    if Path(source).suffix in (".jsonl", ".json"):
-        return list(_json_rows(source, lines))
-    if Path(source).suffix == ".csv":
-        parsed = _csv_rows(source, lines)
+    path, rows = split_source(source)
+    lines = read_lines(path)
+    if Path(path).suffix in (".jsonl", ".json"):
+        return list(_json_rows(path, lines))[rows]
+    if Path(path).suffix == ".csv":
+        parsed = _csv_rows(path, lines)
     else:
         parsed = ((number, line.split("\t")) for number, line in enumerate(lines, 1) if line)
-    return list(_named_rows(source, parsed, list(header)))
+    return list(_named_rows(path, parsed, list(header)))[rows]
 
 
 def read_text(source: str) -> str:

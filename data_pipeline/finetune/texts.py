@@ -45,6 +45,7 @@ class Columns:
       label: column of the label; a file without it is one to predict.
       header: names of the columns where files have none.
       unlabelled: values of the label that mean "none"; such rows are left out and counted.
+      group: column whose equal values make rows one group, for ranking; `first` if it is empty.
     """
 
     first: str = "text"
@@ -52,6 +53,7 @@ class Columns:
     label: str = "label"
     header: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
+    group: str = ""
 
 
 def read_texts(source: str, columns: Columns) -> tuple[list[TextExample], list[str]]:
@@ -69,8 +71,8 @@ def read_texts(source: str, columns: Columns) -> tuple[list[TextExample], list[s
         if label is not None and label in columns.unlabelled:
             skipped.append(f"{row.place}: its {columns.label} is {label!r}, so it has none")
             continue
-        second = _text(row, columns.second) if columns.second else None
-        examples.append(TextExample(row.place, _text(row, columns.first), second, label))
+        second = text_of(row, columns.second) if columns.second else None
+        examples.append(TextExample(row.place, text_of(row, columns.first), second, label))
     return examples, skipped
 
 
@@ -82,12 +84,21 @@ def typed_example(first: str, second: str | None) -> TextExample:
     """
     row = Row("typed", {"text": first, "second text": second})
     return TextExample(
-        row.place, _text(row, "text"), None if second is None else _text(row, "second text"), None
+        row.place,
+        text_of(row, "text"),
+        None if second is None else text_of(row, "second text"),
+        None,
     )
 
 
-def _text(row: Row, column: str) -> str:
-    text = clean_text(str(row[column]))
+def text_of(row: Row, column: str) -> str:
+    """The cleaned text of a column.
+
+    Raises:
+      DataError: there is no such column, or nothing in it.
+    """
+    value = row[column]
+    text = clean_text("" if value is None else str(value))
     if not text:
         raise DataError(f"{row.place}: its {column} is empty; leave the row out or fill it in")
     return text

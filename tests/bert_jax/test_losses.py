@@ -24,3 +24,20 @@ def test_cross_entropy_and_accuracy_equal_direct_sums():
     assert cross_entropy(*arguments)[0] == pytest.approx(total, rel=1e-5)
     assert accuracy(*arguments)[0] == correct
     assert cross_entropy(*arguments)[1] == accuracy(*arguments)[1] == weights.sum()
+
+
+def test_smoothing_is_spread_over_the_classes_that_are_present():
+    random = np.random.default_rng(1)
+    logits = random.normal(size=(3, 4))
+    present = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], bool)
+    labels, weights = np.array([2, 1, 0]), np.array([1.0, 0.5, 0.0], np.float32)
+    total = 0.0
+    for row, real, label, weight in zip(logits, present, labels, weights, strict=True):
+        if weight:
+            kept = row[real]
+            target = 0.9 * (np.arange(len(kept)) == label) + 0.1 / len(kept)
+            total -= weight * np.sum(target * (kept - np.log(np.sum(np.exp(kept)))))
+    masked = jnp.asarray(np.where(present, logits, -1e9), jnp.float32)
+    loss, weight = cross_entropy(masked, jnp.asarray(labels), weights, 0.1, jnp.asarray(present))
+    assert loss == pytest.approx(total, rel=1e-5)
+    assert weight == 1.5

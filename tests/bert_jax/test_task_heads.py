@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from bert_jax.task_heads import (
+    ABSENT,
     BertForMultipleChoice,
     BertForQuestionAnswering,
+    BertForSentenceScoring,
     BertForSequenceClassification,
     BertForTokenClassification,
 )
@@ -23,6 +25,7 @@ MODELS = {
     "token": (BertForTokenClassification(CONFIG, 5), (4, 6, 5)),
     "question": (BertForQuestionAnswering(CONFIG), (4, 6, 2)),
     "choice": (BertForMultipleChoice(CONFIG), (4, 2)),
+    "sentence": (BertForSentenceScoring(CONFIG), (4, 3)),
 }
 
 
@@ -34,6 +37,8 @@ def test_shapes_dropout_and_padding(name):
     mask = np.ones_like(ids)
     mask[..., 4:] = 0
     batch = {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": mask}
+    if name == "sentence":
+        batch["cls_positions"] = np.tile(np.array([0, 3, 0], np.int32), (4, 1))
     params = model.init(jax.random.key(0), batch)
     logits = model.apply(params, batch)
     assert logits.shape == shape
@@ -45,3 +50,32 @@ def test_shapes_dropout_and_padding(name):
     padded = model.apply(params, batch | {"input_ids": np.where(mask, ids, 7)})
     real = (slice(None), slice(0, 4)) if name in ("token", "question") else ...
     np.testing.assert_allclose(padded[real], logits[real], atol=1e-6)
+
+
+def test_a_choice_that_is_not_there_counts_for_nothing():
+    model, _ = MODELS["choice"]
+    ids = np.random.default_rng(1).integers(5, 30, (2, 3, 6)).astype(np.int32)
+    ids[1, 2] = 0
+    batch = {
+        "input_ids": ids,
+        "token_type_ids": np.zeros_like(ids),
+        "attention_mask": (ids > 0).astype(np.int32),
+    }
+    params = model.init(jax.random.key(0), batch)
+    logits = model.apply(params, batch)
+    two = model.apply(params, {name: array[:, :2] for name, array in batch.items()})
+    np.testing.assert_allclose(logits[:, :2], two, atol=1e-6)
+    np.testing.assert_allclose(jax.nn.softmax(logits[1]), [*jax.nn.softmax(two[1]), 0.0], atol=1e-6)
+    assert logits[0, 2] > ABSENT
+
+
+def test_a_sentence_is_scored_at_its_cls_as_a_token_is():
+    ids = np.random.default_rng(2).integers(5, 30, (4, 6)).astype(np.int32)
+    ones = np.ones_like(ids)
+    positions = np.array([[0, 2], [1, 5], [3, 0], [0, 0]], np.int32)
+    batch = {"input_ids": ids, "token_type_ids": 0 * ones, "attention_mask": ones}
+    tokens = BertForTokenClassification(CONFIG, 1)
+    params = tokens.init(jax.random.key(0), batch)
+    every = tokens.apply(params, batch)[..., 0]
+    scores = BertForSentenceScoring(CONFIG).apply(params, batch | {"cls_positions": positions})
+    np.testing.assert_allclose(scores, np.take_along_axis(np.array(every), positions, 1), atol=1e-6)

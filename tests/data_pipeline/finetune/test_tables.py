@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.tables import read_json, read_rows
+from data_pipeline.finetune.tables import read_json, read_rows, split_source
 
 
 def table(tmp_path, name, content):
@@ -82,3 +82,29 @@ def test_a_missing_file():
 def test_read_json_refuses_what_is_none(tmp_path):
     with pytest.raises(DataError, match="is no JSON"):
         read_json(table(tmp_path, "a.json", "{"))
+
+
+TABLES = {
+    "d.tsv": "n\tm\n" + "".join(f"{n}\t-\n" for n in range(6)),
+    "d.csv": "n,m\n" + "".join(f"{n},-\n" for n in range(6)),
+    "d.jsonl": "".join(f'{{"n": "{n}"}}\n' for n in range(6)),
+    "d.json": "[" + ",".join(f'{{"n": "{n}"}}' for n in range(6)) + "]",
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_some_rows_of_a_table_keep_their_places(tmp_path, name):
+    source = str(tmp_path / name)
+    (tmp_path / name).write_text(TABLES[name])
+    every = read_rows(source)
+    assert [row["n"] for row in every] == list("012345")
+    for part in (":2", "2:", "-2:", ":-4", "1:3", "9:", ":", "4:2"):
+        chosen = eval(f"every[{part}]", {"every": every})
+        assert read_rows(f"{source}[{part}]") == chosen
+
+
+def test_only_a_slice_at_the_end_is_one():
+    for source in ("a[1:2].tsv", "a.tsv[1]", "a.tsv[::2]", "a.tsv[b:]", "a.tsv[1:2", "[1:2]"):
+        assert split_source(source) == (source, slice(None))
+    with pytest.raises(DataError, match="cannot be read"):
+        read_rows("nowhere.tsv[::2]")
