@@ -9,6 +9,7 @@ from bert_jax.errors import UserError
 from configs.tasks.classification import Classification, MultiLabel, Regression
 from configs.tasks.clue import CLUE
 from configs.tasks.glue import GLUE
+from configs.tasks.question_answering import QUESTION_ANSWERING
 from configs.tasks.task import Task
 
 TASKS: dict[str, Task[Any]] = {
@@ -19,6 +20,7 @@ TASKS: dict[str, Task[Any]] = {
         Regression("regress"),
         *GLUE,
         *CLUE,
+        *QUESTION_ANSWERING,
     )
 }
 

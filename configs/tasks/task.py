@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -145,6 +145,23 @@ class Task(abc.ABC, Generic[Example]):
         if columns == Columns():
             return self
         raise UserError(f"{self.name} reads no tables; leave out --columns ({columns})")
+
+    def tune(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+    ) -> dict[str, Any]:
+        """What is to be set by the dev set, such as a threshold, as JSON values.
+
+        It is kept in summary.json, and given to `decide` for all other files.
+        """
+        del predictions, examples
+        return {}
+
+    def decide(
+        self, predictions: Sequence[Prediction], settings: Mapping[str, Any]
+    ) -> list[Prediction]:
+        """The predictions under what `tune` found; without it (empty) under its default."""
+        del settings
+        return list(predictions)
 
     def class_counts(
         self, examples: Sequence[Example], labels: tuple[str, ...]
