@@ -48,7 +48,7 @@ def squad2_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str
       answers: the right ones; none for a question without an answer.
 
     Returns:
-      "f1" and "exact" of all questions, "has_answer_f1" and "has_answer_exact" of those with an
+      "f1" and "exact" of all questions, "has_f1" and "has_exact" of those with an
       answer, "no_answer" of those without; only of those that there are.
     """
     f1 = squad2_f1(predicted, answers)
@@ -56,7 +56,7 @@ def squad2_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str
     has = np.array([bool(right) for right in answers], bool)
     scores = {"f1": _mean(f1), "exact": _mean(exact)}
     if has.any():
-        scores |= {"has_answer_f1": _mean(f1[has]), "has_answer_exact": _mean(exact[has])}
+        scores |= {"has_f1": _mean(f1[has]), "has_exact": _mean(exact[has])}
     if not has.all():
         scores["no_answer"] = _mean(exact[~has])
     return scores
