@@ -169,8 +169,10 @@ def _without_punctuation(text: str) -> str:
 def _segments(text: str) -> list[str]:
     """Chinese characters and the words between them, without punctuation.
 
-    >>> _segments("在Windows 95，3.5版")
-    ['在', 'windows', '95', '3.5', '版']
+    Punctuation leaves no space, so that words can grow together: as in the official script.
+
+    >>> _segments("在Windows 95 3.5版, A，B")
+    ['在', 'windows', '95', '3.5', '版', ',', 'ab']
     """
     # Imported here since it takes seconds. The official script also splits sentences first, for
     # which it needs a trained model: there is hardly an answer with an English sentence's end.

@@ -25,7 +25,11 @@ from configs.tasks.classification import softmax
 from configs.tasks.task import Examples, Prediction, Task
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
-from data_pipeline.finetune.question_answering import QuestionExample, read_questions
+from data_pipeline.finetune.question_answering import (
+    QuestionExample,
+    read_questions,
+    typed_question,
+)
 from data_pipeline.finetune.question_features import Window, question_features
 from data_pipeline.tokenizer import Tokenizer
 
@@ -55,6 +59,8 @@ class QuestionAnswering(Task[QuestionExample]):
     n_best: int = 20
 
     has_classes: ClassVar[bool] = False
+    command: ClassVar[str] = "answer"
+    usage: ClassVar[str] = "QUESTION CONTEXT"
 
     @property
     def unanswerable(self) -> bool:
@@ -63,6 +69,14 @@ class QuestionAnswering(Task[QuestionExample]):
 
     def read(self, source: str) -> Examples[QuestionExample]:
         return Examples(read_questions(source), [])
+
+    def typed(self, texts: Sequence[str]) -> list[QuestionExample]:
+        if len(texts) != 2:
+            raise DataError(
+                f"{self.name} wants a question and the text that answers it, and {len(texts)} "
+                "texts are given; type two"
+            )
+        return [typed_question(*texts)]
 
     def check(self, examples: Sequence[QuestionExample], labels: tuple[str, ...]) -> None:
         for example in examples:

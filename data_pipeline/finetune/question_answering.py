@@ -79,6 +79,17 @@ def read_questions(source: str) -> list[QuestionExample]:
     return examples
 
 
+def typed_question(question: str, context: str) -> QuestionExample:
+    """The question that a person typed.
+
+    Raises:
+      DataError: a text is empty.
+    """
+    example = QuestionExample("typed", "typed", question, context, None)
+    _check_texts(example)
+    return example
+
+
 def _of_articles(source: str) -> Iterator[QuestionExample]:
     path, chosen = _split_slice(source)
     value = read_json(path)
@@ -128,15 +139,20 @@ def _question(
         raise DataError(f"{place}: a question has no id, but {name!r}")
     place = f"{source}, question {name}"
     question = _field(record, "question", str, place)
-    for title, text in (("question", question), ("context", context)):
-        if not text.strip():
-            raise DataError(f"{place}: its {title} is empty; leave it out or fill it in")
     is_impossible = bool(record.get("is_impossible", False))
     if is_impossible:
         answers: tuple[Answer, ...] | None = ()
     else:
         answers = read_answers(record, place) if "answers" in record else None
-    return QuestionExample(place, str(name), question, context, answers, is_impossible)
+    example = QuestionExample(place, str(name), question, context, answers, is_impossible)
+    _check_texts(example)
+    return example
+
+
+def _check_texts(example: QuestionExample) -> None:
+    for title, text in (("question", example.question), ("context", example.context)):
+        if not text.strip():
+            raise DataError(f"{example.place}: its {title} is empty; leave it out or fill it in")
 
 
 def _listed_answers(record: Any, place: str) -> tuple[Answer, ...]:
