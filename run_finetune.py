@@ -35,7 +35,7 @@ from configs import finetune_demo as demo
 from configs.errors import user_errors
 from configs.finetune import FinetuneConfig, from_command_line
 from configs.finetune_data import Data, Split, load_data
-from configs.finetune_report import epochs_table, scores_of, spread_table, write_report
+from configs.finetune_report import epochs_table, spread_table, write_report
 from configs.source import Source, open_source
 from configs.tasks.task import Prediction, Task, batch_shapes
 from configs.work_dir import check_same_run, earlier_config, first_start_of, locked
@@ -179,19 +179,23 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
     init = partial(init_state, objective, optimizer, mesh, seed)
     predict_step = make_predict_step(objective, mesh)
 
-    def outputs(params: Any, split: Split) -> tuple[list[Prediction], dict[str, float]]:
+    def outputs(params: Any, split: Split) -> tuple[list[Prediction], float]:
         size = config.batch_size + -config.batch_size % batch_shards(mesh)
         ordered = ordered_batches(
             split.features.rows, batch_size=size, max_length=config.sequence_length
         )
         logits, loss = predict(predict_step, params, ordered, mesh)
-        predictions = task.predict(logits, split.features, split.examples, data.labels)
-        return predictions, {"loss": loss, **task.score(predictions, split.examples)}
+        return task.predict(logits, split.features, split.examples, data.labels), loss
+
+    def evaluate(params: Any) -> dict[str, float]:
+        predictions, loss = outputs(params, data.dev)
+        predictions = task.decide(predictions, task.tune(predictions, data.dev.examples))
+        return {"loss": loss, **task.score(predictions, data.dev.examples)}
 
     stage = loop.Stage(
         steps=total_steps,
         batches=batches,
-        evaluate=lambda params: outputs(params, data.dev)[1],
+        evaluate=evaluate,
         flops_per_step=_flops(run),
         best=task.best,
     )
@@ -231,16 +235,20 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
         assert best_step is not None, "every epoch ends with an evaluation and a checkpoint"
         run.console.print(epochs_table(rows, batches.steps_per_epoch, best_step))
         params = load_params(work_dir, best_step)[0]
-        predictions, scores = {}, {}
+        predictions, scores, settings = {}, {}, {}
         for name, split in (("dev", data.dev), ("test", data.test)):
             if split is not None:
-                predictions[name], found = outputs(params, split)
-                scores[name] = scores_of(found) if _is_labelled(split) else {}
+                found, _ = outputs(params, split)
+                if name == "dev":
+                    settings = task.tune(found, split.examples)
+                predictions[name] = task.decide(found, settings)
+                labelled = _is_labelled(split)
+                scores[name] = task.score(predictions[name], split.examples) if labelled else {}
         write_report(
             work_dir, config, task, data, rows, predictions, scores, run.source.origin, run.command
         )
         summary = {"step": best_step, "reason": outcome.reason, "scores": scores}
-        write_json(work_dir / "summary.json", summary)
+        write_json(work_dir / "summary.json", summary | {"settings": settings})
     return scores["dev"]
 
 

@@ -86,6 +86,29 @@ def squared_error(
     return jnp.sum(weights * difference**2), jnp.sum(weights)
 
 
+def span_cross_entropy(
+    logits: jax.Array, labels: jax.Array, weights: jax.Array, attention_mask: jax.Array
+) -> Sum:
+    """Negative log-likelihood of where a span starts and where it ends in nats, their mean.
+
+    As in the original's `run_squad.py`, but for padding, which cannot be chosen: so the loss does
+    not depend on how long a batch is.
+
+    Args:
+      logits: float [B, L, 2], of start and end.
+      labels: int [B, 2], positions in [0, L).
+      weights: float [B], 0 leaves a row out.
+      attention_mask: int [B, L], 0 for padding.
+
+    Returns:
+      (sum of weight * nll, sum of weight), float32 scalars.
+    """
+    logits = jnp.where(attention_mask[..., None] > 0, logits.astype(jnp.float32), -1e9)
+    both = jnp.broadcast_to(weights[:, None], labels.shape)
+    total, _ = cross_entropy(jnp.swapaxes(logits, 1, 2), labels, both)  # of [B, 2, L]
+    return total / 2, jnp.sum(weights)
+
+
 def accuracy(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> Sum:
     """Share of entries whose label has the largest logit (a tie counts as correct).
 

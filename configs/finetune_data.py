@@ -84,6 +84,8 @@ def load_data(
             raise UserError(f"{sources[name]}: none of its {len(rows):,} examples can be used")
         splits[name] = Split(sources[name], rows, features)
         say(_described(name, splits[name], config.sequence_length))
+        for note in features.notes:
+            say(f"  {note}")
     if counts := task.class_counts(examples["train"], labels):
         say(_balance(counts))
     for name, scores in task.baselines(examples["dev"]).items():

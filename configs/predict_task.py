@@ -10,6 +10,7 @@ import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.finetuning import FinetuningObjective, make_predict_step, predict
+from bert_jax.hugging_face import read_json
 from bert_jax.model import BertConfig
 from bert_jax.sharding import make_mesh
 from configs.source import open_source
@@ -32,6 +33,7 @@ class Predictor(NamedTuple):
       tokenizer: its tokenizer.
       model: its architecture.
       params: its parameters.
+      settings: what its dev set decided, for `Task.decide`.
     """
 
     task: Task[Any]
@@ -40,6 +42,7 @@ class Predictor(NamedTuple):
     tokenizer: Tokenizer
     model: BertConfig
     params: Any
+    settings: dict[str, Any]
 
     def predict(self, examples: Sequence[Any], batch_size: int) -> Iterator[list[Prediction]]:
         """Predictions, a list for each `CHUNK` of examples."""
@@ -59,7 +62,8 @@ class Predictor(NamedTuple):
                 features.rows, batch_size=batch_size, max_length=self.sequence_length
             )
             logits: list[np.ndarray] = predict(step, self.params, batches, mesh)[0]
-            yield self.task.predict(logits, features, chunk, self.labels)
+            found = self.task.predict(logits, features, chunk, self.labels)
+            yield self.task.decide(found, self.settings)
 
 
 def open_predictor(folder: Path, step: int | None, command: str) -> Predictor:
@@ -94,7 +98,14 @@ def open_predictor(folder: Path, step: int | None, command: str) -> Predictor:
         source.tokenizer,
         source.model,
         source.params,
+        _settings(folder),
     )
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """What the dev set decided; nothing in a run that has not ended."""
+    path = folder / "summary.json"
+    return read_json(path).get("settings", {}) if path.is_file() else {}
 
 
 def write_predictions(

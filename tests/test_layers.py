@@ -13,6 +13,7 @@ ROWS = (
         "sharding",
         "losses",
         "scores",
+        "answer_scores",
         "plots",
         "torch_pickle",
         "stop_signal",

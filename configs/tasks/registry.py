@@ -10,6 +10,7 @@ from configs.tasks.classification import Classification, MultiLabel, Regression
 from configs.tasks.clue import CLUE
 from configs.tasks.glue import GLUE
 from configs.tasks.multiple_choice import MULTIPLE_CHOICE
+from configs.tasks.question_answering import QUESTION_ANSWERING
 from configs.tasks.ranking import RANKING
 from configs.tasks.summarization import SUMMARIZATION
 from configs.tasks.task import Task
@@ -25,6 +26,7 @@ TASKS: dict[str, Task[Any]] = {
         *MULTIPLE_CHOICE,
         *RANKING,
         *SUMMARIZATION,
+        *QUESTION_ANSWERING,
     )
 }
 

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -150,6 +150,23 @@ class Task(abc.ABC, Generic[Example]):
         """The scores of answers that need no training, by what they are, to judge a model by."""
         del examples
         return {}
+
+    def tune(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+    ) -> dict[str, Any]:
+        """What is to be set by the dev set, such as a threshold, as JSON values.
+
+        It is kept in summary.json, and given to `decide` for all other files.
+        """
+        del predictions, examples
+        return {}
+
+    def decide(
+        self, predictions: Sequence[Prediction], settings: Mapping[str, Any]
+    ) -> list[Prediction]:
+        """The predictions under what `tune` found; without it (empty) under its default."""
+        del settings
+        return list(predictions)
 
     def class_counts(
         self, examples: Sequence[Example], labels: tuple[str, ...]

@@ -1,7 +1,7 @@
 """Features: what the model is given for an example, as arrays of their own length."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,11 +19,13 @@ class Feature(NamedTuple):
       values: arrays of one shape for all features of a task; in a row that only fills up a batch
         they are zeros.
       example: number of the example that it belongs to.
+      decoding: what its task's `predict` needs to know of it besides; no part of a batch.
     """
 
     tokens: dict[str, np.ndarray]
     values: dict[str, np.ndarray]
     example: int
+    decoding: Any = None
 
     @property
     def length(self) -> int:
@@ -36,10 +38,12 @@ class Features(NamedTuple):
     Attributes:
       rows: the features, in the order of their examples.
       cut: number of examples that lost tokens to the longest length.
+      notes: a line for each kind of example that was left out or changed, with number and names.
     """
 
     rows: list[Feature]
     cut: int
+    notes: tuple[str, ...] = ()
 
 
 class Inputs(NamedTuple):

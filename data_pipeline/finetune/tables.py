@@ -177,10 +177,19 @@ def _tfds_rows(source: str) -> Iterator[Row]:
     for number, record in enumerate(tfds.as_numpy(dataset)):
         values = {}
         for column, value in record.items():
-            if isinstance(value, bytes):
-                values[column] = value.decode()
-            elif hasattr(features[column], "int2str"):
+            if hasattr(features[column], "int2str"):
                 values[column] = features[column].int2str(int(value)) if value >= 0 else ""
             else:
-                values[column] = value.item() if hasattr(value, "item") else value
+                values[column] = _plain(value)
         yield Row(f"{source}, row {number}", values)
+
+
+def _plain(value: Any) -> Any:
+    """Texts, numbers, lists and dictionaries for bytes and numpy's arrays and numbers."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.losses import accuracy, cross_entropy
+from bert_jax.losses import accuracy, cross_entropy, span_cross_entropy
 
 
 def test_cross_entropy_and_accuracy_equal_direct_sums():
@@ -41,3 +41,26 @@ def test_smoothing_is_spread_over_the_classes_that_are_present():
     loss, weight = cross_entropy(masked, jnp.asarray(labels), weights, 0.1, jnp.asarray(present))
     assert loss == pytest.approx(total, rel=1e-5)
     assert weight == 1.5
+
+
+def test_span_cross_entropy_leaves_padding_out():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(3, 7, 2)).astype(np.float32)
+    labels = np.array([[1, 3], [0, 0], [2, 2]])
+    weights = np.array([1, 0.5, 0], np.float32)
+    lengths = [7, 4, 3]
+    mask = np.array([[k < length for k in range(7)] for length in lengths], np.int32)
+    total = 0.0
+    for row, length in enumerate(lengths):
+        for side in range(2):
+            real = logits[row, :length, side].astype(np.float64)
+            nll = math.log(np.exp(real).sum()) - real[labels[row, side]]
+            total += weights[row] * nll / 2
+    found = span_cross_entropy(*map(jnp.asarray, (logits, labels, weights, mask)))
+    assert found[0] == pytest.approx(total, rel=1e-5)
+    assert found[1] == 1.5
+    # A row that only fills a batch up is all padding.
+    empty = span_cross_entropy(
+        jnp.asarray(logits), jnp.asarray(labels), jnp.zeros(3), jnp.zeros((3, 7))
+    )
+    assert empty == (0, 0)

@@ -1,0 +1,217 @@
+"""Official scores of answers that are parts of a text: SQuAD 1.1 and 2.0, and CMRC2018."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+# A score of an answer by those that are right, within 0 to 1.
+_Score = Callable[[str, Sequence[str]], float]
+Answers = Sequence[Sequence[str]]
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLE = re.compile(r"\b(a|an|the)\b")
+
+
+def normalize_answer(text: str) -> str:
+    """Lower case, without ASCII punctuation and articles, single spaces (SQuAD, evaluate-v1.1.py).
+
+    >>> normalize_answer(" The U.S.A.'s  best-known an-them")
+    'usas bestknown anthem'
+    """
+    return " ".join(_ARTICLE.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def squad_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str, float]:
+    """The scores of SQuAD 1.1 (arXiv:1606.05250, section 6.1), within 0 to 1.
+
+    Args:
+      predicted: the answer to each question; None, for none, counts 0.
+      answers: the right ones to each, at least one; the best match counts.
+
+    Returns:
+      "f1", the mean F1 of the words, and "exact", the share of equal answers.
+    """
+    return {
+        "f1": _mean(_each(_squad_f1, predicted, answers)),
+        "exact": _mean(_each(_squad_exact, predicted, answers)),
+    }
+
+
+def squad2_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str, float]:
+    """The scores of SQuAD 2.0 (arXiv:1806.03822; evaluate-v2.0.py), within 0 to 1.
+
+    Args:
+      predicted: the answer to each question; empty to say that there is none; None counts 0.
+      answers: the right ones; none for a question without an answer.
+
+    Returns:
+      "f1" and "exact" of all questions, "has_f1" and "has_exact" of those with an
+      answer, "no_answer" of those without; only of those that there are.
+    """
+    f1 = squad2_f1(predicted, answers)
+    exact = _each(_squad2_exact, predicted, answers)
+    has = np.array([bool(right) for right in answers], bool)
+    scores = {"f1": _mean(f1), "exact": _mean(exact)}
+    if has.any():
+        scores |= {"has_f1": _mean(f1[has]), "has_exact": _mean(exact[has])}
+    if not has.all():
+        scores["no_answer"] = _mean(exact[~has])
+    return scores
+
+
+def squad2_f1(predicted: Sequence[str | None], answers: Answers) -> np.ndarray:
+    """The F1 of each question by SQuAD 2.0's rules, float64 [n]; arguments as `squad2_scores`."""
+    return _each(_squad2_f1, predicted, answers)
+
+
+def best_threshold(
+    margins: np.ndarray, if_answered: np.ndarray, if_not: np.ndarray
+) -> tuple[float, float]:
+    """The threshold of the margin beyond which saying "no answer" gives the best mean score.
+
+    As `find_best_thresh` of evaluate-v2.0.py: among the margins of the questions, a question whose
+    margin is above the threshold is not answered.
+
+    Args:
+      margins: float [n], by how much "no answer" outdoes the best answer.
+      if_answered, if_not: float [n], the score of the best answer, and of none.
+
+    Returns:
+      (threshold; the mean score under it). On ties the threshold that answers least.
+    """
+    order = np.argsort(margins, kind="stable")
+    margins = margins[order]
+    gains = np.cumsum((if_answered - if_not)[order])
+    # Equal margins are on one side of any threshold.
+    last = np.append(margins[1:] > margins[:-1], True)
+    candidates = np.append(margins[0] - 1, margins[last])
+    totals = np.sum(if_not) + np.append(0, gains[last])
+    best = int(np.argmax(totals))
+    return float(candidates[best]), float(totals[best] / len(margins))
+
+
+def cmrc_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str, float]:
+    """The scores of CMRC2018 (arXiv:1810.07366, section 4.1), within 0 to 1.
+
+    Args:
+      predicted, answers: as of `squad_scores`.
+
+    Returns:
+      "f1", the mean F1 by the longest common run of segments, of which each Chinese character is
+      one and each word of other text; and "exact", the share of answers that are equal without
+      punctuation.
+    """
+    return {
+        "f1": _mean(_each(_cmrc_f1, predicted, answers)),
+        "exact": _mean(_each(_cmrc_exact, predicted, answers)),
+    }
+
+
+def _each(score: _Score, predicted: Sequence[str | None], answers: Answers) -> np.ndarray:
+    pairs = zip(predicted, answers, strict=True)
+    return np.array([0.0 if one is None else score(one, right) for one, right in pairs], np.float64)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if values.size else 0.0
+
+
+def _squad_exact(predicted: str, answers: Sequence[str]) -> float:
+    return float(normalize_answer(predicted) in map(normalize_answer, answers))
+
+
+def _squad_f1(predicted: str, answers: Sequence[str]) -> float:
+    return max(_word_f1(predicted, answer) for answer in answers)
+
+
+def _word_f1(predicted: str, answer: str) -> float:
+    words, right = normalize_answer(predicted).split(), normalize_answer(answer).split()
+    return _f1((Counter(words) & Counter(right)).total(), len(words), len(right))
+
+
+def _f1(common: int, predicted: int, right: int) -> float:
+    # Of nothing and nothing, too, it is 0 in evaluate-v1.1.py.
+    if not common:
+        return 0.0
+    precision, recall = common / predicted, common / right
+    return 2 * precision * recall / (precision + recall)
+
+
+def _squad2_answers(answers: Sequence[str]) -> list[str]:
+    """In 2.0, unlike 1.1, an answer of nothing but articles and punctuation does not count."""
+    return [answer for answer in answers if normalize_answer(answer)] or [""]
+
+
+def _squad2_exact(predicted: str, answers: Sequence[str]) -> float:
+    return _squad_exact(predicted, _squad2_answers(answers))
+
+
+def _squad2_f1(predicted: str, answers: Sequence[str]) -> float:
+    right = _squad2_answers(answers)
+    if right == [""] or not normalize_answer(predicted):
+        return _squad_exact(predicted, right)
+    return _squad_f1(predicted, right)
+
+
+# What cmrc2018_evaluate.py takes for punctuation. It lists the ellipsis as two characters, which no
+# single one equals, so an ellipsis stays.
+_CMRC_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+
+
+def _without_punctuation(text: str) -> str:
+    kept = (character for character in text.lower().strip() if character not in _CMRC_PUNCTUATION)
+    return "".join(kept)
+
+
+def _segments(text: str) -> list[str]:
+    """Chinese characters and the words between them, without punctuation.
+
+    Punctuation leaves no space, so that words can grow together: as in the official script.
+
+    >>> _segments("在Windows 95 3.5版, A，B")
+    ['在', 'windows', '95', '3.5', '版', ',', 'ab']
+    """
+    # Imported here since it takes seconds. The official script also splits sentences first, for
+    # which it needs a trained model: there is hardly an answer with an English sentence's end.
+    from nltk.tokenize import NLTKWordTokenizer
+
+    # The odd places hold the Chinese characters.
+    parts = re.split(r"([\u4e00-\u9fa5])", _without_punctuation(text))
+    words = NLTKWordTokenizer()
+    found: list[str] = []
+    for index, part in enumerate(parts):
+        found += [part] if index % 2 else words.tokenize(part)
+    return found
+
+
+def _cmrc_exact(predicted: str, answers: Sequence[str]) -> float:
+    return float(_without_punctuation(predicted) in map(_without_punctuation, answers))
+
+
+def _cmrc_f1(predicted: str, answers: Sequence[str]) -> float:
+    segments = _segments(predicted)
+    return max(_run_f1(segments, _segments(answer)) for answer in answers)
+
+
+def _run_f1(predicted: list[str], right: list[str]) -> float:
+    return _f1(_longest_common_run(predicted, right), len(predicted), len(right))
+
+
+def _longest_common_run(first: list[str], second: list[str]) -> int:
+    """How many segments in a row stand in both.
+
+    >>> _longest_common_run(list("abcxd"), list("zabxd"))
+    2
+    """
+    longest = 0
+    runs = [0] * (len(second) + 1)  # of the runs that end with this one of the second
+    for one in first:
+        runs = [
+            0,
+            *(run + 1 if one == other else 0 for run, other in zip(runs[:-1], second, strict=True)),
+        ]
+        longest = max(longest, *runs)
+    return longest

@@ -1,0 +1,216 @@
+"""Questions whose answer is a part of a text: SQuAD's JSON, and rows of tables in its columns."""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.tables import TFDS_PREFIX, Row, read_json, read_rows
+
+
+class Answer(NamedTuple):
+    """An answer as it stands in a file.
+
+    Attributes:
+      text: its words.
+      start: the character of the context that they begin at; -1 where it is not known.
+      certain: whether `start` is where the annotator saw it; False for one of several places where
+        the same words stand.
+    """
+
+    text: str
+    start: int
+    certain: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionExample:
+    """A question about a text.
+
+    Attributes:
+      place: where it stands, for messages.
+      id: of the question, unique in its file.
+      question: the question.
+      context: the text, as it stands in the file: positions in it are of this very string.
+      answers: all that count as right; none for a question that the text does not answer; None
+        where they are not known.
+      is_impossible: the file says that the text does not answer it.
+    """
+
+    place: str
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...] | None
+    is_impossible: bool = False
+
+
+class Span(NamedTuple):
+    """Characters `start` to `end` (exclusive) of a context; `moved` from where the file said."""
+
+    start: int
+    end: int
+    moved: bool
+
+
+def read_questions(source: str) -> list[QuestionExample]:
+    """The questions of a file.
+
+    Args:
+      source: a file in SQuAD's JSON (1.1, 2.0, CMRC2018, DRCD); of it only some articles, counted
+        from 0 as in Python, with "squad.json[:30]", "[30:]" or "[-5:]". Or a table, .jsonl or
+        "tfds:squad/v1.1/train", with the columns id, question, context and answers, in which
+        answers holds the lists "text" and "answer_start".
+
+    Raises:
+      DataError: the file is none of these, a text is empty, an id occurs twice.
+    """
+    if source.startswith(TFDS_PREFIX) or Path(source).suffix == ".jsonl":
+        examples = [_of_row(row) for row in read_rows(source)]
+    else:
+        examples = list(_of_articles(source))
+    seen: set[str] = set()
+    for example in examples:
+        if example.id in seen:
+            raise DataError(f"{example.place} stands twice; give each question an id of its own")
+        seen.add(example.id)
+    return examples
+
+
+def typed_question(question: str, context: str) -> QuestionExample:
+    """The question that a person typed.
+
+    Raises:
+      DataError: a text is empty.
+    """
+    example = QuestionExample("typed", "typed", question, context, None)
+    _check_texts(example)
+    return example
+
+
+def _of_articles(source: str) -> Iterator[QuestionExample]:
+    path, chosen = _split_slice(source)
+    value = read_json(path)
+    if not isinstance(value, dict) or not isinstance(value.get("data"), list):
+        raise DataError(
+            f'{path} is not in SQuAD\'s form: {{"data": [{{"paragraphs": [{{"context": ..., "qas": '
+            '[{"id": ..., "question": ..., "answers": [{"text": ..., "answer_start": ...}]}]}]}]}'
+        )
+    articles = list(enumerate(value["data"]))
+    if not articles[chosen]:
+        raise DataError(f"{source} holds no article; there are {len(articles)} in the file")
+    for number, article in articles[chosen]:
+        place = f"{path}, article {number}"
+        for index, paragraph in enumerate(_field(article, "paragraphs", list, place)):
+            here = f"{place}, paragraph {index}"
+            context = _field(paragraph, "context", str, here)
+            for record in _field(paragraph, "qas", list, here):
+                yield _question(record, context, path, here, _listed_answers)
+
+
+def _of_row(row: Row) -> QuestionExample:
+    for column in ("id", "question", "context"):
+        row[column]  # a column that is not there is named, with those that are
+    context = _field(row.values, "context", str, row.place)
+    return _question(row.values, context, row.place, row.place, _parallel_answers)
+
+
+def _split_slice(source: str) -> tuple[str, slice]:
+    """The file, and which of its articles."""
+    if not source.endswith("]") or Path(source).exists():
+        return source, slice(None)
+    found = re.fullmatch(r"(.+)\[(-?\d+)?:(-?\d+)?\]", source)
+    if found is None:
+        raise DataError(
+            f"{source}: what is in brackets must be FROM:TO, either of which may be left out, as "
+            "in squad.json[:30] for the first 30 articles"
+        )
+    first, last = (number and int(number) for number in found.groups()[1:])
+    return found[1], slice(first or None, last)
+
+
+def _question(
+    record: Any, context: str, source: str, place: str, read_answers: Any
+) -> QuestionExample:
+    name = record.get("id") if isinstance(record, dict) else None
+    if not isinstance(name, str | int) or name == "":
+        raise DataError(f"{place}: a question has no id, but {name!r}")
+    place = f"{source}, question {name}"
+    question = _field(record, "question", str, place)
+    is_impossible = bool(record.get("is_impossible", False))
+    if is_impossible:
+        answers: tuple[Answer, ...] | None = ()
+    else:
+        answers = read_answers(record, place) if "answers" in record else None
+    example = QuestionExample(place, str(name), question, context, answers, is_impossible)
+    _check_texts(example)
+    return example
+
+
+def _check_texts(example: QuestionExample) -> None:
+    for title, text in (("question", example.question), ("context", example.context)):
+        if not text.strip():
+            raise DataError(f"{example.place}: its {title} is empty; leave it out or fill it in")
+
+
+def _listed_answers(record: Any, place: str) -> tuple[Answer, ...]:
+    return tuple(
+        Answer(
+            _field(answer, "text", str, place),
+            _field(answer, "answer_start", int, place),
+            # How often the words stand in the context, where a file says so: its position is then
+            # that of the first.
+            answer.get("n_matches", 1) == 1,
+        )
+        for answer in _field(record, "answers", list, place)
+    )
+
+
+def _parallel_answers(record: Any, place: str) -> tuple[Answer, ...]:
+    answers = _field(record, "answers", dict, place)
+    texts = _field(answers, "text", list, place)
+    starts = _field(answers, "answer_start", list, place)
+    if len(texts) != len(starts):
+        raise DataError(
+            f"{place}: its answers have {len(texts)} texts, but {len(starts)} positions"
+        )
+    return tuple(Answer(str(text), int(start)) for text, start in zip(texts, starts, strict=True))
+
+
+_NAMES = {list: "a list", str: "a text", int: "a number", dict: "an object"}
+
+
+def _field(record: Any, name: str, kind: type, place: str) -> Any:
+    value = record.get(name) if isinstance(record, dict) else None
+    if not isinstance(value, kind):
+        raise DataError(f"{place}: its {name!r} must be {_NAMES[kind]}, not {str(value)[:40]!r}")
+    return value
+
+
+def answer_span(example: QuestionExample) -> Span | None:
+    """Which characters are the answer to learn from: the first that surely stands where it says.
+
+    If there is none, the first sure one that stands elsewhere, and there only once. None where no
+    position is sure.
+
+    Raises:
+      DataError: sure positions are given, but none of them fits the context.
+    """
+    certain = [answer for answer in example.answers or () if answer.certain and answer.text]
+    for text, start, _ in certain:
+        if start >= 0 and example.context.startswith(text, start):
+            return Span(start, start + len(text), moved=False)
+    for text, _, _ in certain:
+        start = example.context.find(text)
+        if start >= 0 and example.context.find(text, start + 1) < 0:
+            return Span(start, start + len(text), moved=True)
+    if not certain:
+        return None
+    text, start, _ = certain[0]
+    there = example.context[start : start + len(text)] if start >= 0 else ""
+    raise DataError(
+        f"{example.place}: the answer {text!r} is not at character {start} of the context, where "
+        f"{there!r} is; correct answer_start or leave the question out"
+    )
