@@ -9,6 +9,8 @@ from bert_jax.errors import UserError
 from configs.tasks.classification import Classification, MultiLabel, Regression
 from configs.tasks.clue import CLUE
 from configs.tasks.glue import GLUE
+from configs.tasks.relations import RELATIONS
+from configs.tasks.tagging import TAGGING
 from configs.tasks.task import Task
 
 TASKS: dict[str, Task[Any]] = {
@@ -19,6 +21,8 @@ TASKS: dict[str, Task[Any]] = {
         Regression("regress"),
         *GLUE,
         *CLUE,
+        *TAGGING,
+        *RELATIONS,
     )
 }
 
