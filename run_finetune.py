@@ -297,7 +297,7 @@ def _warm_start(run: Run, shapes: Any) -> WarmStart:
 
 
 def _is_labelled(split: Split) -> bool:
-    return any(row.values["weights"].any() for row in split.features.rows)
+    return any((row.values | row.tokens)["weights"].any() for row in split.features.rows)
 
 
 def _flops(run: Run) -> float:

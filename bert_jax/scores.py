@@ -1,7 +1,11 @@
-"""Scores of predictions, by the reference implementations: scikit-learn, SciPy, rouge-score."""
+"""Scores of predictions, by the reference implementations: scikit-learn, SciPy, rouge-score.
+
+Those of entities and relations are our own, since theirs cannot be installed or are in Perl.
+"""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
@@ -9,6 +13,10 @@ from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 from scipy import stats
 from sklearn import metrics
 from sklearn.preprocessing import MultiLabelBinarizer
+
+Entity = tuple[str, int, int]  # type, start, end
+
+NO_RELATION = "Other"
 
 
 def classification_scores(
@@ -109,3 +117,60 @@ class _Characters(Tokenizer):
 
     def tokenize(self, text: str) -> list[str]:
         return re.findall(r"[a-z0-9]+|[^\W_]", text.lower())
+
+
+def entity_scores(
+    true: Sequence[Collection[Entity]], predicted: Sequence[Collection[Entity]]
+) -> dict[str, float]:
+    """Precision, recall and F1 of entities, which count when type, start and end are all right.
+
+    As by CoNLL-2003's `conlleval` and seqeval's default mode (docs/decisions/entity-scores.md).
+    Micro averages; "macro_f1" is the mean over the types that occur on either side. A share of
+    nothing is 0.
+
+    Args:
+      true, predicted: (type, start, end) of the entities of each text.
+    """
+    right, all_true, all_predicted = Counter[str](), Counter[str](), Counter[str]()
+    for there, found in zip(true, predicted, strict=True):
+        right.update(entity[0] for entity in set(there) & set(found))
+        all_true.update(entity[0] for entity in set(there))
+        all_predicted.update(entity[0] for entity in set(found))
+    types = all_true.keys() | all_predicted.keys()
+    by_type = [_f1(right[name], all_predicted[name], all_true[name]) for name in types]
+    return {
+        "precision": right.total() / max(all_predicted.total(), 1),
+        "recall": right.total() / max(all_true.total(), 1),
+        "f1": _f1(right.total(), all_predicted.total(), all_true.total()),
+        "macro_f1": sum(by_type) / max(len(by_type), 1),
+    }
+
+
+def relation_scores(true: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
+    """The official score of SemEval-2010 task 8 (Hendrickx et al. 2010), and the accuracy.
+
+    "macro_f1" is the mean F1 of the relations that occur in `true`, without "Other", where both
+    directions, "(e1,e2)" and "(e2,e1)" behind the name, are one relation, and one that is found in
+    the wrong direction is wrong for precision and recall: the "(9+1)-way evaluation taking
+    directionality into account" of the task's scorer 1.2.
+    """
+    right, all_true, all_predicted = Counter[str](), Counter[str](), Counter[str]()
+    for there, found in zip(true, predicted, strict=True):
+        all_true[_undirected(there)] += 1
+        all_predicted[_undirected(found)] += 1
+        right[_undirected(there)] += there == found
+    relations = all_true.keys() - {NO_RELATION}
+    by_relation = [_f1(right[name], all_predicted[name], all_true[name]) for name in relations]
+    return {
+        "macro_f1": sum(by_relation) / max(len(by_relation), 1),
+        "accuracy": right.total() / max(len(true), 1),
+    }
+
+
+def _undirected(relation: str) -> str:
+    return re.sub(r"\(e[12],e[12]\)$", "", relation)
+
+
+def _f1(right: int, predicted: int, true: int) -> float:
+    """2PR / (P + R) of P = right / predicted and R = right / true."""
+    return 2 * right / max(predicted + true, 1)

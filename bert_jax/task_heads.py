@@ -73,6 +73,30 @@ class BertForTokenClassification(nn.Module):
         return self.classifier(hidden_states.astype(jnp.float32))
 
 
+class BertForRelationClassification(nn.Module):
+    """The relation of two entities: the states of [CLS] and of the marks before both, together.
+
+    Entity starts as in section 3.3 of arXiv:1906.03158, [CLS] as in R-BERT (arXiv:1905.08284).
+    """
+
+    config: BertConfig
+    num_labels: int
+    classifier_dropout: float = 0.1
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config)
+        self.dropout = Dropout(self.classifier_dropout)
+        self.classifier = output_layer(self.config, self.num_labels, "classifier")
+
+    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
+        """Inputs int [B, L] and `entity_positions` int [B, 2] -> float32 [B, num_labels]."""
+        hidden_states = _encode(self.encoder, batch, deterministic)
+        positions = jnp.pad(batch["entity_positions"], ((0, 0), (1, 0)))  # [CLS] is at 0
+        states = jnp.take_along_axis(hidden_states, positions[..., None], axis=1)  # (B, 3, H)
+        together = self.dropout(states.reshape(len(states), -1), deterministic=deterministic)
+        return self.classifier(together.astype(jnp.float32))
+
+
 class BertForQuestionAnswering(nn.Module):
     """Where an answer starts and ends: two logits for every token."""
 

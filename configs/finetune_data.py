@@ -62,13 +62,15 @@ def load_data(
         sources["test"] = config.test
     examples = {}
     for name, source in sources.items():
-        rows, skipped = task.read(source)
+        rows, skipped, note = task.read(source)
         if name == "train" and config.train_examples:
             rows = rows[: config.train_examples]
         if not rows:
             raise UserError(f"{source} holds no example; give another --{name}")
         examples[name] = rows
         say_skipped(source, skipped, say)
+        if note:
+            say(f"{source}: {note}")
     labels = task.labels_of(examples["train"])
     splits = {}
     for name, rows in examples.items():

@@ -95,7 +95,7 @@ class Classification(TextTask):
 
     @property
     def loss(self) -> Loss:
-        return _cross_entropy
+        return cross_entropy_loss
 
     def features(
         self,
@@ -366,7 +366,7 @@ def submission(name: str, kind: Literal["glue", "clue"], answers: Sequence[str])
     return f"{name}.json", "".join(rows)
 
 
-def _cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
+def cross_entropy_loss(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
     return cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
 
 

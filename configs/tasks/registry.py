@@ -12,7 +12,9 @@ from configs.tasks.glue import GLUE
 from configs.tasks.multiple_choice import MULTIPLE_CHOICE
 from configs.tasks.question_answering import QUESTION_ANSWERING
 from configs.tasks.ranking import RANKING
+from configs.tasks.relations import RELATIONS
 from configs.tasks.summarization import SUMMARIZATION
+from configs.tasks.tagging import TAGGING
 from configs.tasks.task import Task
 
 TASKS: dict[str, Task[Any]] = {
@@ -27,6 +29,8 @@ TASKS: dict[str, Task[Any]] = {
         *RANKING,
         *SUMMARIZATION,
         *QUESTION_ANSWERING,
+        *TAGGING,
+        *RELATIONS,
     )
 }
 

@@ -27,10 +27,12 @@ class Examples(NamedTuple, Generic[Example]):
     Attributes:
       rows: the examples.
       skipped: a line for each that was left out, saying which and why.
+      note: what else there is to say of the file.
     """
 
     rows: list[Example]
     skipped: list[str]
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,163 @@
+"""The relation of two entities in a sentence."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+import flax.linen as nn
+import numpy as np
+
+from bert_jax.finetuning import Loss
+from bert_jax.model import BertConfig
+from bert_jax.scores import NO_RELATION, relation_scores
+from bert_jax.task_heads import BertForRelationClassification
+from configs.tasks.classification import cross_entropy_loss, softmax
+from configs.tasks.task import Examples, Prediction, Task
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.relations import (
+    RelationExample,
+    marked_entities,
+    read_relations,
+    relation_features,
+)
+from data_pipeline.finetune.texts import labels_of
+from data_pipeline.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Relation(Task[RelationExample]):
+    """One of several relations, by files in the format of SemEval-2010 task 8.
+
+    Attributes:
+      labels: the relations in a fixed order; those of the training data, sorted, by default.
+    """
+
+    train: str = "train.txt"
+    dev: str = "dev.txt"
+    best: str = "macro_f1"
+    labels: tuple[str, ...] = ()
+
+    def read(self, source: str) -> Examples[RelationExample]:
+        return Examples(read_relations(source), [])
+
+    def example(self, place: str, marked: str) -> RelationExample:
+        """A sentence with <e1>, </e1>, <e2> and </e2> whose relation is to be found.
+
+        Raises:
+          DataError: as of `marked_entities`.
+        """
+        text, spans = marked_entities(marked, place)
+        return RelationExample(place, text, None, None, "", spans, place)
+
+    def labels_of(self, examples: Sequence[RelationExample]) -> tuple[str, ...]:
+        found = labels_of(examples)
+        return self.labels or found
+
+    def check(self, examples: Sequence[RelationExample], labels: tuple[str, ...]) -> None:
+        for example in examples:
+            if example.label is not None and example.label not in labels:
+                where = "the task" if self.labels else "the training data"
+                raise DataError(
+                    f"{example.label_place}: the relation {example.label!r} is not among those of "
+                    f"{where}: {', '.join(labels)}"
+                )
+
+    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+        return BertForRelationClassification(config, len(labels))
+
+    @property
+    def loss(self) -> Loss:
+        return cross_entropy_loss
+
+    def features(
+        self,
+        examples: Sequence[RelationExample],
+        tokenizer: Tokenizer,
+        max_length: int,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None = None,
+        *,
+        training: bool = False,
+    ) -> Features:
+        return relation_features(examples, tokenizer, max_length, labels, class_weights)
+
+    def predict(
+        self,
+        logits: Sequence[np.ndarray],
+        features: Features,
+        examples: Sequence[RelationExample],
+        labels: tuple[str, ...],
+    ) -> list[Prediction]:
+        predictions = []
+        for row, example in zip(logits, examples, strict=True):
+            probabilities = softmax(row)
+            best = int(np.argmax(row))
+            entities = {
+                name: {"text": example.first[start:end], "start": start, "end": end}
+                for name, (start, end) in zip(("e1", "e2"), example.spans, strict=True)
+            }
+            predictions.append(
+                {"place": example.place, "number": example.number, "text": example.first}
+                | entities
+                | {
+                    "label": labels[best],
+                    "probability": round(float(probabilities[best]), 6),
+                    "probabilities": {
+                        label: round(float(p), 6)
+                        for label, p in zip(labels, probabilities, strict=True)
+                    },
+                }
+            )
+        return predictions
+
+    def score(
+        self, predictions: Sequence[Prediction], examples: Sequence[RelationExample]
+    ) -> dict[str, float]:
+        return relation_scores(*self.confusion(predictions, examples))
+
+    def confusion(
+        self, predictions: Sequence[Prediction], examples: Sequence[RelationExample]
+    ) -> tuple[list[str], list[str]]:
+        return (
+            [example.label or "" for example in examples],
+            [prediction["label"] for prediction in predictions],
+        )
+
+    def class_counts(
+        self, examples: Sequence[RelationExample], labels: tuple[str, ...]
+    ) -> dict[str, int]:
+        counts = Counter(example.label for example in examples)
+        return {label: counts[label] for label in labels}
+
+    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str]:
+        """What the official scorer takes: number, tab, relation."""
+        lines = [f"{found['number']}\t{found['label']}\n" for found in predictions]
+        return "proposed_answers.txt", "".join(lines)
+
+
+# Of Hendrickx et al., SemEval-2010 task 8, table 1.
+_SEMEVAL_2010 = (
+    "Cause-Effect",
+    "Component-Whole",
+    "Content-Container",
+    "Entity-Destination",
+    "Entity-Origin",
+    "Instrument-Agency",
+    "Member-Collection",
+    "Message-Topic",
+    "Product-Producer",
+)
+
+RELATIONS = (
+    Relation("relate"),
+    Relation(
+        "semeval2010",
+        train="TRAIN_FILE.TXT",
+        dev="TEST_FILE_FULL.TXT",
+        labels=(
+            *(f"{name}({pair})" for name in _SEMEVAL_2010 for pair in ("e1,e2", "e2,e1")),
+            NO_RELATION,
+        ),
+    ),
+)

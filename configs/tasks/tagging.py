@@ -1,0 +1,195 @@
+"""A tag for each word: named entities and other parts of a text."""
+
+import dataclasses
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import flax.linen as nn
+import numpy as np
+
+from bert_jax.finetuning import Loss
+from bert_jax.model import BertConfig
+from bert_jax.scores import entity_scores
+from bert_jax.task_heads import BertForTokenClassification
+from configs.tasks.classification import cross_entropy_loss
+from configs.tasks.task import Examples, Prediction, Task
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.tagged_features import tagged_features
+from data_pipeline.finetune.tagged_texts import (
+    Entity,
+    TaggedText,
+    Unit,
+    entity_types,
+    read_tagged_texts,
+    tags_at,
+    unit_starts,
+    words_of,
+)
+from data_pipeline.finetune.tags import OUTSIDE, spans_of_tags, tags_of_spans
+from data_pipeline.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Tagging(Task[TaggedText]):
+    """Entities in texts, as BIO tags of their words.
+
+    Attributes:
+      unit: what gets a tag, see `tagged_texts.Unit`; CoNLL columns have a word a line, or a
+        character.
+      leaderboard: name of the file that CLUE's leaderboard takes, without its ending.
+    """
+
+    train: str = "train.txt"
+    dev: str = "dev.txt"
+    best: str = "f1"
+    unit: Unit = "word"
+    leaderboard: str = ""
+
+    def read(self, source: str) -> Examples[TaggedText]:
+        rows, note = read_tagged_texts(source, self.unit)
+        return Examples(rows, [], note)
+
+    def example(self, place: str, text: str) -> TaggedText:
+        """A text to be tagged."""
+        return TaggedText(place, text, words_of(text, self.unit), None)
+
+    def labels_of(self, examples: Sequence[TaggedText]) -> tuple[str, ...]:
+        types = entity_types(examples)
+        return (OUTSIDE, *(f"{prefix}-{name}" for name in types for prefix in "BI"))
+
+    def check(self, examples: Sequence[TaggedText], labels: tuple[str, ...]) -> None:
+        types = sorted({label[2:] for label in labels if label != OUTSIDE})
+        for example in examples:
+            for entity in example.entities or ():
+                if entity.type not in types:
+                    raise DataError(
+                        f"{entity.place}: the type {entity.type!r} is not among those of the "
+                        f"training data: {', '.join(types)}"
+                    )
+
+    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+        return BertForTokenClassification(config, len(labels))
+
+    @property
+    def loss(self) -> Loss:
+        return cross_entropy_loss
+
+    def features(
+        self,
+        examples: Sequence[TaggedText],
+        tokenizer: Tokenizer,
+        max_length: int,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None = None,
+        *,
+        training: bool = False,
+    ) -> Features:
+        return tagged_features(examples, tokenizer, max_length, labels, class_weights)
+
+    def predict(
+        self,
+        logits: Sequence[np.ndarray],
+        features: Features,
+        examples: Sequence[TaggedText],
+        labels: tuple[str, ...],
+    ) -> list[Prediction]:
+        found: defaultdict[int, dict[int, str]] = defaultdict(dict)
+        for row, feature in zip(logits, features.rows, strict=True):
+            starts = feature.tokens["unit_starts"]
+            for position in np.flatnonzero(starts):
+                tag = labels[int(np.argmax(row[position]))]
+                found[feature.example][int(starts[position]) - 1] = tag
+        return [_prediction(example, found[number]) for number, example in enumerate(examples)]
+
+    def score(
+        self, predictions: Sequence[Prediction], examples: Sequence[TaggedText]
+    ) -> dict[str, float]:
+        return entity_scores(
+            [{entity[:3] for entity in example.entities or ()} for example in examples],
+            [
+                {(entity["type"], entity["start"], entity["end"]) for entity in found["entities"]}
+                for found in predictions
+            ],
+        )
+
+    def class_counts(
+        self, examples: Sequence[TaggedText], labels: tuple[str, ...]
+    ) -> dict[str, int]:
+        """How often each tag occurs on words, or on characters where there are no words."""
+        counts = Counter(
+            tag
+            for example in examples
+            for tag in tags_at(unit_starts(example), example.entities or ())
+        )
+        return {label: counts[label] for label in labels}
+
+    def confusion(
+        self, predictions: Sequence[Prediction], examples: Sequence[TaggedText]
+    ) -> tuple[list[str], list[str]]:
+        """The types of words, or of characters where there are no words."""
+        true, predicted = [], []
+        for example, prediction in zip(examples, predictions, strict=True):
+            starts = unit_starts(example)
+            entities = [
+                Entity(entity["type"], entity["start"], entity["end"], "")
+                for entity in prediction["entities"]
+            ]
+            true += [_type(tag) for tag in tags_at(starts, example.entities or ())]
+            predicted += [_type(tag) for tag in tags_at(starts, entities)]
+        return true, predicted
+
+    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
+        """As of CLUENER: the spans by type and text, with inclusive ends."""
+        if not self.leaderboard:
+            return None
+        lines = []
+        for number, prediction in enumerate(predictions):
+            label: dict[str, dict[str, list[list[int]]]] = {}
+            for entity in prediction["entities"]:
+                mentions = label.setdefault(entity["type"], {})
+                mentions.setdefault(entity["text"], []).append([entity["start"], entity["end"] - 1])
+            lines.append(json.dumps({"id": number, "label": label}, ensure_ascii=False) + "\n")
+        return f"{self.leaderboard}.json", "".join(lines)
+
+
+def _type(tag: str) -> str:
+    return tag if tag == OUTSIDE else tag[2:]
+
+
+def _prediction(example: TaggedText, found: dict[int, str]) -> Prediction:
+    """What the tags mean, by the first characters of their units.
+
+    Where a tag cannot follow the one before it, a span begins, as in `conlleval`.
+    """
+    starts = sorted(found)
+    spans = spans_of_tags([found[start] for start in starts])
+    # Pieces say where they begin: a span ends where the next one does, less the space between.
+    ends = [*starts[1:], len(example.text)]
+    if example.words is not None:
+        ends = [end for _, end in example.words]
+    entities = []
+    for name, first, end in spans:
+        text = example.text[starts[first] : ends[end - 1]].rstrip()
+        start = starts[first]
+        entities.append({"type": name, "text": text, "start": start, "end": start + len(text)})
+    prediction: Prediction = {"place": example.place, "text": example.text}
+    if example.words is not None:
+        prediction["words"] = [example.text[start:end] for start, end in example.words]
+        prediction["tags"] = tags_of_spans(spans, len(starts))
+    return prediction | {"entities": entities}
+
+
+TAGGING = (
+    Tagging("tag"),
+    Tagging("conll2003", train="eng.train", dev="eng.testa"),
+    Tagging("msra", unit="character"),
+    Tagging(
+        "cluener",
+        train="train.json",
+        dev="dev.json",
+        unit="piece",
+        leaderboard="cluener_predict",
+    ),
+)

@@ -1,0 +1,162 @@
+"""Tags of words and the spans that they mean: BIO inside, four ways of writing outside.
+
+A tag is "O" or a prefix and a type, "B-PER". The schemes (Ramshaw and Marcus 1995, Tjong Kim Sang
+and Veenstra 1999):
+
+- BIO (also IOB2): B- begins a span, I- goes on with it.
+- IOB1: I- is any word of a span; B- begins one just after another of its type.
+- BIOES (also IOBES, BILOU, BMES): as BIO, with E- for the last word and S- for the only one.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from data_pipeline.errors import DataError
+
+OUTSIDE = "O"
+_PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "M": "I", "L": "E", "U": "S"}
+
+
+class Span(NamedTuple):
+    """Words of one type.
+
+    Attributes:
+      type: its name.
+      first: the number of its first word.
+      end: the number after that of its last word.
+    """
+
+    type: str
+    first: int
+    end: int
+
+
+class Break(NamedTuple):
+    """A place where tags do not follow a scheme.
+
+    Attributes:
+      line: of the tag.
+      problem: what is wrong, without the place.
+    """
+
+    line: int
+    problem: str
+
+
+@functools.cache
+def split_tag(tag: str) -> tuple[str, str] | None:
+    """(one of O, B, I, E and S, the type) of a tag; None for what is no tag.
+
+    >>> split_tag("M-work-of-art"), split_tag("O"), split_tag("NNP")
+    (('I', 'work-of-art'), ('O', ''), None)
+    """
+    if tag == OUTSIDE:
+        return OUTSIDE, ""
+    prefix, _, name = tag.partition("-")
+    return (_PREFIXES[prefix], name) if prefix in _PREFIXES and name else None
+
+
+def spans_of_tags(tags: Sequence[str]) -> list[Span]:
+    """The spans of any tags, valid in a scheme or not, as CoNLL's scorer `conlleval` reads them.
+
+    A span goes on with I- or E- of its type, unless E- or S- has ended it; everything else but O
+    begins a new one.
+
+    >>> spans_of_tags(["I-PER", "I-PER", "B-PER", "O", "I-LOC", "I-PER"])
+    ... # doctest: +NORMALIZE_WHITESPACE
+    [Span(type='PER', first=0, end=2), Span(type='PER', first=2, end=3),
+     Span(type='LOC', first=4, end=5), Span(type='PER', first=5, end=6)]
+    """
+    spans: list[Span] = []
+    before = (OUTSIDE, "")
+    for number, tag in enumerate(tags):
+        prefix, name = _split(tag)
+        if prefix in "IE" and before[0] in "BI" and before[1] == name:
+            spans[-1] = spans[-1]._replace(end=number + 1)
+        elif prefix != OUTSIDE:
+            spans.append(Span(name, number, number + 1))
+        before = (prefix, name)
+    return spans
+
+
+def tags_of_spans(spans: Sequence[Span], count: int) -> list[str]:
+    """The BIO tags of `count` words.
+
+    >>> tags_of_spans([Span("PER", 1, 3)], 4)
+    ['O', 'B-PER', 'I-PER', 'O']
+    """
+    tags = [OUTSIDE] * count
+    for name, first, end in spans:
+        tags[first:end] = [f"B-{name}", *[f"I-{name}"] * (end - first - 1)]
+    return tags
+
+
+def find_scheme(source: str, sentences: Sequence[tuple[int, Sequence[str]]]) -> str:
+    """The scheme that the tags of a whole file follow: "BIO", "IOB1" or "BIOES".
+
+    E- and S- occur in BIOES only. Without them it is the one of BIO and IOB1 that no tag breaks,
+    BIO if there is no difference.
+
+    Args:
+      source: the file, for messages.
+      sentences: the line of the first word and the tags of each sentence; a word a line.
+
+    Raises:
+      DataError: the tags follow none; names the first that breaks the nearest one.
+    """
+    if any(_split(tag)[0] in "ES" for _, tags in sentences for tag in tags):
+        breaks = {"BIOES": _breaks_of_bioes(sentences)}
+    else:
+        breaks = {"BIO": _breaks_of_bio(sentences), "IOB1": _breaks_of_iob1(sentences)}
+    nearest = min(breaks, key=lambda scheme: len(breaks[scheme]))
+    if breaks[nearest]:
+        line, problem = breaks[nearest][0]
+        raise DataError(f"{source}:{line}: {problem}; the file's other tags are {nearest}")
+    return nearest
+
+
+def _split(tag: str) -> tuple[str, str]:
+    found = split_tag(tag)
+    assert found is not None, tag
+    return found
+
+
+def _breaks_of_bio(sentences: Sequence[tuple[int, Sequence[str]]]) -> list[Break]:
+    """Every I- that goes on with nothing."""
+    return [
+        Break(line + number, f"{tag!r} follows {before!r}, but a span begins with B-")
+        for line, tags in sentences
+        for number, (before, tag) in enumerate(zip([OUTSIDE, *tags], tags, strict=False))
+        if _split(tag)[0] == "I" and _split(before)[1] != _split(tag)[1]
+    ]
+
+
+def _breaks_of_iob1(sentences: Sequence[tuple[int, Sequence[str]]]) -> list[Break]:
+    """Every B- that parts nothing."""
+    return [
+        Break(
+            line + number,
+            f"{tag!r} follows {before!r}, but a span begins with I- unless one of its type ends "
+            "just before it",
+        )
+        for line, tags in sentences
+        for number, (before, tag) in enumerate(zip([OUTSIDE, *tags], tags, strict=False))
+        if _split(tag)[0] == "B" and _split(before)[1] != _split(tag)[1]
+    ]
+
+
+def _breaks_of_bioes(sentences: Sequence[tuple[int, Sequence[str]]]) -> list[Break]:
+    """Every step from one tag to the next that leaves a span open, or goes on with none."""
+    breaks = []
+    for line, tags in sentences:
+        steps = zip([OUTSIDE, *tags], [*tags, OUTSIDE], strict=True)
+        for number, (before, tag) in enumerate(steps):
+            (prefix, name), (prefix_before, name_before) = _split(tag), _split(before)
+            is_open, goes_on = prefix_before in "BI", prefix in "IE"
+            if is_open != goes_on or (is_open and name != name_before):
+                end = number == len(tags)
+                problem = f"{before!r} ends a sentence" if end else f"{tag!r} follows {before!r}"
+                rule = "but B- begins a span, E- ends it, and S- is one of a single word"
+                breaks.append(Break(line + number - end, f"{problem}, {rule}"))
+    return breaks
