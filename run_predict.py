@@ -1,9 +1,12 @@
-"""Asks a trained model, such as: `python run_predict.py fill-mask --checkpoint DIR TEXT`."""
+"""Asks a trained model: `python run_predict.py COMMAND --checkpoint DIR ...`."""
 
 import dataclasses
+import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from tyro.conf import Positional
@@ -13,11 +16,24 @@ from bert_jax.errors import UserError
 from bert_jax.model import BertConfig
 from bert_jax.pretraining import fill_mask
 from configs.errors import user_errors
+from configs.finetune_data import say_skipped
+from configs.predict_task import open_predictor, write_predictions
 from data_pipeline.command_line import parse
 from data_pipeline.predict import fill_mask_inputs
 from data_pipeline.tokenizer import load_tokenizer
 
-USAGE = 'run_predict.py fill-mask --checkpoint DIR "Text with a [MASK] ."'
+USAGE = """run_predict.py COMMAND --checkpoint DIR ...
+  fill-mask "Text with a [MASK] ."   the most probable pieces, of a pre-trained model
+  classify TEXT ...                  classes or numbers; for pairs: TEXT SECOND
+  tag TEXT ...                       entities
+  answer QUESTION CONTEXT            the answer, a stretch of the context
+  choose CONTEXT CHOICE CHOICE ...   the best choice; with a question: its text behind the context
+  relate TEXT ...                    the relation of <e1>one</e1> and <e2>another</e2>
+  summarize TEXT ...                 the sentences that matter most
+  rank QUERY TEXT ...                how well each text answers
+All but fill-mask ask a model of run_finetune.py, write JSON Lines, and take --input FILE instead of
+texts, in the form of the task's own files. run_predict.py COMMAND --help lists the options"""
+TASK_COMMANDS = ("classify", "tag", "answer", "choose", "relate", "summarize", "rank")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +53,71 @@ class FillMask:
     top: int = 5
 
 
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Writes what a fine-tuned model says of texts, a JSON object a line.
+
+    Attributes:
+      texts: what to ask it.
+      checkpoint: work folder of a fine-tuning.
+      input: file to read instead, in the form of the task's own.
+      output: file to write; the standard output by default.
+      step: which checkpoint; the best by default.
+      batch_size: examples at a time.
+    """
+
+    texts: Positional[tuple[str, ...]]
+    checkpoint: Path
+    input: str = ""
+    output: Path | None = None
+    step: int | None = None
+    batch_size: int = 32
+
+
 def main(arguments: Sequence[str]) -> None:
     """Reads the command line and prints the answer."""
-    command = arguments[0] if arguments else ""
+    command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help"):
         print(f"usage: {USAGE}")
         return
-    if command != "fill-mask":
-        raise UserError(f"unknown command {command!r}; did you mean 'fill-mask'? Usage: {USAGE}")
-    request = parse(FillMask, arguments[1:], program="run_predict.py fill-mask")
+    commands: dict[str, Callable[[Sequence[str]], None]] = {
+        "fill-mask": fill_masks,
+        **{name: partial(predict, name) for name in TASK_COMMANDS},
+    }
+    if command not in commands:
+        nearest = difflib.get_close_matches(command, commands, n=1, cutoff=0)[0]
+        raise UserError(
+            f"unknown command {command!r}; did you mean {nearest!r}? There are: "
+            f"{', '.join(commands)}"
+        )
+    commands[command](arguments[1:])
+
+
+def predict(command: str, arguments: Sequence[str]) -> None:
+    """All commands but fill-mask."""
+    request: Any = parse(Predict, arguments, program=f"run_predict.py {command}")
+    if request.batch_size < 1:
+        raise UserError(f"--batch-size is {request.batch_size}; it must be at least 1")
+    predictor = open_predictor(request.checkpoint, request.step, command)
+    if bool(request.texts) == bool(request.input):
+        raise UserError(f"type {predictor.task.usage}, or give --input FILE, and not both")
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    if request.input:
+        examples, skipped = predictor.task.read(request.input)
+        say_skipped(request.input, skipped, console.print)
+        if not examples:
+            raise UserError(f"{request.input} holds no example")
+    else:
+        examples = predictor.task.typed(request.texts)
+    found = predictor.predict(examples, request.batch_size)
+    number = write_predictions(found, request.output, console.print)
+    if request.output:
+        console.print(f"{number:,} predictions in {request.output}")
+
+
+def fill_masks(arguments: Sequence[str]) -> None:
+    """The command fill-mask."""
+    request = parse(FillMask, arguments, program="run_predict.py fill-mask")
     params, config, step = load_params(request.checkpoint, request.step)
     model = BertConfig(**config["model"])
     if not 1 <= request.top <= model.vocab_size:

@@ -97,11 +97,7 @@ class FinetuneConfig:
     def find_task(self) -> Task[Any]:
         """The task, with the columns that are given."""
         task = find_task(self.task)
-        if self.columns is None:
-            return task
-        if not hasattr(task, "columns"):
-            raise UserError(f"the task {task.name} reads no table, so --columns has no meaning")
-        return dataclasses.replace(task, columns=self.columns)  # type: ignore[call-arg]
+        return task if self.columns is None else task.with_columns(self.columns)
 
     def loop(self, steps_per_epoch: int) -> LoopConfig:
         """The loop's settings: it evaluates and saves after each epoch, and keeps the best."""

@@ -24,6 +24,7 @@ from data_pipeline.finetune.texts import (
     read_texts,
     split_labels,
     text_features,
+    typed_example,
 )
 from data_pipeline.tokenizer import Tokenizer
 
@@ -38,8 +39,22 @@ class TextTask(Task[TextExample]):
 
     columns: Columns = Columns()
 
+    usage: ClassVar[str] = "TEXT ..., or for pairs TEXT SECOND"
+
     def read(self, source: str) -> Examples[TextExample]:
         return Examples(*read_texts(source, self.columns))
+
+    def with_columns(self, columns: Columns) -> "TextTask":
+        return dataclasses.replace(self, columns=columns)
+
+    def typed(self, texts: Sequence[str]) -> list[TextExample]:
+        if not self.columns.second:
+            return [typed_example(text, None) for text in texts]
+        if len(texts) != 2:
+            raise DataError(
+                f"{self.name} is about pairs of texts, and {len(texts)} are given; type two"
+            )
+        return [typed_example(*texts)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +126,7 @@ class Classification(TextTask):
             best = int(np.argmax(row))
             predictions.append(
                 {
-                    "place": example.place,
+                    **shown(example),
                     "label": labels[best],
                     "probability": round(float(probabilities[best]), 6),
                     "probabilities": {
@@ -207,7 +222,7 @@ class MultiLabel(TextTask):
             probabilities = 1 / (1 + np.exp(-row.astype(np.float64)))
             predictions.append(
                 {
-                    "place": example.place,
+                    **shown(example),
                     "labels": [
                         label for label, p in zip(labels, probabilities, strict=True) if p >= 0.5
                     ],
@@ -292,7 +307,7 @@ class Regression(TextTask):
         labels: tuple[str, ...],
     ) -> list[Prediction]:
         return [
-            {"place": example.place, "value": round(float(row[0]), 6)}
+            {**shown(example), "value": round(float(row[0]), 6)}
             for row, example in zip(logits, examples, strict=True)
         ]
 
@@ -309,6 +324,13 @@ class Regression(TextTask):
             return None
         values = [f"{prediction['value']:.3f}" for prediction in predictions]
         return submission(*self.leaderboard, values)
+
+
+def shown(example: TextExample) -> Prediction:
+    """What of an example stands beside its prediction."""
+    second = {} if example.second is None else {"second": example.second}
+    true = {} if example.label is None else {"true": example.label}
+    return {"place": example.place, "text": example.first, **second, **true}
 
 
 def _number(example: TextExample) -> float:

@@ -10,9 +10,11 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from bert_jax.errors import UserError
 from bert_jax.finetuning import Loss
 from bert_jax.model import BertConfig
 from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.texts import Columns
 from data_pipeline.tokenizer import Tokenizer
 
 Example = TypeVar("Example")
@@ -51,6 +53,8 @@ class Task(abc.ABC, Generic[Example]):
     best: str = "accuracy"
 
     has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
+    command: ClassVar[str] = "classify"  # of run_predict.py
+    usage: ClassVar[str] = "TEXT ..."  # what is typed behind it
 
     @abc.abstractmethod
     def read(self, source: str) -> Examples[Example]:
@@ -58,6 +62,14 @@ class Task(abc.ABC, Generic[Example]):
 
         Raises:
           DataError: something in the file is not as it must be; says where.
+        """
+
+    @abc.abstractmethod
+    def typed(self, texts: Sequence[str]) -> list[Example]:
+        """Examples of texts that a person typed, as `usage` says.
+
+        Raises:
+          DataError: they are not as they must be.
         """
 
     def labels_of(self, examples: Sequence[Example]) -> tuple[str, ...]:
@@ -123,6 +135,14 @@ class Task(abc.ABC, Generic[Example]):
         self, predictions: Sequence[Prediction], examples: Sequence[Example]
     ) -> dict[str, float]:
         """The official scores, `best` among them; shares are within 0 to 1."""
+
+    def with_columns(self, columns: Columns) -> "Task[Example]":
+        """The task on tables with other columns.
+
+        Raises:
+          UserError: it reads no tables.
+        """
+        raise UserError(f"{self.name} reads no tables; leave out --columns ({columns})")
 
     def class_counts(
         self, examples: Sequence[Example], labels: tuple[str, ...]

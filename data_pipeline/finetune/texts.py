@@ -74,6 +74,18 @@ def read_texts(source: str, columns: Columns) -> tuple[list[TextExample], list[s
     return examples, skipped
 
 
+def typed_example(first: str, second: str | None) -> TextExample:
+    """The example of a text, or a pair, that a person typed.
+
+    Raises:
+      DataError: one is empty.
+    """
+    row = Row("typed", {"text": first, "second text": second})
+    return TextExample(
+        row.place, _text(row, "text"), None if second is None else _text(row, "second text"), None
+    )
+
+
 def _text(row: Row, column: str) -> str:
     text = clean_text(str(row[column]))
     if not text:

@@ -1,0 +1,127 @@
+"""What a fine-tuned checkpoint says of new examples."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bert_jax.errors import UserError
+from bert_jax.finetuning import FinetuningObjective, make_predict_step, predict
+from bert_jax.model import BertConfig
+from bert_jax.sharding import make_mesh
+from configs.source import open_source
+from configs.tasks.registry import find_task
+from configs.tasks.task import Prediction, Task, batch_shapes
+from data_pipeline.finetune.batches import ordered_batches
+from data_pipeline.finetune.texts import Columns
+from data_pipeline.tokenizer import Tokenizer
+
+CHUNK = 2048  # examples that are in memory at a time
+
+
+class Predictor(NamedTuple):
+    """A fine-tuned model with its task.
+
+    Attributes:
+      task: its task.
+      labels: names of the classes.
+      sequence_length: as it was fine-tuned.
+      tokenizer: its tokenizer.
+      model: its architecture.
+      params: its parameters.
+    """
+
+    task: Task[Any]
+    labels: tuple[str, ...]
+    sequence_length: int
+    tokenizer: Tokenizer
+    model: BertConfig
+    params: Any
+
+    def predict(self, examples: Sequence[Any], batch_size: int) -> Iterator[list[Prediction]]:
+        """Predictions, a list for each `CHUNK` of examples."""
+        mesh = make_mesh(devices=jax.local_devices()[:1])
+        step = None
+        for first in range(0, len(examples), CHUNK):
+            chunk = examples[first : first + CHUNK]
+            features = self.task.features(chunk, self.tokenizer, self.sequence_length, self.labels)
+            if step is None:
+                objective = FinetuningObjective(
+                    self.task.model(self.model, self.labels),
+                    self.task.loss,
+                    batch_shapes(features),
+                )
+                step = make_predict_step(objective, mesh)
+            batches = ordered_batches(
+                features.rows, batch_size=batch_size, max_length=self.sequence_length
+            )
+            logits: list[np.ndarray] = predict(step, self.params, batches, mesh)[0]
+            yield self.task.predict(logits, features, chunk, self.labels)
+
+
+def open_predictor(folder: Path, step: int | None, command: str) -> Predictor:
+    """Reads a fine-tuned checkpoint.
+
+    Args:
+      folder: work folder of a fine-tuning.
+      step: which checkpoint; the best by default.
+      command: of run_predict.py; the task must be of its kind.
+
+    Raises:
+      UserError: the folder holds another kind of model.
+    """
+    source = open_source(folder, step)
+    if "task" not in source.saved:
+        raise UserError(
+            f"{folder} was not fine-tuned, so it has no answer to {command!r}; fine-tune it with: "
+            f"python run_finetune.py TASK --init-from {folder} --data DIR"
+        )
+    task = find_task(source.saved["task"])
+    if task.command != command:
+        raise UserError(
+            f"{folder} was fine-tuned for {task.name}; ask it with: run_predict.py {task.command}"
+        )
+    if columns := source.saved.get("columns"):
+        settings = columns | {
+            name: tuple(columns[name]) for name in ("header", "unlabelled") if name in columns
+        }
+        task = task.with_columns(Columns(**settings))
+    return Predictor(
+        task,
+        tuple(source.saved["labels"]),
+        source.saved["sequence_length"],
+        source.tokenizer,
+        source.model,
+        source.params,
+    )
+
+
+def write_predictions(
+    predictions: Iterator[list[Prediction]], output: Path | None, say: Callable[[str], None]
+) -> int:
+    """Writes JSON Lines to a file, aside first and then renamed, or to the standard output.
+
+    Returns:
+      The number of predictions.
+    """
+    total = 0
+    lines = (
+        json.dumps(prediction, ensure_ascii=False) for chunk in predictions for prediction in chunk
+    )
+    if output is None:
+        for line in lines:
+            print(line, flush=True)
+            total += 1
+        return total
+    aside = output.with_name(output.name + ".tmp")
+    with open(aside, "w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(line + "\n")
+            total += 1
+            if total % CHUNK == 0:
+                say(f"{total:,} examples")
+    aside.rename(output)
+    return total
