@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from bert_jax.adapters import MethodConfig, method_of
 from bert_jax.errors import UserError
 from bert_jax.finetuning import FinetuningObjective, make_predict_step, predict
 from bert_jax.model import BertConfig
@@ -32,6 +33,7 @@ class Predictor(NamedTuple):
       tokenizer: its tokenizer.
       model: its architecture.
       params: its parameters.
+      method: which of them are beside the model's own.
     """
 
     task: Task[Any]
@@ -40,6 +42,7 @@ class Predictor(NamedTuple):
     tokenizer: Tokenizer
     model: BertConfig
     params: Any
+    method: MethodConfig
 
     def predict(self, examples: Sequence[Any], batch_size: int) -> Iterator[list[Prediction]]:
         """Predictions, a list for each `CHUNK` of examples."""
@@ -53,6 +56,7 @@ class Predictor(NamedTuple):
                     self.task.model(self.model, self.labels),
                     self.task.loss,
                     batch_shapes(features),
+                    method=self.method,
                 )
                 step = make_predict_step(objective, mesh)
             batches = ordered_batches(
@@ -96,6 +100,7 @@ def open_predictor(folder: Path, step: int | None, command: str) -> Predictor:
         source.tokenizer,
         source.model,
         source.params,
+        method_of(source.saved),
     )
 
 
