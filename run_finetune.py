@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from bert_jax import loop
-from bert_jax.adapters import PART, frozen_layers, frozen_paths
+from bert_jax.adapters import PART, can_be_merged, frozen_layers, frozen_paths
 from bert_jax.base import check_base, fingerprint, frozen_part
 from bert_jax.checkpoint import Checkpoints, load_params
 from bert_jax.errors import UserError
@@ -100,11 +100,13 @@ def main(arguments: Sequence[str]) -> None:
         console.print(spread_table(results))
         winner = max(results, key=lambda seed: results[seed][task.best])
         best /= f"seed-{winner}"
+    following = f"run_predict.py {task.command} --checkpoint {best} ..."
+    if can_be_merged(config.method):
+        following = f"run_convert.py to-hf --checkpoint {best} --output DIR  # for transformers"
     console.print(
         f"\nDone in {(time.time() - started) / 60:.1f} minutes. Look at: {best}/README.md, "
         f"{best}/predictions.jsonl, {best}/curves.png\n"
-        f"Type next:\n  python run_convert.py to-hf --checkpoint {best} --output DIR"
-        "  # for transformers"
+        f"Type next:\n  python {following}"
     )
 
 

@@ -164,6 +164,11 @@ def variables(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]
     return {"params": base} | ({PART: params[PART]} if PART in params else {})
 
 
+def can_be_merged(method: MethodConfig) -> bool:
+    """Whether an ordinary model can compute the same."""
+    return method.name in ("full", "lora", "bitfit")
+
+
 def merge(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of an ordinary model that computes the same.
 
@@ -178,7 +183,7 @@ def merge(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: the method's parameters are layers of their own, which no ordinary model has.
     """
-    if method.name not in ("full", "lora", "bitfit"):
+    if not can_be_merged(method):
         raise UserError(
             f"{method.name} adds what a BERT has no place for, so it cannot be merged into its "
             "weights; use the run's own folder"
