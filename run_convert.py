@@ -1,7 +1,8 @@
-"""Converts checkpoints: `python run_convert.py tf1|from-hf|to-hf OPTIONS`.
+"""Converts checkpoints: `python run_convert.py tf1|from-hf|to-hf|merge OPTIONS`.
 
 tf1 and from-hf make a folder of ours from the original's TF1 checkpoints and from Hugging Face's
-models; to-hf makes a folder that `transformers` loads from a run of ours.
+models; to-hf makes a folder that `transformers` loads from a run of ours; merge makes a checkpoint
+of all weights from a run that saved only the few that it trained.
 """
 
 import contextlib
@@ -15,7 +16,8 @@ from typing import Any, Literal
 import jax
 from rich.console import Console
 
-from bert_jax.checkpoint import load_params, save_params
+from bert_jax.adapters import MethodConfig, merge, method_of
+from bert_jax.checkpoint import save_params
 from bert_jax.convert import ARCHITECTURES, PART_NAMES, adam_from_tf1, from_tensors
 from bert_jax.convert_config import config_from_tf1
 from bert_jax.errors import UserError
@@ -30,6 +32,7 @@ from bert_jax.model import BertConfig
 from bert_jax.optimizer import AdamState
 from bert_jax.resize import extend_positions, resize_vocabulary
 from configs.errors import user_errors
+from configs.source import load_run
 from configs.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.command_line import parse
 from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer, save_for_transformers
@@ -40,6 +43,7 @@ USAGE = """run_convert.py COMMAND OPTIONS
   tf1      --input DIR --output DIR   a checkpoint of google-research/bert into ours
   from-hf  --input DIR --output DIR   a Hugging Face model into ours
   to-hf    --checkpoint DIR --output DIR   ours into a folder that transformers loads
+  merge    --checkpoint DIR --output DIR   what LoRA or BitFit saved into all weights
 run_convert.py COMMAND --help lists the options"""
 
 GeluForm = Literal["erf", "tanh"]
@@ -108,12 +112,30 @@ class ToHuggingFace:
     architecture: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Merge:
+    """Makes a checkpoint of all weights from a run that saved only those that it trained.
+
+    Attributes:
+      checkpoint: work folder of the run.
+      output: folder to make.
+      step: which checkpoint; the best by default.
+      base: where the model is that the run started from, if it is no longer where it was.
+    """
+
+    checkpoint: Path
+    output: Path
+    step: int | None = None
+    base: Path | None = None
+
+
 def main(arguments: Sequence[str]) -> None:
     """Reads the command line, converts, and prints what was found and what to type next."""
     commands: dict[str, tuple[type, Callable[[Any, Console], None]]] = {
         "tf1": (FromTF1, from_tf1),
         "from-hf": (FromHuggingFace, from_hugging_face),
         "to-hf": (ToHuggingFace, to_hugging_face),
+        "merge": (Merge, merge_run),
     }
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help"):
@@ -175,7 +197,8 @@ def to_hugging_face(request: ToHuggingFace, console: Console) -> None:
             f"--architecture {request.architecture} is unknown; there are: "
             f"{', '.join(ARCHITECTURES)}"
         )
-    params, saved, step = load_params(request.checkpoint, request.step)
+    params, saved, step = load_run(request.checkpoint, request.step)
+    params = merge(method_of(saved), params)
     config = BertConfig(**saved["model"])
     tokenizer = load_tokenizer(request.checkpoint)
     if tokenizer.vocab_size != config.vocab_size:
@@ -203,6 +226,28 @@ def to_hugging_face(request: ToHuggingFace, console: Console) -> None:
         f"  from transformers import AutoTokenizer, {architecture}\n"
         f'  model = {architecture}.from_pretrained("{request.output}")\n'
         f'  tokenizer = AutoTokenizer.from_pretrained("{request.output}")'
+    )
+
+
+def merge_run(request: Merge, console: Console) -> None:
+    """A part and its base -> all weights."""
+    params, saved, step = load_run(request.checkpoint, request.step, request.base)
+    if "base" not in saved:
+        raise UserError(f"{request.checkpoint} holds all weights already; use it as it is")
+    method = method_of(saved)
+    params = merge(method, params)
+    base = saved.pop("base")["folder"]
+    saved |= {"method": dataclasses.asdict(MethodConfig())}
+    with _whole(request.output) as folder:
+        save_params(folder, params, saved, step=step)
+        write_json(folder / "config.json", saved)
+        load_tokenizer(request.checkpoint).save(folder)
+    parameters = sum(array.size for array in jax.tree.leaves(params))
+    console.print(
+        f"{request.output}: {parameters:,} parameters, {method.name} of {request.checkpoint}, "
+        f"step {step}, with {request.base or base}\n"
+        "Type next:\n"
+        f"  python run_convert.py to-hf --checkpoint {request.output} --output DIR"
     )
 
 

@@ -6,6 +6,7 @@ your Python packages a docstring is. The same command typed again continues an i
 
 import contextlib
 import dataclasses
+import operator
 import shlex
 import sys
 import time
@@ -14,11 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
 from bert_jax import loop
+from bert_jax.adapters import PART, can_be_merged, frozen_layers, frozen_paths, method_of
+from bert_jax.base import check_base, fingerprint, frozen_part
 from bert_jax.checkpoint import Checkpoints, load_params
 from bert_jax.errors import UserError
 from bert_jax.finetuning import FinetuningObjective, make_predict_step, predict
@@ -29,7 +34,7 @@ from bert_jax.model import BertConfig
 from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.sharding import batch_shards, check_batch_size, check_divides, host_rows, make_mesh
 from bert_jax.tracker import Tracker, read_metrics
-from bert_jax.train import abstract_state, init_state
+from bert_jax.train import init_state
 from bert_jax.warm_start import WarmStart, match_params, with_params
 from configs import finetune_demo as demo
 from configs.errors import user_errors
@@ -37,6 +42,7 @@ from configs.finetune import FinetuneConfig, from_command_line
 from configs.finetune_data import Data, Split, load_data
 from configs.finetune_report import epochs_table, spread_table, write_report
 from configs.source import Source, open_source
+from configs.tasks.registry import find_task
 from configs.tasks.task import Prediction, Task, batch_shapes
 from configs.work_dir import check_same_run, earlier_config, first_start_of, locked
 from data_pipeline.finetune.batches import TrainingBatches, ordered_batches
@@ -81,10 +87,16 @@ def main(arguments: Sequence[str]) -> None:
         return
     console.print(
         f"\nDone in {(time.time() - started) / 60:.1f} minutes. Look at: {best}/README.md, "
-        f"{best}/predictions.jsonl, {best}/curves.png\n"
-        f"Type next:\n  python run_convert.py to-hf --checkpoint {best} --output DIR"
-        "  # for transformers"
+        f"{best}/predictions.jsonl, {best}/curves.png\nType next:"
     )
+    saved = read_json(best / "config.json")
+    console.print(
+        f"  python run_predict.py {find_task(saved['task']).command} --checkpoint {best} ..."
+    )
+    if can_be_merged(method_of(saved)):
+        console.print(
+            f"  python run_convert.py to-hf --checkpoint {best} --output DIR  # for transformers"
+        )
 
 
 def compare_demo(console: Console) -> Path | None:
@@ -116,7 +128,7 @@ def finetune_seeds(
     """
     task = config.find_task()
     source = open_source(Path(config.init_from))
-    model = _model(config, source.model)
+    model = _model(config, source)
     mesh = make_mesh(config.mesh)
     check_divides(mesh, "heads", model.num_attention_heads, "the model's heads")
     check_batch_size(config.batch_size, mesh, config.accumulation_steps)
@@ -147,14 +159,6 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
       The scores of the best epoch, None where a signal ended the run before its end.
     """
     config, task, data, mesh = run.config, run.task, run.data, run.mesh
-    saved_config = config.resolved() | {
-        "seeds": [seed],
-        "model": dataclasses.asdict(run.model),
-        "labels": list(data.labels),
-        "data_fingerprint": data.fingerprint,
-    }
-    earlier = earlier_config(work_dir)
-    check_same_run(work_dir, earlier, saved_config)
     index, count = host_rows(mesh)
     batches = TrainingBatches(
         data.train.features.rows,
@@ -166,16 +170,33 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
     )
     total_steps = config.epochs * batches.steps_per_epoch
     config.optimizer.validate(total_steps)
-    optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule(total_steps))
     objective = FinetuningObjective(
         task.model(run.model, data.labels),
         task.loss,
         batch_shapes(data.train.features),
         config.regularization,
+        config.method,
     )
-    shapes = abstract_state(objective, optimizer, mesh)[0]
-    frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
-    start = _warm_start(run, shapes.params)
+    shapes = nn.unbox(jax.eval_shape(objective.init, jax.random.key(0)))
+    frozen = (
+        *config.optimizer.frozen,
+        *frozen_layers(config.frozen_layers, run.model.num_hidden_layers),
+        *frozen_paths(config.method, shapes),
+    )
+    mask = frozen_mask(shapes, frozen)  # refuses names that freeze nothing
+    optimizer = make_optimizer(
+        dataclasses.replace(config.optimizer, frozen=frozen),
+        config.learning_rate_schedule(total_steps),
+    )
+    start = _warm_start(run, shapes)
+    unsaved = {} if config.method.name == "full" else frozen_part(start.params, frozen)
+    saved_config = _saved_config(run, seed, unsaved)
+    earlier = earlier_config(work_dir)
+    if unsaved and "base" in earlier:
+        check_base(
+            saved_config["base"]["fingerprint"], earlier["base"]["fingerprint"], config.init_from
+        )
+    check_same_run(work_dir, earlier, saved_config)
     init = partial(init_state, objective, optimizer, mesh, seed)
     predict_step = make_predict_step(objective, mesh)
 
@@ -199,10 +220,13 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
         flops_per_step=_flops(run),
         best=task.best,
     )
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
+    sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]
+    parameters = sum(sizes)
+    trained = parameters - sum(map(operator.mul, sizes, jax.tree.leaves(mask)))
     run.console.print(
         f"{task.name}: {parameters:,} parameters from {run.source.origin}"
         f"{'; fresh: ' + ', '.join(start.fresh) if start.fresh else ''}\n"
+        f"trained: {trained:,} of {parameters:,} parameters ({trained / parameters:.2%})\n"
         f"{total_steps:,} steps in {config.epochs} epochs, {batches.padding_share():.0%} padding, "
         f"on {jax.device_count()} {jax.devices()[0].device_kind} device(s)"
     )
@@ -210,7 +234,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
         first_start = first_start_of(work_dir, saved_config) or time.time()
         write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
         run.source.tokenizer.save(work_dir)
-        checkpoints = Checkpoints(work_dir / "checkpoints", keep=1, keep_best=True)
+        checkpoints = Checkpoints(work_dir / "checkpoints", keep=1, keep_best=True, base=unsaved)
         stack.callback(checkpoints.close)
         device_peak = peak_flops(jax.devices()[0].device_kind, run.model.dtype)
         outcome = loop.run(
@@ -234,7 +258,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
         best_step = checkpoints.best_step
         assert best_step is not None, "every epoch ends with an evaluation and a checkpoint"
         run.console.print(epochs_table(rows, batches.steps_per_epoch, best_step))
-        params = load_params(work_dir, best_step)[0]
+        params = load_params(work_dir, best_step, lambda _: run.source.params)[0]
         predictions, scores, settings = {}, {}, {}
         for name, split in (("dev", data.dev), ("test", data.test)):
             if split is not None:
@@ -252,8 +276,19 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
     return scores["dev"]
 
 
-def _model(config: FinetuneConfig, model: BertConfig) -> BertConfig:
-    """The source's architecture with the run's dropout and dtype."""
+def _model(config: FinetuneConfig, source: Source) -> BertConfig:
+    """The source's architecture with the run's dropout and dtype.
+
+    Raises:
+      UserError: the run cannot start from the source.
+    """
+    model = source.model
+    if PART in source.params:
+        name, folder = source.saved["method"]["name"], config.init_from
+        fix = f"start from its base {source.saved['base']['folder']}"
+        if name == "lora":
+            fix = f"merge it: python run_convert.py merge --checkpoint {folder} --output DIR"
+        raise UserError(f"{source.origin} is no plain BERT but one with {name}; {fix}")
     if config.sequence_length > model.max_position_embeddings:
         raise UserError(
             f"sequence_length {config.sequence_length} is beyond the model's "
@@ -267,6 +302,23 @@ def _model(config: FinetuneConfig, model: BertConfig) -> BertConfig:
         hidden_dropout_prob=config.dropout,
         attention_probs_dropout_prob=config.dropout,
     )
+
+
+def _saved_config(run: Run, seed: int, unsaved: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What the work folder and every checkpoint say of the run."""
+    saved = run.config.resolved() | {
+        "seeds": [seed],
+        "model": dataclasses.asdict(run.model),
+        "labels": list(run.data.labels),
+        "data_fingerprint": run.data.fingerprint,
+    }
+    if unsaved:
+        saved["base"] = {
+            "folder": str(Path(run.config.init_from).resolve()),
+            "step": run.source.step,
+            "fingerprint": fingerprint(unsaved),
+        }
+    return saved
 
 
 def _warm_start(run: Run, shapes: Any) -> WarmStart:

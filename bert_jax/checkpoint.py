@@ -3,7 +3,7 @@
 import contextlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers
 
+from bert_jax.base import completed, completed_by, without
 from bert_jax.errors import UserError
 from bert_jax.optimizer import AdamState
+from bert_jax.sharding import place
 from bert_jax.train import TrainState
 
 # What goes wrong in Orbax's threads reaches the caller as an exception; its own log repeats that.
@@ -47,9 +50,18 @@ class Checkpoints:
       folder: made if it is not there.
       keep: number of latest checkpoints kept.
       keep_best: keeps the best by the evaluations of the latest stage as well.
+      base: {path: array} of parameters that never change and are not saved, but put back into what
+        is restored (see `base.py`).
     """
 
-    def __init__(self, folder: Path, keep: int = 3, keep_best: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        keep: int = 3,
+        keep_best: bool = False,
+        base: Mapping[str, np.ndarray] | None = None,
+    ):
+        self._base = base or {}
         policies: list[Any] = [checkpoint_managers.LatestN(keep)]
         if keep_best:
             policies.append(
@@ -101,6 +113,7 @@ class Checkpoints:
         step = int(state.step)
         if step == self.latest_step:
             return
+        state = state._replace(params=without(state.params, self._base))
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -121,18 +134,24 @@ class Checkpoints:
         step = self.latest_step
         if step is None:
             return None
-        target = jax.tree.map(
+        whole = jax.tree.map(
             lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
             shapes,
             shardings,
         )
+        target = whole._replace(params=without(whole.params, self._base))
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardRestore(target._asdict()), data=ocp.args.JsonRestore()
             ),
         )
-        return Restored(TrainState(**restored["state"]), restored["data"]["cursor"])
+        state = TrainState(**restored["state"])
+        if self._base:
+            wanted = flatten_dict(whole.params, sep="/")
+            base = {path: place(array, wanted[path]) for path, array in self._base.items()}
+            state = state._replace(params=completed(state.params, base))
+        return Restored(state, restored["data"]["cursor"])
 
     def wait(self) -> None:
         """Returns when everything asked for is on disk; raises what the background met."""
@@ -167,19 +186,25 @@ def save_params(
     checkpoints.close()
 
 
-def load_params(work_dir: Path, step: int | None = None) -> tuple[Any, dict[str, Any], int]:
+def load_params(
+    work_dir: Path,
+    step: int | None = None,
+    read_base: Callable[[Mapping[str, Any]], Any] | None = None,
+) -> tuple[Any, dict[str, Any], int]:
     """Parameters of a finished or running run, for inference.
 
     Args:
       work_dir: the run's folder, which holds `checkpoints/`.
       step: which checkpoint; by default the one that the run's summary.json names as its result,
         else the latest.
+      read_base: gives all parameters of the base that a configuration names (see `base.py`);
+        without it, checkpoints that need one are refused.
 
     Returns:
       (params as numpy arrays, the resolved configuration, step).
 
     Raises:
-      UserError: there is no such checkpoint.
+      UserError: there is no such checkpoint, or its base is not what it was.
     """
     checkpoint = _find(work_dir, step)
     with _readable(checkpoint):
@@ -190,6 +215,14 @@ def load_params(work_dir: Path, step: int | None = None) -> tuple[Any, dict[str,
             f"{checkpoint} is of an earlier version, whose LayerNorm parameters have other names; "
             "train or convert it again"
         )
+    if base := config.get("base"):
+        if read_base is None:
+            raise UserError(
+                f"{work_dir} holds only what was trained on top of {base['folder']}; make a whole "
+                f"checkpoint of it: python run_convert.py merge --checkpoint {work_dir} "
+                "--output DIR"
+            )
+        params = completed_by(params, read_base(base), base["fingerprint"], base["folder"])
     return params, config, int(checkpoint.name)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, use_abstract_mesh
 
+from bert_jax.adapters import PART, MethodConfig, init_adapters, variables
 from bert_jax.errors import UserError
 from bert_jax.losses import Sum
 from bert_jax.sharding import batch_sharding, host_rows, put_batch, replicated
@@ -62,17 +63,21 @@ class FinetuningObjective:
       loss: of the logits.
       shapes: a batch of any size, as shapes, for the model's initialisation.
       regularization: its settings.
+      method: which small parameters there are beside the model's own.
     """
 
     model: nn.Module
     loss: Loss
     shapes: dict[str, jax.ShapeDtypeStruct]
     regularization: RegularizationConfig = RegularizationConfig()
+    method: MethodConfig = MethodConfig()
 
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters, boxed with their logical axis names."""
         batch = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in self.shapes.items()}
-        return self.model.init(key, batch)["params"]
+        params = self.model.init(key, batch)["params"]
+        small = init_adapters(self.method, params, jax.random.fold_in(key, 1))
+        return {**params, PART: small} if small else params
 
     def loss_weights(self, batch: Batch) -> dict[str, jax.Array]:
         """The sum of the weights of the labels; at least a little, for a batch without any."""
@@ -82,7 +87,7 @@ class FinetuningObjective:
         """The model's outputs; without a key without dropout."""
         rngs = None if dropout_key is None else {"dropout": dropout_key}
         return self.model.apply(
-            {"params": params}, batch, deterministic=dropout_key is None, rngs=rngs
+            variables(self.method, params), batch, deterministic=dropout_key is None, rngs=rngs
         )  # type: ignore[return-value]
 
     def sums(self, params: Any, batch: Batch, dropout_key: jax.Array | None) -> dict[str, Sum]:

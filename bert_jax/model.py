@@ -1,5 +1,7 @@
 """The BERT encoder (Devlin et al. 2019, arXiv:1810.04805), top to bottom.
 
+A variable collection "adapters", where `apply` is given one, adds what `adapters.py` describes.
+
 Legend of shapes: B batch, L sequence length, H hidden size, N attention heads, D = H / N head size,
 F feed-forward (intermediate) size, V vocabulary size.
 """
@@ -13,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bert_jax.adapters import bottleneck, with_prefix, with_prefix_mask
 from bert_jax.attention import dot_product_attention
 from bert_jax.dropout import Dropout
 from bert_jax.errors import UserError
@@ -218,10 +221,16 @@ class SelfAttention(nn.Module):
             return constrain(y, "batch", "heads", "hidden", "length")
 
         rate = 0.0 if deterministic else config.attention_probs_dropout_prob
+        query, key, value = (project(name) for name in ("query", "key", "value"))
+        small = self.variables.get("adapters", {})
+        if "prefix_keys" in small:
+            key = with_prefix(key, small["prefix_keys"])
+            value = with_prefix(value, small["prefix_values"])
+            mask = with_prefix_mask(mask, key.shape[-1] - length)
         context = dot_product_attention(
-            project("query"),
-            project("key"),
-            project("value"),
+            query,
+            key,
+            value,
             mask,
             self.make_rng("dropout") if rate else None,
             rate,
@@ -254,12 +263,23 @@ class Block(nn.Module):
         """x: [B, L, H], mask: bool [B, 1, 1 or L, L] -> [B, L, H]."""
         config = self.config
         dropout = Dropout(config.hidden_dropout_prob)
+        small = self.variables.get("adapters", {})
         attended = SelfAttention(config, name="attention")(x, mask, deterministic)
         attended = dropout(attended, deterministic=deterministic)
+        if "attention_adapter" in small:
+            attended += bottleneck(attended, small["attention_adapter"], activation(config))
         x = LayerNorm(config, name="attention_norm")(x + attended)
         transformed = FeedForward(config, name="feed_forward")(x)
         transformed = dropout(transformed, deterministic=deterministic)
-        return LayerNorm(config, name="feed_forward_norm")(x + transformed)
+        if "feed_forward_adapter" in small:
+            transformed += bottleneck(
+                transformed, small["feed_forward_adapter"], activation(config)
+            )
+        norm = LayerNorm(config, name="feed_forward_norm")
+        x += transformed
+        if "output_adapter" in small:
+            x += bottleneck(norm(x), small["output_adapter"], nn.relu)
+        return norm(x)
 
 
 def remat(config: BertConfig, block: type[Block]) -> type[Block]:

@@ -219,7 +219,7 @@ def _scale_by_layer(layer_decay: float) -> optax.GradientTransformation:
         layers = 1 + max((int(match[1]) for match in found), default=-1)
 
         def scale(path: tuple[Any, ...], _: Any) -> float:
-            match = re.match(r"encoder/(?:layer_(\d+)|embeddings)/", _path(path))
+            match = re.match(r"(?:adapters/)?encoder/(?:layer_(\d+)|embeddings)/", _path(path))
             if match is None:
                 return 1.0
             return layer_decay ** (layers - int(match[1]) if match[1] else layers + 1)

@@ -215,6 +215,13 @@ def constrain(x: jax.Array, *axes: str) -> jax.Array:
     )
 
 
+def place(value: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+    """The value, which every host has whole, with the dtype and the sharding of another array."""
+    value = np.asarray(value, like.dtype)
+    # Unlike device_put, it does not compare the hosts' values over the network.
+    return jax.make_array_from_callback(value.shape, like.sharding, value.__getitem__)
+
+
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Moves this host's rows of a batch to its devices as one global array per key."""
     sharding = batch_sharding(mesh)

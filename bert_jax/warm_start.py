@@ -9,6 +9,7 @@ from flax import traverse_util
 
 from bert_jax.errors import UserError
 from bert_jax.optimizer import AdamState
+from bert_jax.sharding import place
 from bert_jax.train import TrainState
 
 
@@ -133,8 +134,5 @@ def _is_adam(node: Any) -> bool:
 def _replaced(tree: Any, values: dict[str, np.ndarray]) -> Any:
     flat = traverse_util.flatten_dict(tree, sep="/")
     for path in flat.keys() & values.keys():
-        old = flat[path]
-        value = np.asarray(values[path], old.dtype)
-        # Unlike device_put, it does not compare the hosts' values over the network.
-        flat[path] = jax.make_array_from_callback(value.shape, old.sharding, value.__getitem__)
+        flat[path] = place(values[path], flat[path])
     return traverse_util.unflatten_dict(flat, sep="/")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import optax
 from tyro.conf import Positional
 
+from bert_jax.adapters import MethodConfig
 from bert_jax.errors import UserError
 from bert_jax.finetuning import RegularizationConfig
 from bert_jax.loop import LoopConfig
@@ -18,6 +19,16 @@ from configs.tasks.registry import TASKS, find_task
 from configs.tasks.task import Task
 from data_pipeline.command_line import parse
 from data_pipeline.finetune.texts import Columns
+
+# Few parameters that start near zero need larger steps than all weights do.
+USUAL_RATES = {
+    "full": 5e-5,
+    "lora": 5e-4,
+    "houlsby": 1e-3,
+    "pfeiffer": 1e-3,
+    "prefix": 5e-3,
+    "bitfit": 1e-3,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +59,11 @@ class FinetuneConfig:
       log_every: steps between rows of metrics.jsonl.
       accumulation_steps: micro-batches whose gradients make one optimizer step.
       dtype: compute dtype.
+      method: all weights, or a small part of them or beside them.
+      frozen_layers: the embeddings and so many of the lowest blocks stay as they are.
       optimizer: optimizer and schedule. "adamw" corrects the bias of Adam's moments, without which
-        small data sets train unstably (arXiv:2006.05987).
+        small data sets train unstably (arXiv:2006.05987). A learning rate of None is the one usual
+        for the method.
       regularization: against learning by heart.
       mesh: how the devices share the work.
     """
@@ -75,8 +89,10 @@ class FinetuneConfig:
     log_every: int = 10
     accumulation_steps: int = 1
     dtype: Literal["float32", "bfloat16"] = "float32"
+    method: MethodConfig = MethodConfig()
+    frozen_layers: int = 0
     optimizer: OptimizerConfig = OptimizerConfig(
-        name="adamw", learning_rate=5e-5, warmup_steps=None, warmup_proportion=0.1
+        name="adamw", learning_rate=None, warmup_steps=None, warmup_proportion=0.1
     )
     regularization: RegularizationConfig = RegularizationConfig()
     mesh: MeshConfig = MeshConfig()
@@ -116,7 +132,7 @@ class FinetuneConfig:
         for name in ("sequence_length", "batch_size", "epochs", "log_every", "accumulation_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("train_examples", "patience"):
+        for name in ("train_examples", "patience", "frozen_layers"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is {getattr(self, name)}; it must not be negative")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -125,6 +141,12 @@ class FinetuneConfig:
             raise UserError(f"seeds is {self.seeds}; each must be within 0 and 2147483647")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise UserError(f"dropout is {self.dropout}; it must be in [0, 1)")
+        self.method.validate()
+        if self.frozen_layers and self.method.name != "full":
+            raise UserError(
+                f"frozen_layers is {self.frozen_layers}, but method.name {self.method.name} "
+                "freezes the encoder already; leave one of them out"
+            )
         self.regularization.validate()
         if not task.has_classes:
             for name in ("label_smoothing", "r_drop"):
@@ -155,5 +177,9 @@ def from_command_line(arguments: Sequence[str]) -> FinetuneConfig:
     if not config.work_dir:
         name = Path(config.task).stem or "task"
         config = dataclasses.replace(config, work_dir=f"runs/{name}")
+    if config.optimizer.learning_rate is None:
+        rate = USUAL_RATES[config.method.name]
+        optimizer = dataclasses.replace(config.optimizer, learning_rate=rate)
+        config = dataclasses.replace(config, optimizer=optimizer)
     config.validate()
     return config

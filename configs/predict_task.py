@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from bert_jax.adapters import MethodConfig, method_of
 from bert_jax.errors import UserError
 from bert_jax.finetuning import FinetuningObjective, make_predict_step, predict
 from bert_jax.hugging_face import read_json
@@ -34,6 +35,7 @@ class Predictor(NamedTuple):
       model: its architecture.
       params: its parameters.
       settings: what its dev set decided, for `Task.decide`.
+      method: which of them are beside the model's own.
     """
 
     task: Task[Any]
@@ -43,6 +45,7 @@ class Predictor(NamedTuple):
     model: BertConfig
     params: Any
     settings: dict[str, Any]
+    method: MethodConfig
 
     def predict(self, examples: Sequence[Any], batch_size: int) -> Iterator[list[Prediction]]:
         """Predictions, a list for each `CHUNK` of examples."""
@@ -56,6 +59,7 @@ class Predictor(NamedTuple):
                     self.task.model(self.model, self.labels),
                     self.task.loss,
                     batch_shapes(features),
+                    method=self.method,
                 )
                 step = make_predict_step(objective, mesh)
             batches = ordered_batches(
@@ -99,6 +103,7 @@ def open_predictor(folder: Path, step: int | None, command: str) -> Predictor:
         source.model,
         source.params,
         _settings(folder),
+        method_of(source.saved),
     )
 
 

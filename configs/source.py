@@ -1,6 +1,7 @@
 """Where a fine-tuning starts: a checkpoint of ours, of Hugging Face or of TF1."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ class Source(NamedTuple):
       tokenizer: its tokenizer.
       origin: where it is from, in words.
       saved: the configuration that is saved in it; empty for models of others.
+      step: which checkpoint of a run; None for models of others.
     """
 
     params: Any
@@ -31,6 +33,7 @@ class Source(NamedTuple):
     tokenizer: Tokenizer
     origin: str
     saved: dict[str, Any]
+    step: int | None = None
 
 
 def open_source(folder: Path, step: int | None = None) -> Source:
@@ -48,9 +51,10 @@ def open_source(folder: Path, step: int | None = None) -> Source:
     if not folder.is_dir():
         raise UserError(f"--init-from {folder} is not a folder; give that of a checkpoint")
     if (folder / "checkpoints").is_dir():
-        params, saved, found = load_params(folder, step)
+        params, saved, found = load_run(folder, step)
         model = BertConfig(**saved["model"])
-        source = Source(params, model, load_tokenizer(folder), f"{folder}, step {found}", saved)
+        origin = f"{folder}, step {found}"
+        source = Source(params, model, load_tokenizer(folder), origin, saved, found)
     elif (folder / "config.json").is_file():
         read = load_hugging_face(folder)
         tokenizer, _ = load_foreign_tokenizer(folder)
@@ -74,6 +78,33 @@ def open_source(folder: Path, step: int | None = None) -> Source:
             "run_convert.py --resize-vocabulary"
         )
     return source
+
+
+def load_run(
+    folder: Path, step: int | None = None, base: Path | None = None
+) -> tuple[Any, dict[str, Any], int]:
+    """`checkpoint.load_params` of any run, also of one that saved only what it trained.
+
+    Args:
+      folder: the run's work folder.
+      step: which checkpoint; the best, else the latest, by default.
+      base: where the model is that the run started from, if it is no longer where it was.
+
+    Raises:
+      UserError: there is no such checkpoint, or its base is gone or not what it was.
+    """
+
+    def read_base(named: Mapping[str, Any]) -> Any:
+        path = base or Path(named["folder"])
+        if not path.is_dir():
+            raise UserError(
+                f"{folder} holds only what was trained on top of {path}, which is gone; bring it "
+                f"back, or name its new place: python run_convert.py merge --checkpoint {folder} "
+                "--base DIR --output DIR"
+            )
+        return open_source(path, named["step"]).params
+
+    return load_params(folder, step, read_base)
 
 
 def with_changes(source: Source, **changes: Any) -> Source:

@@ -19,6 +19,7 @@ RESUMABLE_FIELDS = (
     "work_dir",
     "mesh",
     "model.remat",
+    "base.folder",  # its fingerprint counts
 )
 
 # Storage over a network may show a new file late.

@@ -21,7 +21,7 @@ ROWS = (
         "profiler",
     }
     | {"dropout", "gelu", "layer_norm", "hlo", "machine", "distributed"},
-    {"attention"},
+    {"attention", "adapters", "base"},
     {"model", "optimizer", "tracker"},
     {"heads", "task_heads", "convert", "convert_config", "flops"},
     {"pretraining", "finetuning", "train", "hugging_face", "resize"},

@@ -29,9 +29,15 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def attention(x: np.ndarray, keys: np.ndarray, params: Tree, heads: int) -> np.ndarray:
-    """x [L, H], keys bool [L]: one head after the other."""
+def attention(
+    x: np.ndarray, keys: np.ndarray, params: Tree, heads: int, small: Tree | None = None
+) -> np.ndarray:
+    """x [L, H], keys bool [L]: one head after the other; `small` may hold a prefix."""
     query, key, value = (dense(x, params[name]) for name in ("query", "key", "value"))
+    if small:
+        key = np.concatenate([small["prefix_keys"].T, key])
+        value = np.concatenate([small["prefix_values"].T, value])
+        keys = np.concatenate([np.ones(small["prefix_keys"].shape[1], bool), keys])
     size = x.shape[-1] // heads
     contexts = []
     for head in range(heads):
@@ -42,8 +48,15 @@ def attention(x: np.ndarray, keys: np.ndarray, params: Tree, heads: int) -> np.n
     return dense(np.concatenate(contexts, -1), params["output"])
 
 
-def encode(params: Tree, config: Any, ids: np.ndarray, types: np.ndarray, mask: np.ndarray):
-    """One sequence: ids, types, mask int [L] -> hidden states [L, H]."""
+def encode(
+    params: Tree,
+    config: Any,
+    ids: np.ndarray,
+    types: np.ndarray,
+    mask: np.ndarray,
+    adapters: Tree | None = None,
+) -> np.ndarray:
+    """One sequence: ids, types, mask int [L] -> hidden states [L, H]; `adapters` of each layer."""
     eps, embeddings = config.layer_norm_eps, params["embeddings"]
     x = np.stack(
         [
@@ -56,10 +69,23 @@ def encode(params: Tree, config: Any, ids: np.ndarray, types: np.ndarray, mask: 
     x = layer_norm(x, embeddings["norm"], eps)
     for number in range(config.num_hidden_layers):
         layer = params[f"layer_{number}"]
-        attended = attention(x, mask > 0, layer["attention"], config.num_attention_heads)
+        small = (adapters or {}).get(f"layer_{number}", {})
+        attended = attention(
+            x, mask > 0, layer["attention"], config.num_attention_heads, small.get("attention")
+        )
+        if "attention_adapter" in small:
+            inner = gelu(dense(attended, small["attention_adapter"]["down"]), config.hidden_act)
+            attended = attended + dense(inner, small["attention_adapter"]["up"])
         x = layer_norm(x + attended, layer["attention_norm"], eps)
         hidden = gelu(dense(x, layer["feed_forward"]["intermediate"]), config.hidden_act)
         hidden = dense(hidden, layer["feed_forward"]["output"])
+        if "feed_forward_adapter" in small:
+            inner = gelu(dense(hidden, small["feed_forward_adapter"]["down"]), config.hidden_act)
+            hidden = hidden + dense(inner, small["feed_forward_adapter"]["up"])
+        if "output_adapter" in small:
+            normed = layer_norm(x + hidden, layer["feed_forward_norm"], eps)
+            inner = np.maximum(dense(normed, small["output_adapter"]["down"]), 0.0)
+            hidden = hidden + dense(inner, small["output_adapter"]["up"])
         x = layer_norm(x + hidden, layer["feed_forward_norm"], eps)
     return x
 

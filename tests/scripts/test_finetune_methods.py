@@ -1,0 +1,262 @@
+"""LoRA from the command line: what is said, saved, continued, refused, merged and asked."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+import run_convert
+import run_finetune
+import run_predict
+from bert_jax.adapters import merge, method_of
+from bert_jax.base import fingerprint
+from bert_jax.checkpoint import _read_part, load_params, save_params, saved_steps
+from bert_jax.convert import to_tensors
+from bert_jax.errors import UserError
+from bert_jax.hugging_face import load_hugging_face
+from bert_jax.tracker import read_metrics
+from configs.finetune import USUAL_RATES, from_command_line
+from configs.source import load_run, open_source
+from data_pipeline.finetune.batches import TrainingBatches
+from tests.checkpoints import TINY, assert_same, random_params, write_hugging_face
+from tests.scripts.runs import SPEED
+
+# Half of it are position embeddings, so that size matters and the step does not take long.
+CONFIG = dataclasses.replace(TINY, max_position_embeddings=100_000)
+WORDS = ["the cat runs", "a dog walks .", "quick brown fox", "to be seen over the house !"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A base and two tables."""
+    folder = tmp_path_factory.mktemp("methods")
+    params = random_params(CONFIG)
+    parts = {name: params[name] for name in ("encoder", "pooler")}
+    write_hugging_face(folder / "base", to_tensors(parts, "hugging_face"), CONFIG)
+    for name, rows in (("train", 28), ("dev", 8)):
+        lines = [
+            f"{WORDS[i % 4]} {WORDS[i % 3]}\t{'odd' if i % 2 else 'even'}" for i in range(rows)
+        ]
+        (folder / f"{name}.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    return folder
+
+
+def options(folder, work_dir, method="lora", *more):
+    return [
+        "classify",
+        f"--init-from={folder / 'base'}",
+        f"--train={folder / 'train.tsv'}",
+        f"--dev={folder / 'dev.tsv'}",
+        f"--work-dir={work_dir}",
+        f"--method.name={method}",
+        "--sequence-length=16",
+        "--batch-size=8",
+        "--epochs=2",
+        "--log-every=1",
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """The work folder of an uninterrupted run with LoRA."""
+    run_finetune.main(options(folder, folder / "lora"))
+    return folder / "lora"
+
+
+def refused(match, *arguments, main=run_finetune.main):
+    with pytest.raises(UserError, match=match) as caught:
+        main(list(map(str, arguments)))
+    assert "\n" not in str(caught.value)
+
+
+def test_only_the_small_part_is_saved(folder, run):
+    largest = max(
+        sum(path.stat().st_size for path in step.rglob("*") if path.is_file())
+        for step in (run / "checkpoints").iterdir()
+    )
+    assert largest < (folder / "base/model.safetensors").stat().st_size / 20
+    saved = _read_part(run / "checkpoints" / str(saved_steps(run)[-1]), "params")
+    assert saved.keys() == {"adapters", "pooler", "classifier"}
+    config = json.loads((run / "config.json").read_text())
+    assert config["optimizer"]["learning_rate"] == USUAL_RATES["lora"]
+    whole, _, _ = load_run(run)
+    assert_same(whole["encoder"], open_source(folder / "base").params["encoder"])
+
+
+class Interrupted(TrainingBatches):
+    def __call__(self, cursor):
+        for number, batch in enumerate(super().__call__(cursor)):
+            if number == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(folder, run, monkeypatch, capsys):
+    again = folder / "again"
+    with monkeypatch.context() as patch:
+        patch.setattr(run_finetune, "TrainingBatches", Interrupted)
+        run_finetune.main(options(folder, again))
+    assert not (again / "summary.json").exists()
+    # Adapters 2 x 2 x (8 x 8 + 8 x 8), pooler 72, classifier 18, the rest of the model.
+    encoder = open_source(folder / "base").params["encoder"]
+    total = sum(x.size for x in jax.tree.leaves(encoder)) + 512 + 72 + 18
+    share = f"trained: 602 of {total:,} parameters ({602 / total:.2%})"
+    assert share in capsys.readouterr().out
+    middle = saved_steps(again)[-1]
+    run_finetune.main(options(folder, again))
+    assert f"continuing from the checkpoint of step {middle}" in capsys.readouterr().out
+    assert 0 < middle < saved_steps(run)[-1] == saved_steps(again)[-1]
+    for part in ("params", "opt_state"):
+        one, other = (
+            _read_part(path / "checkpoints" / str(saved_steps(path)[-1]), part)
+            for path in (run, again)
+        )
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+    one, other = (
+        [
+            {name: value for name, value in row.items() if name not in SPEED}
+            for row in read_metrics(path / "metrics.jsonl")
+        ]
+        for path in (run, again)
+    )
+    assert one == other
+
+
+def test_another_base_or_none_is_refused(folder, run):
+    base, aside = folder / "base", folder / "aside"
+    base.rename(aside)
+    try:
+        refused("is not a folder", *options(folder, run))
+        with pytest.raises(UserError, match=f"trained on top of {base}, which is gone; bring it"):
+            load_run(run)
+        merged = folder / "from-elsewhere"
+        arguments = ["merge", f"--checkpoint={run}", f"--base={aside}", f"--output={merged}"]
+        run_convert.main(arguments)
+        assert_same(load_params(merged)[0]["pooler"], load_run(run, base=aside)[0]["pooler"])
+        params = random_params(CONFIG, seed=1)
+        params = {name: params[name] for name in ("encoder", "pooler")}
+        write_hugging_face(base, to_tensors(params, "hugging_face"), CONFIG)
+        message = "base are not those that this run was trained on top of"
+        refused(message, *options(folder, run))
+        with pytest.raises(UserError, match=message):
+            load_run(run)
+    finally:
+        for path in base.glob("*"):
+            path.unlink()
+        if base.exists():
+            base.rmdir()
+        aside.rename(base)
+
+
+def test_merged_and_exported(folder, run, capsys):
+    merged, exported, again = folder / "merged", folder / "exported", folder / "exported-again"
+    run_convert.main(["merge", f"--checkpoint={run}", f"--output={merged}"])
+    whole, saved, step = load_run(run)
+    params, config, merged_step = load_params(merged)
+    assert merged_step == step
+    assert_same(params, jax.tree.map(np.asarray, merge(method_of(saved), whole)))
+    assert config["labels"] == ["even", "odd"]
+    assert method_of(config).name == "full"
+    run_convert.main(["to-hf", f"--checkpoint={run}", f"--output={exported}"])
+    run_convert.main(["to-hf", f"--checkpoint={merged}", f"--output={again}"])
+    one, other = (load_hugging_face(path) for path in (exported, again))
+    assert one.architecture == other.architecture == "BertForSequenceClassification"
+    assert_same(one.converted.params, other.converted.params)
+    refused("holds all weights already", "merge", f"--checkpoint={merged}",
+            f"--output={folder / 'nothing'}", main=run_convert.main)  # fmt: skip
+    refused("no plain BERT but one with lora; merge it: python run_convert.py merge",
+            *options(folder, folder / "next"), f"--init-from={run}")  # fmt: skip
+
+
+def test_predictions_are_those_of_the_run(folder, run):
+    output = folder / "asked.jsonl"
+    run_predict.main(
+        ["classify", f"--checkpoint={run}", f"--input={folder / 'dev.tsv'}", f"--output={output}"]
+    )
+    one, other = (
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for path in (output, run / "predictions.jsonl")
+    )
+    assert [row["label"] for row in one] == [row["label"] for row in other]
+
+
+def test_bitfit_merges_and_a_prefix_does_not(folder):
+    """Checkpoints as runs would write them, without the runs."""
+    base = open_source(folder / "base").params
+    biases = flatten_dict(base, sep="/")
+    unsaved = {p: x for p, x in biases.items() if p.startswith("encoder/") and p[-5:] != "/bias"}
+    small = {"layer_0": {"attention": {"prefix_keys": np.ones((8, 2), np.float32)}}}
+    parts = {
+        "bitfit": {"encoder": _moved_biases(base["encoder"]), "pooler": base["pooler"]},
+        "prefix": {"adapters": {"encoder": small}, "pooler": base["pooler"]},
+    }
+    left = {"bitfit": unsaved, "prefix": _encoder(biases)}
+    for name, part in parts.items():
+        (folder / name).mkdir()
+        named = {
+            "folder": str(folder / "base"),
+            "step": None,
+            "fingerprint": fingerprint(left[name]),
+        }
+        config = {"model": dataclasses.asdict(CONFIG), "method": {"name": name}, "base": named}
+        save_params(folder / name, part, config)
+        open_source(folder / "base").tokenizer.save(folder / name)
+    output = folder / "merged-bitfit"
+    run_convert.main(["merge", f"--checkpoint={folder / 'bitfit'}", f"--output={output}"])
+    found = flatten_dict(load_params(output)[0]["encoder"], sep="/")
+    for path, array in flatten_dict(base["encoder"], sep="/").items():
+        np.testing.assert_array_equal(found[path], array + path.endswith("bias"))
+    for command in ("merge", "to-hf"):
+        refused("prefix adds what a BERT has no place for", command,
+                f"--checkpoint={folder / 'prefix'}", f"--output={folder / command}",
+                main=run_convert.main)  # fmt: skip
+        assert not (folder / command).exists()
+    refused("no plain BERT but one with prefix; start from its base",
+            *options(folder, folder / "next"), f"--init-from={folder / 'prefix'}")  # fmt: skip
+
+
+def _moved_biases(tree):
+    return {
+        name: _moved_biases(value) if isinstance(value, dict) else value + 1
+        for name, value in tree.items()
+        if name == "bias" or (isinstance(value, dict) and _has_bias(value))
+    }
+
+
+def _has_bias(tree):
+    return any(path.split("/")[-1] == "bias" for path in flatten_dict(tree, sep="/"))
+
+
+def _encoder(flat):
+    return {path: array for path, array in flat.items() if path.startswith("encoder/")}
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        (["--method.rank=0"], "method.rank is 0; it must be at least 1"),
+        (["--method.targets", "query", "nothing"], "method.targets is query nothing; give some of"),
+        (["--frozen-layers=1"], "frozen_layers is 1, but method.name lora freezes the encoder"),
+        (["--method.prefix-length=0"], "method.prefix_length is for prefix, but method.name is"),
+        (["--method.name=full", "--frozen-layers=-1"], "frozen_layers is -1; it must not be"),
+        (["--method.name=full", "--frozen-layers=3"], "frozen_layers is 3; the model has 2"),
+        (["--optimizer.frozen", "encoder/nothing"], "which no parameter's path begins with"),
+    ],
+)
+def test_bad_settings_are_refused_before_any_work(folder, more, match):
+    work_dir = folder / "refused"
+    refused(match, *options(folder, work_dir), *more)
+    assert not work_dir.exists()
+
+
+def test_the_usual_rate_is_the_methods(folder):
+    for name, rate in USUAL_RATES.items():
+        assert from_command_line(options(folder, "x", name)).optimizer.learning_rate == rate
+    config = from_command_line(options(folder, "x", "lora", "--optimizer.learning-rate=0.1"))
+    assert config.optimizer.learning_rate == 0.1
