@@ -103,14 +103,15 @@ def predict(command: str, arguments: Sequence[str]) -> None:
         raise UserError(f"type {predictor.task.usage}, or give --input FILE, and not both")
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     if request.input:
-        examples, skipped = predictor.task.read(request.input)
-        say_skipped(request.input, skipped, console.print)
+        found = predictor.task.read(request.input)
+        examples = found.rows
+        say_skipped(request.input, found.skipped, console.print)
         if not examples:
             raise UserError(f"{request.input} holds no example")
     else:
         examples = predictor.task.typed(request.texts)
-    found = predictor.predict(examples, request.batch_size)
-    number = write_predictions(found, request.output, console.print)
+    predictions = predictor.predict(examples, request.batch_size)
+    number = write_predictions(predictions, request.output, console.print)
     if request.output:
         console.print(f"{number:,} predictions in {request.output}")
 

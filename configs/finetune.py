@@ -18,7 +18,7 @@ from bert_jax.sharding import MeshConfig
 from configs.tasks.registry import TASKS, find_task
 from configs.tasks.task import Task
 from data_pipeline.command_line import parse
-from data_pipeline.finetune.texts import Columns
+from data_pipeline.finetune.texts import ColumnOptions
 
 # Few parameters that start near zero need larger steps than all weights do.
 USUAL_RATES = {
@@ -75,7 +75,7 @@ class FinetuneConfig:
     dev: str = ""
     test: str = ""
     work_dir: str = ""
-    columns: Columns = Columns()
+    columns: ColumnOptions = ColumnOptions()
     sequence_length: int = 128
     batch_size: int = 32
     epochs: int = 3

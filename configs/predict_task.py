@@ -18,7 +18,7 @@ from configs.source import open_source
 from configs.tasks.registry import find_task
 from configs.tasks.task import Prediction, Task, batch_shapes
 from data_pipeline.finetune.batches import ordered_batches
-from data_pipeline.finetune.texts import Columns
+from data_pipeline.finetune.texts import ColumnOptions
 from data_pipeline.tokenizer import Tokenizer
 
 CHUNK = 2048  # examples that are in memory at a time
@@ -93,8 +93,8 @@ def open_predictor(folder: Path, step: int | None, command: str) -> Predictor:
             f"{folder} was fine-tuned for {task.name}; ask it with: run_predict.py {task.command}"
         )
     columns = source.saved["columns"]
-    lists = {name: tuple(columns[name]) for name in ("header", "unlabelled")}
-    task = task.with_columns(Columns(**columns | lists))
+    header = columns["header"] and tuple(columns["header"])
+    task = task.with_columns(ColumnOptions(**columns | {"header": header}))
     return Predictor(
         task,
         tuple(source.saved["labels"]),

@@ -44,14 +44,6 @@ class TextTask(Task[TextExample]):
     def read(self, source: str) -> Examples[TextExample]:
         return Examples(*read_texts(source, self.columns))
 
-    def with_columns(self, columns: Columns) -> "TextTask":
-        changes = {
-            field.name: getattr(columns, field.name)
-            for field in dataclasses.fields(columns)
-            if getattr(columns, field.name) != field.default
-        }
-        return dataclasses.replace(self, columns=dataclasses.replace(self.columns, **changes))
-
     def typed(self, texts: Sequence[str]) -> list[TextExample]:
         if not self.columns.second:
             return [typed_example(text, None) for text in texts]

@@ -155,9 +155,6 @@ class PassageRanking(Ranking):
     def read(self, source: str) -> Examples[RankingExample]:
         return Examples(*read_passages(source, self.columns))
 
-    def with_columns(self, columns: Columns) -> "PassageRanking":
-        return dataclasses.replace(self, columns=columns)
-
     def _inputs(
         self, tokenizer: Tokenizer, query: np.ndarray, candidate: np.ndarray, max_length: int
     ) -> Inputs:

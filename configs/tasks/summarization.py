@@ -51,9 +51,6 @@ class Summarization(Task[SummaryExample]):
     def read(self, source: str) -> Examples[SummaryExample]:
         return Examples(*read_articles(source, self.columns, self.language))
 
-    def with_columns(self, columns: Columns) -> "Summarization":
-        return dataclasses.replace(self, columns=columns)
-
     def typed(self, texts: Sequence[str]) -> list[SummaryExample]:
         return [typed_article(text, self.language) for text in texts]
 

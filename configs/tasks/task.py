@@ -14,7 +14,7 @@ from bert_jax.errors import UserError
 from bert_jax.finetuning import Loss
 from bert_jax.model import BertConfig
 from data_pipeline.finetune.features import Features
-from data_pipeline.finetune.texts import Columns
+from data_pipeline.finetune.texts import ColumnOptions
 from data_pipeline.tokenizer import Tokenizer
 
 Example = TypeVar("Example")
@@ -138,15 +138,20 @@ class Task(abc.ABC, Generic[Example]):
     ) -> dict[str, float]:
         """The official scores, `best` among them; shares are within 0 to 1."""
 
-    def with_columns(self, columns: Columns) -> "Task[Example]":
-        """The task on tables with other columns: those that are no defaults replace its own.
+    def with_columns(self, options: ColumnOptions) -> "Task[Example]":
+        """The task on tables some of whose columns have other names.
 
         Raises:
           UserError: it reads no tables.
         """
-        if columns == Columns():
+        changes = options.changes()
+        if not changes:
             return self
-        raise UserError(f"{self.name} reads no tables; leave out --columns ({columns})")
+        columns = getattr(self, "columns", None)
+        if columns is None:
+            raise UserError(f"{self.name} reads no tables; leave out --columns")
+        fields: dict[str, Any] = {"columns": dataclasses.replace(columns, **changes)}
+        return dataclasses.replace(self, **fields)
 
     def baselines(self, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
         """The scores of answers that need no training, by what they are, to judge a model by."""

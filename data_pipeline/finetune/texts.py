@@ -56,6 +56,29 @@ class Columns:
     group: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class ColumnOptions:
+    """Columns that a user names; None keeps the task's own. See `Columns`.
+
+    Attributes:
+      first: column of the text.
+      second: column of its partner.
+      label: column of the label.
+      header: names of the columns of files that have none.
+      group: column of what the rows of a group share, of tasks that rank.
+    """
+
+    first: str | None = None
+    second: str | None = None
+    label: str | None = None
+    header: tuple[str, ...] | None = None
+    group: str | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that are given."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
 def read_texts(source: str, columns: Columns) -> tuple[list[TextExample], list[str]]:
     """The examples of a table.
 

@@ -7,7 +7,7 @@ import pytest
 
 from configs.tasks.registry import find_task
 from data_pipeline.finetune.ranking import RankingExample
-from data_pipeline.finetune.texts import Columns
+from data_pipeline.finetune.texts import ColumnOptions
 from tests.data_pipeline.finetune.letters import LETTERS
 
 EXAMPLES = [
@@ -68,6 +68,6 @@ def test_class_weights_reach_the_rows():
 
 def test_columns_may_be_named(tmp_path):
     (tmp_path / "d.tsv").write_text("question\ttext\tgood\nq\ta\t1\nq\tb\t0\n")
-    task = find_task("rerank").with_columns(Columns("question", "text", "good"))
-    ((example,), _) = task.read(str(tmp_path / "d.tsv"))
+    task = find_task("rerank").with_columns(ColumnOptions("question", "text", "good"))
+    ((example,), *_) = task.read(str(tmp_path / "d.tsv"))
     assert example.relevant == (True, False)
