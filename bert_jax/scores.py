@@ -1,6 +1,7 @@
 """Scores of predictions, by the reference implementations: scikit-learn, SciPy, rouge-score.
 
-Those of entities and relations are our own, since theirs cannot be installed or are in Perl.
+Those of entities and relations are our own (docs/decisions/entity-scores.md; the official scorer of
+the relations is in Perl).
 """
 
 import re

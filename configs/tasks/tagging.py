@@ -171,8 +171,10 @@ def _prediction(example: TaggedText, found: dict[int, str]) -> Prediction:
         ends = [end for _, end in example.words]
     entities = []
     for name, first, end in spans:
-        text = example.text[starts[first] : ends[end - 1]].rstrip()
         start = starts[first]
+        text = example.text[start : ends[end - 1]]
+        if example.words is None:
+            text = text.rstrip()
         entities.append({"type": name, "text": text, "start": start, "end": start + len(text)})
     prediction: Prediction = {"place": example.place, "text": example.text}
     if example.words is not None:

@@ -108,7 +108,7 @@ def read_columns(source: str, joiner: str) -> TaggedTexts:
                 f"{source}:{number} has {_columns(len(cells))}, not the {width} of line "
                 f"{first_line}; each line holds a word and, in its last column, its tag"
             )
-        if not cells[0].strip():
+        if not cells[0].strip(" "):
             raise DataError(f"{source}:{number} has no word in its first column")
         if width > 1 and split_tag(cells[-1]) is None:
             raise DataError(

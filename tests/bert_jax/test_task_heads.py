@@ -8,11 +8,13 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from bert_jax.task_heads import (
     ABSENT,
     BertForMultipleChoice,
     BertForQuestionAnswering,
+    BertForRelationClassification,
     BertForSentenceScoring,
     BertForSequenceClassification,
     BertForTokenClassification,
@@ -23,6 +25,7 @@ CONFIG = dataclasses.replace(TINY, hidden_dropout_prob=0.0, attention_probs_drop
 MODELS = {
     "sequence": (BertForSequenceClassification(CONFIG, 3), (4, 3)),
     "token": (BertForTokenClassification(CONFIG, 5), (4, 6, 5)),
+    "relation": (BertForRelationClassification(CONFIG, 3), (4, 3)),
     "question": (BertForQuestionAnswering(CONFIG), (4, 6, 2)),
     "choice": (BertForMultipleChoice(CONFIG), (4, 2)),
     "sentence": (BertForSentenceScoring(CONFIG), (4, 3)),
@@ -39,6 +42,8 @@ def test_shapes_dropout_and_padding(name):
     batch = {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": mask}
     if name == "sentence":
         batch["cls_positions"] = np.tile(np.array([0, 3, 0], np.int32), (4, 1))
+    if name == "relation":
+        batch["entity_positions"] = np.array([[1, 3], [3, 1], [1, 2], [2, 3]], np.int32)
     params = model.init(jax.random.key(0), batch)
     logits = model.apply(params, batch)
     assert logits.shape == shape
@@ -79,3 +84,22 @@ def test_a_sentence_is_scored_at_its_cls_as_a_token_is():
     every = tokens.apply(params, batch)[..., 0]
     scores = BertForSentenceScoring(CONFIG).apply(params, batch | {"cls_positions": positions})
     np.testing.assert_allclose(scores, np.take_along_axis(np.array(every), positions, 1), atol=1e-6)
+
+
+def test_a_relation_is_told_from_the_three_states():
+    model = BertForRelationClassification(CONFIG, 3)
+    ids = np.random.default_rng(1).integers(5, 30, (2, 6)).astype(np.int32)
+    batch = {
+        "input_ids": ids,
+        "token_type_ids": np.zeros_like(ids),
+        "attention_mask": np.ones_like(ids),
+        "entity_positions": np.array([[1, 4], [5, 2]], np.int32),
+    }
+    params = nn.unbox(model.init(jax.random.key(0), batch))
+    states = model.apply(
+        params, batch, method=lambda m, b: m.encoder(*(b[name] for name in list(b)[:3]), True)
+    )
+    together = np.stack([states[0, [0, 1, 4]].ravel(), states[1, [0, 5, 2]].ravel()])
+    layer = params["params"]["classifier"]
+    expected = together @ layer["kernel"] + layer["bias"]
+    np.testing.assert_allclose(model.apply(params, batch), expected, atol=1e-5)
