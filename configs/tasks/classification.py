@@ -45,12 +45,7 @@ class TextTask(Task[TextExample]):
         return Examples(*read_texts(source, self.columns))
 
     def with_columns(self, columns: Columns) -> "TextTask":
-        changes = {
-            field.name: getattr(columns, field.name)
-            for field in dataclasses.fields(columns)
-            if getattr(columns, field.name) != field.default
-        }
-        return dataclasses.replace(self, columns=dataclasses.replace(self.columns, **changes))
+        return dataclasses.replace(self, columns=self.columns.replaced(columns))
 
     def typed(self, texts: Sequence[str]) -> list[TextExample]:
         if not self.columns.second:

@@ -156,7 +156,7 @@ class PassageRanking(Ranking):
         return Examples(*read_passages(source, self.columns))
 
     def with_columns(self, columns: Columns) -> "PassageRanking":
-        return dataclasses.replace(self, columns=columns)
+        return dataclasses.replace(self, columns=self.columns.replaced(columns))
 
     def _inputs(
         self, tokenizer: Tokenizer, query: np.ndarray, candidate: np.ndarray, max_length: int

@@ -52,7 +52,7 @@ class Summarization(Task[SummaryExample]):
         return Examples(*read_articles(source, self.columns, self.language))
 
     def with_columns(self, columns: Columns) -> "Summarization":
-        return dataclasses.replace(self, columns=columns)
+        return dataclasses.replace(self, columns=self.columns.replaced(columns))
 
     def typed(self, texts: Sequence[str]) -> list[SummaryExample]:
         return [typed_article(text, self.language) for text in texts]

@@ -55,6 +55,15 @@ class Columns:
     unlabelled: tuple[str, ...] = ()
     group: str = ""
 
+    def replaced(self, given: "Columns") -> "Columns":
+        """These, but for what in `given` is no default."""
+        changes = {
+            field.name: getattr(given, field.name)
+            for field in dataclasses.fields(given)
+            if getattr(given, field.name) != field.default
+        }
+        return dataclasses.replace(self, **changes)
+
 
 def read_texts(source: str, columns: Columns) -> tuple[list[TextExample], list[str]]:
     """The examples of a table.
