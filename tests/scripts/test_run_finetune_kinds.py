@@ -1,0 +1,88 @@
+"""Tasks of other kinds than classification from a file to an answer, with a model that learns."""
+
+import dataclasses
+import json
+import random
+
+import pytest
+
+import run_finetune
+import run_predict
+from bert_jax.convert import to_tensors
+from tests.checkpoints import TINY, random_params, write_hugging_face
+
+CONFIG = dataclasses.replace(TINY, hidden_size=16, max_position_embeddings=48)
+OTHERS = ["fox", "dog", "house", "jump"]
+
+
+def text(word, draw):
+    return f"the {draw.choice(['brown', 'quick', 'lazy'])} {word} walked ."
+
+
+def choices(draw):
+    """The right ending has a cat."""
+    endings = [text(word, draw) for word in draw.sample(OTHERS, draw.choice([1, 2]))]
+    label = draw.randrange(len(endings) + 1)
+    endings.insert(label, text("cat", draw))
+    return [{"ctx": text(draw.choice(OTHERS), draw), "endings": endings, "label": label}]
+
+
+def passages(draw):
+    """The relevant passage has a cat; each query is another."""
+    number, query = draw.random(), text(draw.choice(OTHERS), draw)
+    words = draw.sample(["cat", *draw.sample(OTHERS, 3)], 4)
+    return [
+        {"query_id": number, "query": query, "passage": text(word, draw), "label": word == "cat"}
+        for word in words
+    ]
+
+
+def articles(draw):
+    """The summary is the first sentence."""
+    sentences = [text(draw.choice(["cat", *OTHERS]), draw).capitalize() for _ in range(8)]
+    return [{"article": " ".join(sentences), "summary": sentences[0]}]
+
+
+KINDS = {
+    "hellaswag": (choices, "accuracy", "choose", ["The fox walked.", "A dog.", "The cat walked."]),
+    "rerank": (passages, "mrr", "rank", ["The fox", "The dog walked.", "The cat walked."]),
+    "summarize": (articles, "rouge1", "summarize", ["The cat walked. The fox walked. A dog."]),
+}
+
+
+@pytest.mark.parametrize("task", KINDS)
+def test_a_kind_learns_and_answers(task, tmp_path, capsys):
+    rows, best, command, texts = KINDS[task]
+    for name, size in (("train", 80), ("dev", 20)):
+        draw = random.Random(name)
+        lines = [json.dumps(row) + "\n" for _ in range(size) for row in rows(draw)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    model, work_dir = tmp_path / "model", tmp_path / "run"
+    write_hugging_face(model, to_tensors(random_params(CONFIG), "hugging_face"), CONFIG)
+    run_finetune.main(
+        [
+            task,
+            f"--init-from={model}",
+            f"--train={tmp_path}/train.jsonl",
+            f"--dev={tmp_path}/dev.jsonl",
+            f"--work-dir={work_dir}",
+            "--sequence-length=32",  # an article is read in several windows
+            "--batch-size=16",
+            "--epochs=5",
+            "--dropout=0",
+            "--optimizer.learning-rate=1e-2",
+        ]
+    )
+    scores = json.loads((work_dir / "summary.json").read_text())["scores"]["dev"]
+    assert scores[best] >= 0.9, scores
+    predictions = (work_dir / "predictions.jsonl").read_text().splitlines()
+    assert len(predictions) == 20
+    capsys.readouterr()
+    run_predict.main([command, "--checkpoint", str(work_dir), *texts])
+    answer = json.loads(capsys.readouterr().out)
+    shown = {
+        "choose": lambda: answer["choice"],
+        "rank": lambda: answer["ranking"][0]["text"],
+        "summarize": lambda: answer["summary"],
+    }
+    assert shown[command]() == "The cat walked."
