@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import numpy as np
@@ -38,17 +39,15 @@ class Relation(Task[RelationExample]):
     best: str = "macro_f1"
     labels: tuple[str, ...] = ()
 
+    command: ClassVar[str] = "relate"
+    usage: ClassVar[str] = '"<e1>One</e1> and <e2>another</e2> ..." ...'
+
     def read(self, source: str) -> Examples[RelationExample]:
         return Examples(read_relations(source), [])
 
-    def example(self, place: str, marked: str) -> RelationExample:
-        """A sentence with <e1>, </e1>, <e2> and </e2> whose relation is to be found.
-
-        Raises:
-          DataError: as of `marked_entities`.
-        """
-        text, spans = marked_entities(marked, place)
-        return RelationExample(place, text, None, None, "", spans, place)
+    def typed(self, texts: Sequence[str]) -> list[RelationExample]:
+        marked = [marked_entities(text, "typed") for text in texts]
+        return [RelationExample("typed", text, None, None, "", x, "typed") for text, x in marked]
 
     def labels_of(self, examples: Sequence[RelationExample]) -> tuple[str, ...]:
         found = labels_of(examples)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import numpy as np
@@ -47,13 +48,17 @@ class Tagging(Task[TaggedText]):
     unit: Unit = "word"
     leaderboard: str = ""
 
+    command: ClassVar[str] = "tag"
+
     def read(self, source: str) -> Examples[TaggedText]:
         rows, note = read_tagged_texts(source, self.unit)
         return Examples(rows, [], note)
 
-    def example(self, place: str, text: str) -> TaggedText:
-        """A text to be tagged."""
-        return TaggedText(place, text, words_of(text, self.unit), None)
+    def typed(self, texts: Sequence[str]) -> list[TaggedText]:
+        for text in texts:
+            if not text.strip():
+                raise DataError("one of the texts is empty; type words")
+        return [TaggedText("typed", text, words_of(text, self.unit), None) for text in texts]
 
     def labels_of(self, examples: Sequence[TaggedText]) -> tuple[str, ...]:
         types = entity_types(examples)

@@ -55,5 +55,5 @@ def test_relations_of_ones_own_are_those_of_the_training_data(source):
 
 
 def test_a_sentence_to_predict():
-    example = find_task("relate").example("1", "a <e1>b</e1> <e2>c</e2>")
+    example = find_task("relate").typed(["a <e1>b</e1> <e2>c</e2>"])[0]
     assert (example.first, example.spans, example.label) == ("a b c", ((2, 3), (4, 5)), None)

@@ -118,7 +118,7 @@ def test_characters_of_spans(tmp_path):
 def test_a_raw_text_is_cut_as_the_task_does():
     text = "北京 ax."
     found = {
-        name: [text[slice(*span)] for span in find_task(name).example("1", text).words or ()]
+        name: [text[slice(*span)] for span in find_task(name).typed([text])[0].words or ()]
         for name in ("conll2003", "msra", "cluener")
     }
     assert found == {
