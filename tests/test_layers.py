@@ -19,7 +19,8 @@ ROWS = (
         "throughput",
         "profiler",
     }
-    | {"dropout", "gelu", "layer_norm", "hlo", "machine", "distributed"},
+    | {"dropout", "gelu", "layer_norm", "projection", "hlo", "machine", "distributed"},
+    {"attention_tpu"},
     {"attention"},
     {"model", "optimizer", "tracker"},
     {"heads", "task_heads", "convert", "convert_config", "flops"},
