@@ -74,6 +74,7 @@ def measure(name: str, slice_name: str, batch: int) -> dict[str, object]:
         "memory_gib": chip.memory / 2**30,
         "cycles": sum(found.summary.cycles.values()),
         "cycles_by_part": found.summary.cycles,
+        "cycles_of_kernels": found.kernels,
         "milliseconds": 1e3 * found.seconds,
         "milliseconds_of_collectives": 1e3 * found.communication,
         "mfu": found.mfu,

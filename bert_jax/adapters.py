@@ -262,6 +262,6 @@ def with_prefix(x: jax.Array, prefix: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.broadcast_to(prefix, (batch, *prefix.shape[1:])), x], axis=-1)
 
 
-def with_prefix_mask(mask: jax.Array, length: int) -> jax.Array:
-    """The mask [B, 1, 1 or L, L] for keys after a prefix, which every token attends to."""
-    return jnp.pad(mask, ((0, 0), (0, 0), (0, 0), (length, 0)), constant_values=True)
+def with_prefix_sequence(sequence: jax.Array, length: int) -> jax.Array:
+    """`sequence` [B, L] of keys after a prefix, which every token attends to -> [B, P + L]."""
+    return jnp.pad(sequence, ((0, 0), (length, 0)), constant_values=1)

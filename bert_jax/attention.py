@@ -3,8 +3,10 @@
 Legend of shapes: B batch, N heads, D head size, L sequence length. Positions are the last axis of
 queries, keys and values, so that no product needs a copy in another layout.
 
-Kept for the backward pass are the probabilities in the compute dtype, before dropout, and neither
-scores nor mask. See docs/decisions/step-speed.md.
+On a mesh of TPUs this is the kernel of `attention_tpu.py`, elsewhere and for sizes that the kernel
+does not take, the formula in this file, which XLA compiles. The formula keeps for the backward pass
+the probabilities in the compute dtype, before dropout, and neither scores nor mask. See
+docs/decisions/step-speed.md.
 """
 
 from functools import partial
@@ -13,46 +15,72 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bert_jax import attention_tpu
+from bert_jax.attention_tpu import PENALTY
 from bert_jax.dropout import dropout
 
-# The original's penalty: finite, so that a row without any key stays defined.
-PENALTY = -10_000.0
 
-
-@partial(jax.custom_vjp, nondiff_argnums=(5,))
 def dot_product_attention(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    mask: jax.Array,
+    sequence: jax.Array,
     dropout_key: jax.Array | None,
     dropout_rate: float,
+    packed: bool,
 ) -> jax.Array:
     """softmax(query key / sqrt(D)) value, with dropout of the probabilities.
 
     Args:
-      query, key, value: float [B, N, D, L].
-      mask: bool, broadcast to [B, N, L, L] (queries, keys): True for keys to attend to.
+      query, key, value: float [B, N, D, L]; with a prefix there are more keys and values.
+      sequence: int [B, L of the keys], the number of the sequence that a token belongs to, 0 for
+        padding.
       dropout_key: a typed random key of jax, None without dropout.
       dropout_rate: share of the probabilities that become 0.
+      packed: a token attends to those of its own sequence; otherwise to all but padding.
 
     Returns:
       [B, N, D, L] in the dtype of `query`.
     """
-    return _forward(query, key, value, mask, dropout_key, dropout_rate)[0]
+    fits = key.shape == query.shape and attention_tpu.fits(query, jax.sharding.get_abstract_mesh())
+    attend = attention_tpu.attention if fits else formula
+    return attend(query, key, value, sequence, dropout_key, dropout_rate, packed)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def formula(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    sequence: jax.Array,
+    dropout_key: jax.Array | None,
+    dropout_rate: float,
+    packed: bool,
+) -> jax.Array:
+    """`dot_product_attention` on any platform."""
+    return _forward(query, key, value, sequence, dropout_key, dropout_rate, packed)[0]
+
+
+def _mask(sequence: jax.Array, packed: bool) -> jax.Array:
+    """bool [B, 1, L or 1, L] (queries, keys): True for keys to attend to."""
+    mask = (sequence > 0)[:, None, None, :]
+    if packed:
+        mask = mask & (sequence[:, None, :, None] == sequence[:, None, None, :])
+    return mask
 
 
 def _forward(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    mask: jax.Array,
+    sequence: jax.Array,
     dropout_key: jax.Array | None,
     dropout_rate: float,
+    packed: bool,
 ) -> tuple[jax.Array, Any]:
     query = query * query.shape[2] ** -0.5
     scores = jnp.einsum("bndq,bndk->bnqk", query, key, preferred_element_type=jnp.float32)
-    scores += jnp.where(mask, 0.0, PENALTY)  # (B, N, L, L), float32
+    scores += jnp.where(_mask(sequence, packed), 0.0, PENALTY)  # (B, N, L, L), float32
     probabilities = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
     dropped = _dropped(probabilities, dropout_key, dropout_rate)
     context = jnp.einsum("bnqk,bndk->bndq", dropped, value)
@@ -63,7 +91,7 @@ def _dropped(x: jax.Array, dropout_key: jax.Array | None, rate: float) -> jax.Ar
     return x if dropout_key is None else dropout(x, dropout_key, rate)
 
 
-def _backward(dropout_rate: float, saved: Any, gradient: jax.Array) -> Any:
+def _backward(dropout_rate: float, packed: bool, saved: Any, gradient: jax.Array) -> Any:
     query, key, value, probabilities, context, dropout_key = saved
     ddropped = jnp.einsum("bndq,bndk->bnqk", gradient, value, preferred_element_type=jnp.float32)
     dprobabilities = _dropped(ddropped, dropout_key, dropout_rate)
@@ -80,4 +108,4 @@ def _backward(dropout_rate: float, saved: Any, gradient: jax.Array) -> Any:
     return dquery, dkey, dvalue, None, None
 
 
-dot_product_attention.defvjp(_forward, _backward)
+formula.defvjp(_forward, _backward)

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from bert_jax.attention_tpu import VECTOR_OPERATIONS
 from bert_jax.errors import UserError
 from bert_jax.flops import model_flops, peak_flops
-from bert_jax.hlo import Summary, summarize
+from bert_jax.hlo import Kernel, Summary, summarize
 from bert_jax.optimizer import Optimizer
 from bert_jax.pretraining import PretrainingObjective
 from bert_jax.sharding import batch_shards
@@ -50,24 +51,29 @@ class Chip(NamedTuple):
 
     Attributes:
       memory: bytes of HBM.
+      bandwidth: bytes per second between HBM and the chip.
       interconnect: bytes per second that it can send to other chips of its slice.
-      clock: cycles per second at which its matrix units give the peak of the data sheet: v4 has 8
-        of 128 x 128, v5e 4, v5p 8, v6e 4 of 256 x 256.
+      clock: cycles per second at which its matrix units give the peak of the data sheet.
+      cores: with a vector unit each, of 8 x 128 lanes that do 4 operations a cycle.
+      units: number of matrix units, and rows and columns of each.
       configuration: name of the chip's configuration where libtpu has several; a v4's two cores
         count as one device, "megacore".
     """
 
     memory: int
+    bandwidth: float
     interconnect: float
     clock: float
+    cores: int
+    units: tuple[int, int]
     configuration: str = "default"
 
 
 CHIPS = {
-    "v4": Chip(32 << 30, 300e9, 1.05e9, "megacore"),
-    "v5e": Chip(16 << 30, 200e9, 1.5e9),
-    "v5p": Chip(95 << 30, 600e9, 1.75e9),
-    "v6e": Chip(32 << 30, 400e9, 1.75e9),
+    "v4": Chip(32 << 30, 1228e9, 300e9, 1.05e9, 2, (8, 128), "megacore"),
+    "v5e": Chip(16 << 30, 819e9, 200e9, 1.5e9, 1, (4, 128)),
+    "v5p": Chip(95 << 30, 2765e9, 600e9, 1.75e9, 2, (8, 128)),
+    "v6e": Chip(32 << 30, 1640e9, 400e9, 1.75e9, 1, (4, 256)),
 }
 
 
@@ -109,6 +115,44 @@ class DoesNotFit(UserError):
     """The step needs more memory than a chip has; the message is the compiler's."""
 
 
+# Shares of what the vector and matrix units could do that a kernel is taken to reach. In the
+# compiler's schedule of the attention kernels a vector unit is at 38 to 58%: see
+# docs/decisions/step-speed.md. Heads of 64 fill 64 rows or columns of a matrix unit, and it is
+# taken to wait half of the time.
+VECTOR_EFFICIENCY = 1 / 3
+FILLED, MATRIX_EFFICIENCY = 64, 1 / 2
+
+
+def kernel_cycles(kernel: Kernel, chip: Chip) -> int | None:
+    """Cycles of one execution of our kernel, by our own count, None where it is not ours.
+
+    The compiler makes no estimate of it. The largest of three counts: operations of the vector
+    unit, those of the matrix units and the bytes moved, with the efficiencies above.
+    """
+    operations = [each for name, each in VECTOR_OPERATIONS.items() if name in kernel.operation]
+    if not operations:
+        return None
+    number, size = chip.units
+    vector = kernel.exponentials * operations[0] / (chip.cores * 8 * 128 * 4) / VECTOR_EFFICIENCY
+    matrix = kernel.flops / (number * 2 * size**2) / (FILLED / size * MATRIX_EFFICIENCY)
+    moved = kernel.accessed / chip.bandwidth * chip.clock
+    return round(max(vector, matrix, moved))
+
+
+def _counted(summary: Summary, chip: Chip) -> tuple[Summary, int, int]:
+    """The summary with the kernels' cycles, their sum, and the number of kernels not counted."""
+    cycles = dict(summary.cycles)
+    total = unknown = 0
+    for kernel in summary.kernels:
+        each = kernel_cycles(kernel, chip)
+        if each is None:
+            unknown += kernel.number
+            continue
+        total += kernel.number * each
+        cycles[kernel.part] = cycles.get(kernel.part, 0) + kernel.number * each
+    return summary._replace(cycles=cycles), total, unknown
+
+
 class Estimate(NamedTuple):
     """The compiler's figures for the train step of one phase, on one chip.
 
@@ -120,11 +164,13 @@ class Estimate(NamedTuple):
       flops: floating-point operations by the compiler's count, of one micro-batch.
       accessed: bytes read and written, likewise.
       model_flops: by our count, of the whole step on all chips.
-      seconds: the estimated cycles at the chip's clock.
+      seconds: the cycles at the chip's clock.
       communication: seconds that the collectives take at the data sheet's bandwidth; part of them
         passes while the chip computes. Not in `seconds` and the MFU.
       mfu: share of the chips' peak.
-      summary: cycles by part, collectives.
+      summary: cycles by part, those of our kernels among them; collectives.
+      kernels: cycles of our kernels, in those of the summary, by `kernel_cycles`.
+      uncounted: custom kernels whose cycles nobody estimates, in no figure.
     """
 
     parameters: int
@@ -138,6 +184,8 @@ class Estimate(NamedTuple):
     communication: float
     mfu: float
     summary: Summary
+    kernels: int
+    uncounted: int
 
 
 def estimate(
@@ -180,7 +228,7 @@ def estimate(
             raise
         raise DoesNotFit(str(error).strip().splitlines()[0]) from None
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
-    summary = summarize(compiled.as_text())
+    summary, kernels, uncounted = _counted(summarize(compiled.as_text()), chip)
     flops = model_flops(
         objective.config,
         batch_size=batch_size,
@@ -205,6 +253,8 @@ def estimate(
         communication=_sent(summary, mesh) / chip.interconnect,
         mfu=flops / seconds / peak / mesh.size if peak else math.nan,
         summary=summary,
+        kernels=kernels,
+        uncounted=uncounted,
     )
 
 

@@ -8,11 +8,15 @@ The hash mixes well, but it is no cryptographic generator as jax's own threefry 
 acceptable, and what it saves: docs/decisions/dropout-bits.md.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+_GOLDEN = np.uint32(0x9E3779B9)  # 2**32 over the golden ratio
 
 
 def _mix(x: jax.Array) -> jax.Array:
@@ -28,6 +32,31 @@ def _mix(x: jax.Array) -> jax.Array:
     return x ^ (x >> 16)
 
 
+def key_words(key: jax.Array) -> jax.Array:
+    """uint32 [2]: what the hash takes of a typed random key of jax."""
+    return jax.random.key_data(key).reshape(-1)[-2:]
+
+
+def hash_rows(row: jax.Array, words: Sequence[jax.Array] | jax.Array) -> jax.Array:
+    """uint32 as `row`: a hash of each row's number, with a word of the key each of two times."""
+    return _mix(_mix(row ^ words[0]) + words[1])
+
+
+def spread_columns(column: jax.Array) -> jax.Array:
+    """uint32 as `column`, the elements' positions in a row: what `hash_elements` adds to rows."""
+    return column * _GOLDEN
+
+
+def hash_elements(row: jax.Array, column: jax.Array) -> jax.Array:
+    """uint32: the bits of elements, of `hash_rows` and `spread_columns` broadcast together."""
+    return _mix(row + column)
+
+
+def keep(bits: jax.Array, rate: float) -> jax.Array:
+    """bool: False with probability `rate` (exact to 2**-32)."""
+    return bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+
+
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """uint32 `shape`: a hash of `key` and each element's position.
 
@@ -35,20 +64,17 @@ def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
       key: a typed random key of jax.
       shape: all axes but the last make at most 2**32 rows.
     """
-    words = jax.random.key_data(key).reshape(-1)[-2:]
     row = jnp.zeros((*shape[:-1], 1), jnp.uint32)
     for axis, size in enumerate(shape[:-1]):
         row = row * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, row.shape, axis)
-    # Rows are hashed twice, with a word of the key each time; an element costs one hash more.
-    row = _mix(_mix(row ^ words[0]) + words[1])
     column = jax.lax.broadcasted_iota(jnp.uint32, shape, len(shape) - 1)
-    return _mix(row + column * jnp.uint32(0x9E3779B9))  # 2**32 over the golden ratio
+    return hash_elements(hash_rows(row, key_words(key)), spread_columns(column))
 
 
 def keep_scale(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
-    """float32 `shape`: 0 with probability `rate` (exact to 2**-32), else 1 / (1 - rate)."""
-    keep = random_bits(key, shape) >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
-    return jnp.where(keep, jnp.float32(1 / (1 - rate)), jnp.float32(0))
+    """float32 `shape`: 0 with probability `rate`, else 1 / (1 - rate)."""
+    kept = keep(random_bits(key, shape), rate)
+    return jnp.where(kept, jnp.float32(1 / (1 - rate)), jnp.float32(0))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

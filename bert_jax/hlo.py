@@ -55,18 +55,38 @@ class Collective(NamedTuple):
     largest: int
 
 
+class Kernel(NamedTuple):
+    """A custom kernel, of which the compiler makes no estimate, and what its maker says of it.
+
+    Attributes:
+      operation: its name in the program.
+      part: of the model.
+      number: how often it is executed.
+      flops: floating-point operations of its matrix products, each time; 0 where nothing is said.
+      exponentials: their number, each time.
+      accessed: bytes that it reads and writes, each time.
+    """
+
+    operation: str
+    part: str
+    number: int
+    flops: int
+    exponentials: int
+    accessed: int
+
+
 class Summary(NamedTuple):
     """What `summarize` finds in a program.
 
     Attributes:
       cycles: the compiler's estimate by part of the model, the body of a loop as often as it runs.
       collectives: by kind.
-      uncounted: custom kernels, of which the compiler makes no estimate, by name.
+      kernels: not in `cycles`.
     """
 
     cycles: dict[str, int]
     collectives: dict[str, Collective]
-    uncounted: dict[str, int]
+    kernels: list[Kernel]
 
 
 def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
@@ -123,7 +143,7 @@ def summarize(text: str) -> Summary:
     found, entry = computations(text)
     cycles: Counter[str] = Counter()
     sizes: dict[str, list[int]] = defaultdict(list)
-    uncounted: Counter[str] = Counter()
+    kernels: list[Kernel] = []
 
     def count(instruction: Instruction, times: int) -> None:
         kind = instruction.opcode.removesuffix("-start")
@@ -141,7 +161,7 @@ def summarize(text: str) -> Summary:
             if match := re.search(r'"estimated_cycles":"(\d+)"', line):
                 cycles[_part(line)] += times * int(match[1])
             elif opcode == "custom-call" and "tpu_custom_call" in line:
-                uncounted[_operation(line)] += times
+                kernels.append(_kernel(line, times))
             if opcode == "while":
                 trips = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
                 if body := re.search(r"body=%?([\w.\-]+)", line):
@@ -162,13 +182,21 @@ def summarize(text: str) -> Summary:
     collectives = {
         kind: Collective(len(each), sum(each), max(each)) for kind, each in sorted(sizes.items())
     }
-    return Summary(dict(cycles), collectives, dict(uncounted))
+    return Summary(dict(cycles), collectives, kernels)
 
 
 def _called(line: str) -> list[str]:
     """The computations that an instruction names, branches among them."""
     named = re.search(r"(?:to_apply|calls|branch_computations)=(?:\{([^}]*)\}|(%?[\w.\-]+))", line)
     return re.findall(r"%?([\w.\-]+)", named[1] or named[2]) if named else []
+
+
+def _kernel(line: str, times: int) -> Kernel:
+    # Of `pallas.CostEstimate`.
+    names = ("flops", "transcendentals", "bytes_accessed")
+    said = [re.search(rf'"{name}":"?(\d+)', line) for name in names]
+    costs = [int(match[1]) if match else 0 for match in said]
+    return Kernel(_operation(line), _part(line), times, *costs)
 
 
 def _operation(line: str) -> str:

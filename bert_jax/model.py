@@ -15,12 +15,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bert_jax.adapters import bottleneck, with_prefix, with_prefix_mask
+from bert_jax.adapters import bottleneck, with_prefix, with_prefix_sequence
 from bert_jax.attention import dot_product_attention
 from bert_jax.dropout import Dropout
 from bert_jax.errors import UserError
 from bert_jax.gelu import gelu
 from bert_jax.layer_norm import layer_norm
+from bert_jax.projection import from_positions_last, to_positions_last
 from bert_jax.sharding import constrain
 
 
@@ -208,15 +209,17 @@ class SelfAttention(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array, deterministic: bool) -> jax.Array:
-        """x: [B, L, H], mask: bool [B, 1, 1 or L, L] (True for keys to attend to) -> [B, L, H]."""
+    def __call__(
+        self, x: jax.Array, sequence: jax.Array, packed: bool, deterministic: bool
+    ) -> jax.Array:
+        """x: [B, L, H], sequence and packed: see `dot_product_attention` -> [B, L, H]."""
         config = self.config
         batch, length, hidden = x.shape
         heads = config.num_attention_heads
 
         def project(name: str) -> jax.Array:
             kernel, bias = KernelAndBias(config, ("embed", "heads"), name=name)()
-            y = jnp.einsum("bli,ih->bhl", x, kernel) + bias[:, None]  # (B, H, L)
+            y = to_positions_last(x, kernel, bias)  # (B, H, L)
             y = y.reshape(batch, heads, hidden // heads, length)
             return constrain(y, "batch", "heads", "hidden", "length")
 
@@ -226,17 +229,18 @@ class SelfAttention(nn.Module):
         if "prefix_keys" in small:
             key = with_prefix(key, small["prefix_keys"])
             value = with_prefix(value, small["prefix_values"])
-            mask = with_prefix_mask(mask, key.shape[-1] - length)
+            sequence = with_prefix_sequence(sequence, key.shape[-1] - length)
         context = dot_product_attention(
             query,
             key,
             value,
-            mask,
+            sequence,
             self.make_rng("dropout") if rate else None,
             rate,
+            packed,
         )  # (B, N, D, L)
         kernel, bias = KernelAndBias(config, ("heads", "embed"), name="output")()
-        return jnp.einsum("bhl,ho->blo", context.reshape(batch, hidden, length), kernel) + bias
+        return from_positions_last(context.reshape(batch, hidden, length), kernel, bias)
 
 
 class FeedForward(nn.Module):
@@ -259,12 +263,14 @@ class Block(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array, deterministic: bool) -> jax.Array:
-        """x: [B, L, H], mask: bool [B, 1, 1 or L, L] -> [B, L, H]."""
+    def __call__(
+        self, x: jax.Array, sequence: jax.Array, packed: bool, deterministic: bool
+    ) -> jax.Array:
+        """x: [B, L, H], sequence and packed: see `dot_product_attention` -> [B, L, H]."""
         config = self.config
         dropout = Dropout(config.hidden_dropout_prob)
         small = self.variables.get("adapters", {})
-        attended = SelfAttention(config, name="attention")(x, mask, deterministic)
+        attended = SelfAttention(config, name="attention")(x, sequence, packed, deterministic)
         attended = dropout(attended, deterministic=deterministic)
         if "attention_adapter" in small:
             attended += bottleneck(attended, small["attention_adapter"], activation(config))
@@ -290,7 +296,7 @@ def remat(config: BertConfig, block: type[Block]) -> type[Block]:
     return nn.remat(
         block,
         policy=policy if config.remat == "dots" else None,
-        static_argnums=(3,),  # deterministic; 0 is the module itself
+        static_argnums=(3, 4),  # packed, deterministic; 0 is the module itself
     )
 
 
@@ -328,13 +334,12 @@ class Encoder(nn.Module):
         Returns:
           [B, L, H] in the compute dtype.
         """
-        mask = (attention_mask > 0)[:, None, None, :]
-        if position_ids is not None:
-            same = attention_mask[:, None, :, None] == attention_mask[:, None, None, :]
-            mask = mask & same  # (B, 1, L, L)
+        packed = position_ids is not None
         x = self.embeddings(input_ids, token_type_ids, position_ids, deterministic)
         for layer in self.layers:
-            x = layer(constrain(x, "batch", "length", "hidden"), mask, deterministic)
+            x = layer(
+                constrain(x, "batch", "length", "hidden"), attention_mask, packed, deterministic
+            )
         return constrain(x, "batch", "length", "hidden")
 
 

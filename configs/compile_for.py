@@ -54,8 +54,9 @@ def show(console: Console, config: PretrainConfig, topology: str) -> None:
         table.add_row(name, *cells)
     console.print(table)
     console.print(
-        "Cycles are the compiler's estimate without waiting for other chips; the MFU follows from "
-        "them.\nNothing was run.",
+        "Cycles are the compiler's estimate without waiting for other chips; it makes none of our "
+        "kernels,\nwhich are counted by their operations and bytes (docs/decisions/step-speed.md). "
+        "The MFU follows\nfrom the cycles. Nothing was run.",
         highlight=False,
     )
 
@@ -80,6 +81,8 @@ def _rows(estimates: list[Estimate], chip: Chip) -> dict[str, list[str]]:
             _millions(each.summary.cycles.get(part, 0)) for each in estimates
         ]
     rows["cycles"] = [_millions(sum(each.summary.cycles.values())) for each in estimates]
+    if any(each.kernels for each in estimates):
+        rows["of them our kernels, by our count"] = [_millions(each.kernels) for each in estimates]
     rows[f"ms at {chip.clock / 1e9:g} GHz"] = [f"{1e3 * each.seconds:.1f}" for each in estimates]
     rows["ms of collectives, some of them meanwhile"] = [
         f"{1e3 * each.communication:.1f}" for each in estimates
@@ -94,10 +97,8 @@ def _rows(estimates: list[Estimate], chip: Chip) -> dict[str, list[str]]:
             else "-"
             for each in estimates
         ]
-    if any(each.summary.uncounted for each in estimates):
-        rows["custom kernels without estimate"] = [
-            str(sum(each.summary.uncounted.values())) for each in estimates
-        ]
+    if any(each.uncounted for each in estimates):
+        rows["custom kernels without estimate"] = [str(each.uncounted) for each in estimates]
     return rows
 
 

@@ -20,8 +20,9 @@ ROWS = (
         "throughput",
         "profiler",
     }
-    | {"dropout", "gelu", "layer_norm", "hlo", "machine", "distributed"},
-    {"attention", "adapters", "base"},
+    | {"dropout", "gelu", "layer_norm", "projection", "hlo", "machine", "distributed"},
+    {"attention_tpu", "adapters", "base"},
+    {"attention"},
     {"model", "optimizer", "tracker"},
     {"heads", "task_heads", "convert", "convert_config", "flops"},
     {"pretraining", "finetuning", "train", "hugging_face", "resize"},

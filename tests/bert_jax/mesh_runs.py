@@ -9,13 +9,16 @@ import json
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import use_abstract_mesh
 
+from bert_jax import attention_tpu
 from bert_jax.hlo import summarize
 from bert_jax.model import BertConfig
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.pretraining import PretrainingObjective
-from bert_jax.sharding import MeshConfig, make_mesh, put_batch
+from bert_jax.sharding import MeshConfig, make_mesh, put_batch, replicated
 from bert_jax.train import abstract_state, init_state, make_train_step
 
 MODEL = BertConfig(
@@ -90,6 +93,29 @@ def _flat(name: str, tree: object) -> dict[str, np.ndarray]:
     }
 
 
+def kernel(config: MeshConfig) -> dict[str, np.ndarray]:
+    """Context and gradients of the TPUs' attention kernel, interpreted, with dropout."""
+    devices = jax.devices()[: config.data * config.fsdp * config.tensor]
+    mesh = make_mesh(config, devices)
+    random = np.random.default_rng(0)
+    shape = (8, 4, 8, 12)
+    query, key, value = (jnp.asarray(random.normal(size=shape), jnp.float32) for _ in range(3))
+    sequence = jnp.asarray(random.integers(1, 3, (8, 12)), jnp.int32)
+    dropout_key = jax.random.key(0)
+
+    def attend(*inputs: jax.Array) -> jax.Array:
+        return attention_tpu.attention(*inputs, sequence, dropout_key, 0.3, True, True)
+
+    @jax.jit
+    def run(*inputs: jax.Array) -> tuple[jax.Array, ...]:
+        with use_abstract_mesh(mesh.abstract_mesh):
+            context, gradients = jax.vjp(attend, *inputs)
+            return context, *gradients(query + context)
+
+    arrays = jax.device_put((query, key, value), replicated(mesh))
+    return {f"kernel/{n}": np.asarray(each) for n, each in enumerate(run(*arrays))}
+
+
 def gathers() -> dict[str, int]:
     """Bytes of the largest gather under fsdp, of the largest block and table, and of all."""
     model = dataclasses.replace(MODEL, num_hidden_layers=4)
@@ -122,4 +148,6 @@ if __name__ == "__main__":
         for packed in (False, True)
         for key, value in train(config, packed).items()
     }
+    for name, config in MESHES.items():
+        arrays |= {f"{name}/{key}": value for key, value in kernel(config).items()}
     np.savez(sys.argv[1], gathers=json.dumps(gathers()), **arrays)

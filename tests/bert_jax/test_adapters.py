@@ -20,7 +20,7 @@ from bert_jax.adapters import (
     method_of,
     variables,
     with_prefix,
-    with_prefix_mask,
+    with_prefix_sequence,
 )
 from bert_jax.attention import dot_product_attention
 from bert_jax.errors import UserError
@@ -32,7 +32,7 @@ from bert_jax.task_heads import BertForSequenceClassification
 from bert_jax.train import init_state, make_train_step
 from tests.bert_jax.conftest import TINY
 from tests.bert_jax.numpy_bert import encode
-from tests.bert_jax.test_attention import masks, plain
+from tests.bert_jax.test_attention import plain
 
 METHODS = {
     "full": MethodConfig(),
@@ -147,27 +147,26 @@ def test_the_encoder_with_padding_against_numpy(name, remat):
         np.testing.assert_allclose(found[row][real], expected[real], rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", ["padding", "packed"])
-def test_a_prefix_in_attention_with_dropout(kind):
+def test_a_prefix_in_attention_with_dropout():
     """Value and gradients against the plain formula over explicitly concatenated arrays."""
     random = np.random.default_rng(0)
     query, key, value, weights = (
         jnp.asarray(random.normal(size=(2, 3, 4, 6)), jnp.float32) for _ in range(4)
     )
     prefixes = [jnp.asarray(random.normal(size=(12, 2)), jnp.float32) for _ in range(2)]
-    mask = jnp.asarray(masks()[kind])
+    sequence = jnp.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
     rest = jax.random.key(0), 0.3
 
     def found(prefixes):
         inputs = query, *(with_prefix(x, p) for x, p in zip((key, value), prefixes, strict=True))
-        return jnp.sum(weights * dot_product_attention(*inputs, with_prefix_mask(mask, 2), *rest))
+        context = dot_product_attention(*inputs, with_prefix_sequence(sequence, 2), *rest, False)
+        return jnp.sum(weights * context)
 
     def expected(prefixes):
         wide = [jnp.stack([prefix.reshape(3, 4, 2)] * 2) for prefix in prefixes]
         inputs = [jnp.concatenate(pair, -1) for pair in zip(wide, (key, value), strict=True)]
-        open_keys = jnp.ones((*mask.shape[:-1], 2), bool)
-        wide_mask = jnp.concatenate([open_keys, mask], -1)
-        return jnp.sum(weights * plain(query, *inputs, wide_mask, *rest))
+        mask = jnp.concatenate([jnp.ones((2, 2), bool), sequence > 0], -1)[:, None, None, :]
+        return jnp.sum(weights * plain(query, *inputs, mask, *rest))
 
     for one, other in zip(
         jax.tree.leaves(jax.value_and_grad(found)(prefixes)),

@@ -28,43 +28,45 @@ def arrays():
     return [jnp.asarray(random.normal(0, 1.5, SHAPE), jnp.float32) for _ in range(4)]
 
 
-def masks():
-    lengths = np.array([6, 4])
-    padding = (np.arange(6) < lengths[:, None])[:, None, None, :]
-    sequence = np.array([[1, 1, 1, 2, 2, 2], [1, 1, 2, 2, 0, 0]])
-    same = sequence[:, None, :, None] == sequence[:, None, None, :]
-    return {"padding": padding, "packed": same & (sequence > 0)[:, None, None, :]}
+SEQUENCE = np.array([[1, 1, 1, 2, 2, 2], [1, 1, 2, 2, 0, 0]])
+
+
+def mask(packed):
+    """bool [B, 1, L or 1, L], by the words of `dot_product_attention`."""
+    token = (SEQUENCE > 0)[:, None, None, :]
+    same = SEQUENCE[:, None, :, None] == SEQUENCE[:, None, None, :]
+    return token & same if packed else token
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-@pytest.mark.parametrize("kind", ["padding", "packed"])
-def test_value_and_gradients(arrays, kind, rate):
+@pytest.mark.parametrize("packed", [False, True])
+def test_value_and_gradients(arrays, packed, rate):
     query, key, value, weights = arrays
-    rest = (jnp.asarray(masks()[kind]), jax.random.key(0) if rate else None, rate)
+    dropout_key = jax.random.key(0) if rate else None
 
-    def run(function):
+    def run(function, *rest):
         def loss(*inputs):
             return jnp.sum(weights * function(*inputs, *rest))
 
         value_ = function(query, key, value, *rest)
         return value_, jax.grad(loss, argnums=(0, 1, 2))(query, key, value)
 
-    found, right = run(dot_product_attention), run(plain)
+    found = run(dot_product_attention, SEQUENCE, dropout_key, rate, packed)
+    right = run(plain, mask(packed), dropout_key, rate)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-6)
 
 
 def test_bfloat16_stays_near(arrays):
     query, key, value, _ = (x.astype(jnp.bfloat16) for x in arrays)
-    mask = jnp.asarray(masks()["padding"])
-    found = dot_product_attention(query, key, value, mask, None, 0.0)
+    found = dot_product_attention(query, key, value, SEQUENCE, None, 0.0, False)
     assert found.dtype == jnp.bfloat16
-    exact = plain(*(x.astype(jnp.float32) for x in (query, key, value)), mask, None, 0.0)
+    exact = plain(*(x.astype(jnp.float32) for x in (query, key, value)), mask(False), None, 0.0)
     np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=0.03, atol=0.03)
 
 
 def test_a_row_without_keys_is_finite(arrays):
     query, key, value, _ = arrays
-    mask = jnp.zeros((2, 1, 1, 6), bool)
-    context = dot_product_attention(query, key, value, mask, None, 0.0)
+    sequence = jnp.zeros((2, 6), int)
+    context = dot_product_attention(query, key, value, sequence, None, 0.0, False)
     assert jnp.isfinite(context).all()

@@ -43,7 +43,7 @@ ENTRY %main.1 (a: f32[8]) -> f32[8] {
   %w = (s32[], /*index=1*/f32[8]{0:T(8,128)S(1)}) while(%a), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"12"}}
   %n = f32[8]{0} fusion(%w), calls=%fused, metadata={op_name="jit(s)/transpose(jvp(M))/encoder/layer_0/attention_norm/mul"}, backend_config={"estimated_cycles":"7"}
   %o = f32[8]{0} fusion(%n), calls=%fused, metadata={op_name="jit(s)/optimizer/add"}, backend_config={"estimated_cycles":"5"}
-  %k = f32[8]{0} custom-call(%n), custom_call_target="tpu_custom_call", metadata={op_name="jit(s)/kernel"}
+  %k = f32[8]{0} custom-call(%n), custom_call_target="tpu_custom_call", metadata={op_name="jit(s)/attention/kernel"}, backend_config={"custom_call_config":{"cost_estimate":{"flops":"640","transcendentals":"48","bytes_accessed":"32"}}}
   %r = f32[8]{0} all-reduce(%n), to_apply=%sum
   %s = (bf16[4]{0}, bf16[32]{0}) all-gather-start(%n), dimensions={0}
   %d = bf16[32]{0} all-gather-done(%s)
@@ -59,7 +59,7 @@ ENTRY %main.1 (a: f32[8]) -> f32[8] {
 def test_cycles_count_loops_as_often_as_they_run():
     found = summarize(TEXT)
     assert found.cycles == {"attention": 1200, "norms": 7, "optimizer": 5}
-    assert found.uncounted == {"jit(s)/kernel": 1}
+    assert found.kernels == [("jit(s)/attention/kernel", "attention", 1, 640, 48, 32)]
 
 
 def test_collectives_by_kind():

@@ -57,6 +57,15 @@ def test_every_mesh_equals_one_device(runs, mesh, packed):
     assert np.ptp(runs[prefix + "losses"]) > 1e-3
 
 
+@pytest.mark.parametrize("mesh", [name for name in mesh_runs.MESHES if name != "one"])
+def test_the_kernel_gives_the_same_on_every_mesh(runs, mesh):
+    """With dropout: context and the gradients of query, key and value."""
+    for name in (f"kernel/{number}" for number in range(4)):
+        np.testing.assert_allclose(
+            runs[f"{mesh}/{name}"], runs[f"one/{name}"], rtol=1e-6, atol=1e-6, err_msg=name
+        )
+
+
 def test_fsdp_gathers_the_layer_in_use_only(runs):
     sizes = json.loads(str(runs["gathers"]))
     assert 0 < sizes["largest_gather"] <= sizes["layer_in_use"]

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from bert_jax.attention_tpu import VECTOR_OPERATIONS
 from bert_jax.compile_ahead import estimate, topology_devices
 from bert_jax.errors import UserError
 from bert_jax.model import BertConfig
@@ -21,16 +22,16 @@ MODEL = BertConfig(
 )
 
 
-def compiled(mesh_config, batch_size, **settings):
-    devices, chip = topology_devices("v5e:2x2")
+def compiled(mesh_config, batch_size, topology="v5e:2x2", model=MODEL, length=64, **settings):
+    devices, chip = topology_devices(topology)
     config = OptimizerConfig()
     return estimate(
-        PretrainingObjective(MODEL),
+        PretrainingObjective(model, None if settings.get("packed") else "next_sentence"),
         make_optimizer(config, learning_rate_schedule(config, 1_000_000)),
         make_mesh(mesh_config, devices),
         chip,
         batch_size=batch_size,
-        sequence_length=64,
+        sequence_length=length,
         max_predictions=10,
         **settings,
     )
@@ -51,6 +52,30 @@ def test_estimate_has_every_part(data_parallel):
     assert 0 < data_parallel.mfu < 1
     # Gradients of all parameters are added up over the chips, in float32 or bfloat16.
     assert data_parallel.summary.collectives["all-reduce"].size >= 2 * data_parallel.parameters
+
+
+@pytest.mark.parametrize(
+    ("topology", "mesh", "length", "packed"),
+    [
+        ("v5e:2x2", MeshConfig(fsdp=2, tensor=2), 128, False),
+        ("v4:2x2x1", MeshConfig(), 256, True),
+        ("v6e:2x2", MeshConfig(), 1024, False),
+    ],
+)
+def test_attention_is_the_kernel(topology, mesh, length, packed):
+    """Once forward and once backward in each layer, and counted; heads of 64."""
+    model = dataclasses.replace(MODEL, max_position_embeddings=1024)
+    found = compiled(mesh, 8, topology, model, length, packed=packed)
+    operations = [kernel.operation for kernel in found.summary.kernels]
+    assert len(operations) == 4
+    for name in VECTOR_OPERATIONS:
+        assert sum(name in operation for operation in operations) == 2
+    assert found.uncounted == 0
+    assert 0 < found.kernels < found.summary.cycles["attention"]
+
+
+def test_other_lengths_take_the_formula(data_parallel):
+    assert data_parallel.summary.kernels == []
 
 
 def test_accumulation_counts_its_loop(data_parallel):

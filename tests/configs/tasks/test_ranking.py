@@ -67,7 +67,7 @@ def test_class_weights_reach_the_rows():
 
 
 def test_columns_may_be_named(tmp_path):
-    (tmp_path / "d.tsv").write_text("question\ttext\tgood\nq\ta\t1\nq\tb\t0\n")
-    task = find_task("rerank").with_columns(ColumnOptions("question", "text", "good"))
+    (tmp_path / "d.tsv").write_text("query_id\tquestion\tpassage\tgood\n7\tq\ta\t1\n7\tq\tb\t0\n")
+    task = find_task("rerank").with_columns(ColumnOptions("question", label="good"))
     ((example,), *_) = task.read(str(tmp_path / "d.tsv"))
     assert example.relevant == (True, False)

@@ -1,0 +1,58 @@
+"""Dense layers from [B, L, H] to [B, H, L], the layout of `attention.py`, and back.
+
+The gradients are those of the formulas, in an order of operations that spares the TPU a copy of an
+array in another layout and sums along the lanes of its registers. See docs/decisions/step-speed.md.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.custom_vjp
+def to_positions_last(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """x [B, L, I], kernel [I, H], bias [H] -> [B, H, L]."""
+    return jnp.einsum("bli,ih->bhl", x, kernel) + bias[:, None]
+
+
+def _to_backward(saved: Any, gradient: jax.Array) -> Any:
+    x, kernel = saved
+    dx = jnp.einsum("bhl,ih->bli", gradient, kernel)
+    dkernel = jnp.einsum("bli,bhl->ih", x, gradient)
+    return dx, dkernel, _sum(gradient)
+
+
+def _sum(x: jax.Array) -> jax.Array:
+    """x [B, H, L] -> [H], the sums over sequences and positions, added up in float32."""
+    # The matrix unit adds along lanes: a product with ones, of as many columns as fill a register's
+    # rows. With one column the compiler would make it a sum again.
+    ones = jnp.ones((x.shape[0], x.shape[2], 8), x.dtype)
+    sums = jnp.einsum(
+        "bhl,blo->ho", x, ones, preferred_element_type=jnp.float32, precision="highest"
+    )
+    return sums[:, 0].astype(x.dtype)
+
+
+to_positions_last.defvjp(
+    lambda x, kernel, bias: (to_positions_last(x, kernel, bias), (x, kernel)), _to_backward
+)
+
+
+@jax.custom_vjp
+def from_positions_last(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """x [B, H, L], kernel [H, O], bias [O] -> [B, L, O]."""
+    return jnp.einsum("bhl,ho->blo", x, kernel) + bias
+
+
+def _from_backward(saved: Any, gradient: jax.Array) -> Any:
+    x, kernel = saved
+    # As in `to_positions_last`, so that positions are the last axis of the product itself.
+    dx = jnp.einsum("blo,oh->bhl", gradient, kernel.T)
+    dkernel = jnp.einsum("bhl,blo->ho", x, gradient)
+    return dx, dkernel, jnp.sum(gradient, axis=(0, 1))
+
+
+from_positions_last.defvjp(
+    lambda x, kernel, bias: (from_positions_last(x, kernel, bias), (x, kernel)), _from_backward
+)
