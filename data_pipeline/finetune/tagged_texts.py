@@ -169,7 +169,7 @@ def read_spans(source: str, unit: Unit) -> TaggedTexts:
             raise DataError(f"{row.place}: its text is empty; leave the row out or fill it in")
         rows.append(TaggedText(row.place, text, words_of(text, unit), _spans(row, text)))
     nested = sum(len(row.entities) - len(apart(row.entities)) for row in rows if row.entities)
-    note = f"{nested:,} entities overlap longer ones, which tags cannot say: they stay unfound"
+    note = f"entities that overlap longer ones, so that tags cannot say them: {nested:,}"
     return TaggedTexts(rows, note if nested else "")
 
 

@@ -116,7 +116,7 @@ def test_spans_that_tags_cannot_say_are_counted(tmp_path):
     label = {"book": {"《招商银行》": [[0, 5]]}, "company": {"招商银行": [[1, 4]]}}
     source = spans_file(tmp_path, {"text": "《招商银行》", "label": label})
     rows, note = read_tagged_texts(source, "piece")
-    assert note.startswith("1 entities overlap longer ones")
+    assert note == "entities that overlap longer ones, so that tags cannot say them: 1"
     assert len(rows[0].entities) == 2
     assert tags_at(range(6), rows[0].entities) == ["B-book"] + ["I-book"] * 5
 
