@@ -40,12 +40,13 @@ install: $(READY)
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(or $(PYTHON),false) -c '$(IN_RANGE)' || { \
 		echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@echo "installing the packages into $(VENV); this takes a minute or two"
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV) && \
-		uv pip install --python $(RUN) --constraint constraints.txt --editable '.[dev]'; \
+		uv pip install --quiet --python $(RUN) --constraint constraints.txt --editable '.[dev]'; \
 	else \
 		{ $(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }; } && \
-		$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
+		$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
 	fi
 	@touch $@
 

@@ -188,7 +188,8 @@ def _open_corpus(config: PretrainConfig, is_dry_run: bool) -> tuple[Corpus, Toke
                 f"--output {config.corpus} --vocab-size {vocab_size}"
             )
         prepare(
-            PrepareConfig(input=("embedded",), output=Path(config.corpus), vocab_size=vocab_size)
+            PrepareConfig(input=("embedded",), output=Path(config.corpus), vocab_size=vocab_size),
+            shows_next=False,
         )
     corpus = open_corpus(config.corpus)
     if corpus.vocab_size != vocab_size:
@@ -309,6 +310,7 @@ def _stage(
             sequence_length=phase.sequence_length,
             max_predictions=phase.max_predictions,
         ),
+        rows=config.data.rows,
     )
 
 
