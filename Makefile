@@ -1,7 +1,8 @@
 # make pretrain   the demo: builds a corpus, pre-trains a small BERT, fills masks
 # make test       all tests
 # make parity     the tests against torch and transformers, which it installs into .venv as well
-# make compile-for-tpu   the tests with the TPU compiler, which it puts into .venv-tpu; needs no TPU
+# make tpu-compiler   the TPU compiler of --compile-for, into .venv-tpu; needs no TPU
+# make compile-for-tpu   the tests with it
 # make lint       ruff, mypy and shellcheck
 # Each makes .venv on first use; a second run installs nothing.
 
@@ -15,7 +16,7 @@ PARITY_READY := $(VENV)/.installed-parity
 TPU_COMPILER := .venv-tpu
 RUN := $(VENV)/bin/python
 
-.PHONY: pretrain test parity compile-for-tpu lint install
+.PHONY: pretrain test parity tpu-compiler compile-for-tpu lint install
 
 pretrain: install
 	$(RUN) run_pretrain.py
@@ -26,7 +27,9 @@ test: install
 parity: $(PARITY_READY)
 	$(RUN) -m pytest tests/parity -n auto
 
-compile-for-tpu: $(TPU_COMPILER)/.installed
+tpu-compiler: $(TPU_COMPILER)/.installed
+
+compile-for-tpu: tpu-compiler
 	PYTHONPATH=$(TPU_COMPILER) $(RUN) -m pytest tests/tpu
 
 lint: install

@@ -27,7 +27,7 @@ from bert_jax.machine import keep_compiled_programs, keep_freed_memory
 from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
 from bert_jax.pretraining import PretrainingObjective, fill_mask
-from bert_jax.sharding import batch_shards, host_rows
+from bert_jax.sharding import batch_shards, described, host_rows
 from bert_jax.tracker import SilentTracker, Tracker, read_metrics
 from bert_jax.train import EvalStep, TrainState, abstract_state, init_state, make_eval_step
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     console.print(
         f"{recipe}: {parameters:,} parameters, {config.total_steps:,} steps on "
-        f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), "
+        f"{described(mesh)}; "
         f"{corpus.split('train').tokens:,} training tokens in {config.corpus}\n{origin}",
         markup=False,
     )
