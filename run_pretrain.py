@@ -74,13 +74,14 @@ def main(arguments: Sequence[str]) -> None:
     console = Console(soft_wrap=True, highlight=False, quiet=not distributed.is_first())
     keep_freed_memory()
     keep_compiled_programs()
-    mesh = config.make_mesh()
     saved_config = config.resolved() | {"recipe": recipe}
-    earlier = {} if is_dry_run else earlier_config(work_dir)
-    check_same_run(work_dir, earlier, saved_config)
-    corpus, tokenizer = _open_corpus(config, is_dry_run)
-    saved_config["corpus_fingerprint"] = corpus.fingerprint
-    check_same_run(work_dir, earlier, saved_config)
+    with distributed.all_or_none():
+        mesh = config.make_mesh()
+        earlier = {} if is_dry_run else earlier_config(work_dir)
+        check_same_run(work_dir, earlier, saved_config)
+        corpus, tokenizer = _open_corpus(config, is_dry_run)
+        saved_config["corpus_fingerprint"] = corpus.fingerprint
+        check_same_run(work_dir, earlier, saved_config)
     if earlier and (work_dir / "summary.json").is_file():
         console.print(
             f"{work_dir} holds this run, finished; nothing to do. Another run: --work-dir DIR"
@@ -108,15 +109,19 @@ def main(arguments: Sequence[str]) -> None:
         dry_run.show(console, config, stages, objective, optimizer, mesh, corpus, tokenizer)
         return
 
-    with locked(work_dir) if distributed.is_first() else contextlib.nullcontext():
-        first_start = first_start_of(work_dir, saved_config) or started
-        distributed.wait_for_all("the work folder is read")
-        if distributed.is_first():
-            write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
-            tokenizer.save(work_dir)
-        distributed.wait_for_all("the work folder is written")
-        if not distributed.is_first():
-            check_shared(work_dir, saved_config)
+    with contextlib.ExitStack() as stack:
+        # Each block is left when all have read, written or compared what is in the work folder.
+        with distributed.all_or_none():
+            if distributed.is_first():
+                stack.enter_context(locked(work_dir))
+            first_start = first_start_of(work_dir, saved_config) or started
+        with distributed.all_or_none():
+            if distributed.is_first():
+                write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
+                tokenizer.save(work_dir)
+        with distributed.all_or_none():
+            if not distributed.is_first():
+                check_shared(work_dir, saved_config)
         checkpoints = Checkpoints(
             work_dir / "checkpoints", config.loop.keep_checkpoints, config.loop.keep_best
         )
