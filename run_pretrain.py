@@ -301,8 +301,8 @@ def _stage(
             **shape,
         )
 
-    held_out = _held_out(config, corpus, mesh, phase.batch_size, shape)
     train_batches(None)  # refuses what does not fit before any work is spent
+    held_out = _held_out(config, corpus, mesh, phase.batch_size, shape)
     return loop.Stage(
         steps=phase.steps,
         batches=train_batches,
