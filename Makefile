@@ -1,7 +1,8 @@
 # make pretrain   the demo: builds a corpus, pre-trains a small BERT, fills masks
 # make test       all tests
 # make parity     the tests against torch and transformers, which it installs into .venv as well
-# make compile-for-tpu   the tests with the TPU compiler, which it puts into .venv-tpu; needs no TPU
+# make tpu-compiler   the TPU compiler of --compile-for, into .venv-tpu; needs no TPU
+# make compile-for-tpu   the tests with it
 # make lint       ruff, mypy and shellcheck
 # Each makes .venv on first use; a second run installs nothing.
 
@@ -15,7 +16,7 @@ PARITY_READY := $(VENV)/.installed-parity
 TPU_COMPILER := .venv-tpu
 RUN := $(VENV)/bin/python
 
-.PHONY: pretrain test parity compile-for-tpu lint install
+.PHONY: pretrain test parity tpu-compiler compile-for-tpu lint install
 
 pretrain: install
 	$(RUN) run_pretrain.py
@@ -26,7 +27,9 @@ test: install
 parity: $(PARITY_READY)
 	$(RUN) -m pytest tests/parity -n auto
 
-compile-for-tpu: $(TPU_COMPILER)/.installed
+tpu-compiler: $(TPU_COMPILER)/.installed
+
+compile-for-tpu: tpu-compiler
 	PYTHONPATH=$(TPU_COMPILER) $(RUN) -m pytest tests/tpu
 
 lint: install
@@ -40,12 +43,13 @@ install: $(READY)
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(or $(PYTHON),false) -c '$(IN_RANGE)' || { \
 		echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@echo "installing the packages into $(VENV); this takes a minute or two"
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV) && \
-		uv pip install --python $(RUN) --constraint constraints.txt --editable '.[dev]'; \
+		uv pip install --quiet --python $(RUN) --constraint constraints.txt --editable '.[dev]'; \
 	else \
 		{ $(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }; } && \
-		$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
+		$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
 	fi
 	@touch $@
 

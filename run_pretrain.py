@@ -27,7 +27,7 @@ from bert_jax.machine import keep_compiled_programs, keep_freed_memory
 from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
 from bert_jax.pretraining import PretrainingObjective, fill_mask
-from bert_jax.sharding import batch_shards, host_rows
+from bert_jax.sharding import batch_shards, described, host_rows
 from bert_jax.tracker import SilentTracker, Tracker, read_metrics
 from bert_jax.train import EvalStep, TrainState, abstract_state, init_state, make_eval_step
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
@@ -74,13 +74,14 @@ def main(arguments: Sequence[str]) -> None:
     console = Console(soft_wrap=True, highlight=False, quiet=not distributed.is_first())
     keep_freed_memory()
     keep_compiled_programs()
-    mesh = config.make_mesh()
     saved_config = config.resolved() | {"recipe": recipe}
-    earlier = {} if is_dry_run else earlier_config(work_dir)
-    check_same_run(work_dir, earlier, saved_config)
-    corpus, tokenizer = _open_corpus(config, is_dry_run)
-    saved_config["corpus_fingerprint"] = corpus.fingerprint
-    check_same_run(work_dir, earlier, saved_config)
+    with distributed.all_or_none():
+        mesh = config.make_mesh()
+        earlier = {} if is_dry_run else earlier_config(work_dir)
+        check_same_run(work_dir, earlier, saved_config)
+        corpus, tokenizer = _open_corpus(config, is_dry_run)
+        saved_config["corpus_fingerprint"] = corpus.fingerprint
+        check_same_run(work_dir, earlier, saved_config)
     if earlier and (work_dir / "summary.json").is_file():
         console.print(
             f"{work_dir} holds this run, finished; nothing to do. Another run: --work-dir DIR"
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     console.print(
         f"{recipe}: {parameters:,} parameters, {config.total_steps:,} steps on "
-        f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), "
+        f"{described(mesh)}; "
         f"{corpus.split('train').tokens:,} training tokens in {config.corpus}\n{origin}",
         markup=False,
     )
@@ -108,15 +109,19 @@ def main(arguments: Sequence[str]) -> None:
         dry_run.show(console, config, stages, objective, optimizer, mesh, corpus, tokenizer)
         return
 
-    with locked(work_dir) if distributed.is_first() else contextlib.nullcontext():
-        first_start = first_start_of(work_dir, saved_config) or started
-        distributed.wait_for_all("the work folder is read")
-        if distributed.is_first():
-            write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
-            tokenizer.save(work_dir)
-        distributed.wait_for_all("the work folder is written")
-        if not distributed.is_first():
-            check_shared(work_dir, saved_config)
+    with contextlib.ExitStack() as stack:
+        # Each block is left when all have read, written or compared what is in the work folder.
+        with distributed.all_or_none():
+            if distributed.is_first():
+                stack.enter_context(locked(work_dir))
+            first_start = first_start_of(work_dir, saved_config) or started
+        with distributed.all_or_none():
+            if distributed.is_first():
+                write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
+                tokenizer.save(work_dir)
+        with distributed.all_or_none():
+            if not distributed.is_first():
+                check_shared(work_dir, saved_config)
         checkpoints = Checkpoints(
             work_dir / "checkpoints", config.loop.keep_checkpoints, config.loop.keep_best
         )
@@ -188,7 +193,8 @@ def _open_corpus(config: PretrainConfig, is_dry_run: bool) -> tuple[Corpus, Toke
                 f"--output {config.corpus} --vocab-size {vocab_size}"
             )
         prepare(
-            PrepareConfig(input=("embedded",), output=Path(config.corpus), vocab_size=vocab_size)
+            PrepareConfig(input=("embedded",), output=Path(config.corpus), vocab_size=vocab_size),
+            shows_next=False,
         )
     corpus = open_corpus(config.corpus)
     if corpus.vocab_size != vocab_size:
@@ -295,8 +301,8 @@ def _stage(
             **shape,
         )
 
-    held_out = _held_out(config, corpus, mesh, phase.batch_size, shape)
     train_batches(None)  # refuses what does not fit before any work is spent
+    held_out = _held_out(config, corpus, mesh, phase.batch_size, shape)
     return loop.Stage(
         steps=phase.steps,
         batches=train_batches,
@@ -309,6 +315,7 @@ def _stage(
             sequence_length=phase.sequence_length,
             max_predictions=phase.max_predictions,
         ),
+        rows=config.data.rows,
     )
 
 

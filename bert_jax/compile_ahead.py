@@ -18,7 +18,7 @@ from bert_jax.flops import model_flops, peak_flops
 from bert_jax.hlo import Kernel, Summary, summarize
 from bert_jax.optimizer import Optimizer
 from bert_jax.pretraining import PretrainingObjective
-from bert_jax.sharding import batch_shards
+from bert_jax.sharding import batch_shards, bytes_per_device
 from bert_jax.train import abstract_state, make_train_step
 
 # Slices as Google Cloud names them, for the error message.
@@ -78,19 +78,20 @@ CHIPS = {
 
 
 def topology_devices(name: str) -> tuple[list[jax.Device], Chip]:
-    """The devices of a topology such as "v5e:4x4", to compile for.
+    """The devices of a topology such as "v5e:4x4", "v5e-16" or "v5litepod-16", to compile for.
 
     Raises:
       UserError: there is no such topology, or libtpu is not installed.
     """
+    name = KNOWN.get(name.replace("v5litepod-", "v5e-"), name)
     kind, _, shape = name.partition(":")
     known = ", ".join(f"{topology} ({slice_})" for slice_, topology in KNOWN.items())
     if kind not in CHIPS or not shape:
         raise UserError(f"--compile-for {name!r} is no TPU topology; known are {known}")
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
-            "--compile-for needs the TPU compiler: pip install --constraint constraints.txt "
-            "--editable '.[tpu]'"
+            "--compile-for needs the TPU compiler: make tpu-compiler, then put "
+            "PYTHONPATH=.venv-tpu before this command"
         )
     jax.config.update("jax_platforms", "cpu")  # or jax would look for the TPU of this machine
     for variable, value in ENVIRONMENT.items():
@@ -237,14 +238,10 @@ def estimate(
     )
     seconds = sum(summary.cycles.values()) / chip.clock
     peak = peak_flops(mesh.devices.flat[0].device_kind, objective.config.dtype)
-    leaves = zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
     return Estimate(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(shapes.params)),
         batch_per_chip=batch_size / batch_shards(mesh),
-        state=sum(
-            leaf.dtype.itemsize * math.prod(sharding.shard_shape(leaf.shape))
-            for leaf, sharding in leaves
-        ),
+        state=bytes_per_device(shapes, shardings),
         peak=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
         flops=costs["flops"],
         accessed=costs["bytes accessed"],

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,8 +22,9 @@ from bert_jax.errors import UserError
 
 SHORTEST_TIMEOUT = 10
 GONE = (
-    "another host, or the network to it, is gone; start all of them again with the same command: "
-    "the run continues from its last checkpoint"
+    "another host, or the network to it, is gone; if that host's own output names a mistake, mend "
+    "it; then start all of them again with the same command: the run continues from its last "
+    "checkpoint"
 )
 # What collectives, barriers and remote calls say when the other side does not answer.
 _SIGNS_OF_A_LOST_HOST = (
@@ -111,11 +113,14 @@ def initialize(config: DistributedConfig) -> None:
     Does nothing for a run of one process.
 
     Raises:
-      UserError: the environment names no cluster, or the coordinator cannot be reached.
+      UserError: the environment names no cluster, or the coordinator's name does not resolve, or it
+        cannot be reached.
     """
     if not config.auto and not config.coordinator:
         return
     deadline = time.monotonic() + config.timeout
+    if config.coordinator:
+        _check_name(config)
     if config.process:
         _wait_for_coordinator(config, deadline)
     where = config.coordinator or "the one that the environment names"
@@ -153,6 +158,25 @@ def initialize(config: DistributedConfig) -> None:
     _Ending.code = 1
     if jax.process_count() > 1:
         _Ending.prefix = f"process {jax.process_index()} of {jax.process_count()}: "
+
+
+def _check_name(config: DistributedConfig) -> None:
+    """Refuses a name of no host; that of a host that is just starting may take seconds."""
+    host, port = config.address()
+    deadline = time.monotonic() + min(SHORTEST_TIMEOUT, config.timeout)
+    while True:
+        try:
+            socket.getaddrinfo(host, port)
+            return
+        except (OSError, UnicodeError) as error:
+            if time.monotonic() + 0.5 > deadline:
+                reason = getattr(error, "strerror", None) or error
+                raise UserError(
+                    f"distributed.coordinator is {config.coordinator}, but the name {host} does "
+                    f"not resolve here ({reason}); correct it or give the address of process 0's "
+                    "host"
+                ) from None
+            time.sleep(0.5)
 
 
 def _wait_for_coordinator(config: DistributedConfig, deadline: float) -> None:
@@ -229,6 +253,24 @@ def on_any(flag: bool) -> bool:
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """Ends all processes where one of them fails in the `with` block, with its exit code.
+
+    Nothing within may wait for the other processes.
+
+    Raises:
+      UserError: another process failed; it has said why.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    if on_any(failure is not None):
+        raise failure or UserError("another process cannot start; its own output says why")
 
 
 def of_first(number: int) -> int:

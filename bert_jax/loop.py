@@ -88,6 +88,7 @@ class Stage:
       flops_per_step: model FLOPs of one optimizer step.
       best: the metric that tells which parameters are best: "loss", the lower the better, or
         another, the higher the better.
+      rows: what the rows of a batch are called in the progress line.
     """
 
     steps: int
@@ -95,6 +96,7 @@ class Stage:
     evaluate: Callable[[Any], dict[str, float]] | None
     flops_per_step: float
     best: str = "loss"
+    rows: str = "sequences"
 
     def badness(self, metrics: Mapping[str, float]) -> float:
         """The lower the better."""
@@ -278,7 +280,7 @@ def run(
                     tracker.log(step, "train", values | {"learning_rate": float(rate)} | speed)
                     shown = f"loss {values['loss']:.4f}"
                     if speed:
-                        shown += f" | {speed['sequences_per_second']:,.0f} sequences/s"
+                        shown += f" | {speed['sequences_per_second']:,.0f} {stage.rows}/s"
                     progress.metrics(shown)
                     if warning := throughput.input_warning(speed):
                         progress.say(f"step {step}: {warning}")

@@ -88,6 +88,16 @@ def make_mesh(
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
+def described(mesh: Mesh) -> str:
+    """The mesh in words: "8 cpu devices: data 1 x fsdp 4 x tensor 2, 2 processes"."""
+    devices = list(mesh.devices.flat)
+    text = f"{len(devices)} {devices[0].device_kind} device"
+    if len(devices) > 1:
+        text += "s: " + " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
+    processes = len({device.process_index for device in devices})
+    return text if processes == 1 else f"{text}, {processes} processes"
+
+
 def batch_shards(mesh: Mesh) -> int:
     """Number of parts that a batch is split in."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
@@ -198,6 +208,20 @@ def tree_sharding(abstract_tree: Any, mesh: Mesh) -> Any:
 
     return jax.tree_util.tree_map_with_path(
         sharding, abstract_tree, is_leaf=lambda leaf: isinstance(leaf, nn.LogicallyPartitioned)
+    )
+
+
+def bytes_per_device(shapes: Any, shardings: Any) -> int:
+    """Bytes that each device holds of a tree of arrays.
+
+    Args:
+      shapes: the tree, of arrays or `jax.ShapeDtypeStruct`.
+      shardings: the same tree of shardings.
+    """
+    leaves = zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
+    return sum(
+        leaf.dtype.itemsize * math.prod(sharding.shard_shape(leaf.shape))
+        for leaf, sharding in leaves
     )
 
 

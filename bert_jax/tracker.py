@@ -120,9 +120,10 @@ class ProgressBar:
         self._total = total
         self._done = done
         self._start = self._last_line = time.monotonic()
-        self._first = done
+        self._first: int | None = None  # the first step is not timed, for it compiles
         self._seconds = seconds_between_lines
-        self._text = "no figures yet"
+        self._text = ""
+        self._text_step = done
         self._console = Console(file=sys.stderr, quiet=not shown)
         self._bar: Progress | None = None
         if shown and self._console.is_terminal:
@@ -154,6 +155,8 @@ class ProgressBar:
     def step(self, done: int) -> None:
         """Says how many steps have been taken."""
         self._done = done
+        if self._first is None:
+            self._first, self._start = done, time.monotonic()
         if self._bar:
             self._bar.update(self._task, completed=done)
         else:
@@ -161,7 +164,7 @@ class ProgressBar:
 
     def metrics(self, text: str) -> None:
         """Shows the newest figures, such as "loss 5.12 | 310 sequences/s"."""
-        self._text = text
+        self._text, self._text_step = text, self._done
         if self._bar:
             self._bar.update(self._task, text=text)
         else:
@@ -171,9 +174,14 @@ class ProgressBar:
         now = time.monotonic()
         if now - self._last_line >= self._seconds:
             self._last_line = now
-            rate = (self._done - self._first) / (now - self._start)
-            left = (self._total - self._done) / rate if rate else float("inf")
-            self.say(f"step {self._done}/{self._total} | {self._text} | {_duration(left)} left")
+            line = f"step {self._done}/{self._total} | {self._text or 'no figures yet'}"
+            if self._text and self._text_step != self._done:
+                line += f" (step {self._text_step})"
+            timed = self._done - (self._done if self._first is None else self._first)
+            if self._text and timed:
+                left = (self._total - self._done) * (now - self._start) / timed
+                line += f" | {_duration(left)} left"
+            self.say(line)
 
     def say(self, text: str) -> None:
         """Prints a line that stays, above the bar."""
@@ -186,8 +194,6 @@ def _duration(seconds: float) -> str:
     >>> _duration(75), _duration(7384)
     ('1:15', '2:03:04')
     """
-    if seconds == float("inf"):
-        return "unknown time"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

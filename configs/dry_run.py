@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bert_jax.loop import Stage
 from bert_jax.optimizer import Optimizer
-from bert_jax.sharding import put_batch
+from bert_jax.sharding import bytes_per_device, described, put_batch
 from bert_jax.train import Objective, abstract_state, make_train_step
 from configs.pretrain import PretrainConfig
 from data_pipeline.shards import Corpus
@@ -47,8 +47,9 @@ def show(
     """
     for name, value in _fields(config.resolved()):
         console.print(f"{name} = {value}", markup=False)
-    shapes, _ = abstract_state(objective, optimizer, mesh)
+    shapes, shardings = abstract_state(objective, optimizer, mesh)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    state_per_device = f"{bytes_per_device(shapes, shardings) / 2**20:,.1f} MiB"
     train_step = make_train_step(
         objective,
         optimizer,
@@ -74,12 +75,13 @@ def show(
         total_flops += flops
         values = {
             "steps": f"{phase.steps:,}",
-            "rows" if config.data.packed else "sequences": f"{phase.steps * phase.batch_size:,}",
+            config.data.rows: f"{phase.steps * phase.batch_size:,}",
             "padding": f"{1 - filled / phase.sequence_length:.1%}",
             "tokens, about": f"{tokens:,.0f}",
             "epochs, about": f"{tokens / corpus.split('train').tokens:.2f}",
             "FLOPs of a step": f"{stage.flops_per_step:.3g}",
             "FLOPs": f"{flops:.3g}",
+            "state per device": state_per_device,
             "memory of a step, per device": _memory(memory),
         }
         for name, value in values.items():
@@ -89,7 +91,7 @@ def show(
     console.print(table)
     console.print(
         f"{state_bytes / 2**20:,.1f} MiB of parameters and optimizer state; "
-        f"{config.total_steps:,} steps, {total_flops:.3g} FLOPs in all on {mesh.size} device(s)"
+        f"{config.total_steps:,} steps, {total_flops:.3g} FLOPs in all on {described(mesh)}"
     )
     console.print("\nLearning rate (of every step: --learning-rates)", markup=False)
     for line in schedule_lines(optimizer, config.total_steps):

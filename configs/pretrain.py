@@ -252,6 +252,9 @@ def from_command_line(
     name, rest = next(iter(recipes)), list(arguments)
     if rest and not rest[0].startswith("-"):
         name = rest.pop(0).removeprefix("bert-")
+    for before, word in itertools.pairwise(rest):
+        if word.removeprefix("bert-") in recipes and not before.startswith("-"):
+            raise UserError(f"the recipe comes first: run_pretrain.py {word} ...")
     if name not in recipes:
         nearest = difflib.get_close_matches(name, recipes, n=1, cutoff=0)[0]
         raise UserError(

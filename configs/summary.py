@@ -56,8 +56,8 @@ def speed_lines(rows: Sequence[Mapping[str, Any]], config: PretrainConfig) -> It
             statistics.median(row[name] for row in of_phase) for name in names
         )
         line = (
-            f"{sequences:,.0f} sequences/s, {tokens:,.0f} tokens/s, {padding:.1%} padding, "
-            f"{waiting:.1%} of the time waiting for input"
+            f"{sequences:,.0f} {config.data.rows}/s, {tokens:,.0f} tokens/s, "
+            f"{padding:.1%} padding, {waiting:.1%} of the time waiting for input"
         )
         if "mfu" in of_phase[-1]:
             line += f", MFU {statistics.median(row['mfu'] for row in of_phase):.1%}"

@@ -1,6 +1,7 @@
 """Command lines from dataclasses: tyro parses, and a mistake is one line and exit code 2."""
 
 import contextlib
+import difflib
 import io
 import re
 import sys
@@ -39,22 +40,58 @@ def parse(
       The filled dataclass. Exits with code 2 and one line for an unknown option (with the nearest
       name) or a value of the wrong type, and with code 0 after `--help`.
     """
+
+    def read(words: Sequence[str]) -> Config:
+        if default is None:
+            return tyro.cli(config_class, args=words, prog=program, description=description)
+        return tyro.cli(
+            config_class, default=default, args=words, prog=program, description=description
+        )
+
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages):
-            if default is None:
-                return tyro.cli(config_class, args=arguments, prog=program, description=description)
-            return tyro.cli(
-                config_class,
-                default=default,
-                args=arguments,
-                prog=program,
-                description=description,
-            )
+            return read(arguments)
     except SystemExit as exit_:
         if exit_.code in (0, None):
             raise
-        fail(_one_line(messages.getvalue()))
+    message = _one_line(messages.getvalue())
+    if unknown := re.match(r"Unrecognized options: (--[\w.-]+)", message):
+        help_text = io.StringIO()
+        with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
+            read(["--help"])
+        options = list(dict.fromkeys(re.findall(r"--[a-z][\w.-]*", help_text.getvalue())))
+        if nearest := _nearest(unknown.group(1), options):
+            message += f"; did you mean {nearest}?"
+    fail(message)
+
+
+def _nearest(typed: str, options: Sequence[str]) -> str | None:
+    """The option that is meant, if one is near: by its last part, its initials, its letters.
+
+    >>> options = ["--phases.0.steps", "--phases.0.learning-rate", "--optimizer.learning-rate"]
+    >>> _nearest("--learning-rate", options), _nearest("--optimizer.lr", options)
+    ('--optimizer.learning-rate', '--optimizer.learning-rate')
+    >>> _nearest("--steps", options), _nearest("--phases.0.stps", options)
+    ('--phases.0.steps', '--phases.0.steps')
+    >>> _nearest("--colour", options)
+    """
+    typed = typed.replace("_", "-")
+    # One that is not of a numbered part is meant first.
+    ordered = sorted(options, key=lambda option: bool(re.search(r"\.\d+\.", option)))
+    last = _last_part(typed)
+    same = [option for option in ordered if _last_part(option) == last]
+    short = [
+        option
+        for option in ordered
+        if len(last) > 1 and "".join(word[:1] for word in _last_part(option).split("-")) == last
+    ]
+    close = difflib.get_close_matches(typed, ordered, n=1, cutoff=0.75)
+    return next(iter([*same, *short, *close]), None)
+
+
+def _last_part(option: str) -> str:
+    return option.removeprefix("--").rpartition(".")[2]
 
 
 def _one_line(box: str) -> str:
@@ -67,6 +104,10 @@ def _one_line(box: str) -> str:
     if "╭" not in box and len(words) > 1:
         del words[0]
     message = words[0] if words else "the options could not be read; try --help"
-    nearest = next((section for section in words if section.startswith("Perhaps you meant")), "")
-    match = re.search(r"--[\w.-]+", nearest)
-    return message + (f"; did you mean {match.group()}?" if match else "")
+    for python, wanted in (
+        (r"invalid literal for int\(\) with base 10", "a whole number"),
+        ("could not convert string to float", "a number"),
+    ):
+        if found := re.search(rf"(--[\w.-]+): .*{python}: ('.*')", message):
+            return f"{found.group(1)} is {found.group(2)}; it must be {wanted}"
+    return message

@@ -52,10 +52,14 @@ __all__ = ["PrepareConfig", "main", "prepare"]
 _EMBEDDED_TEXT = "embedded.txt"
 
 
-def prepare(config: PrepareConfig) -> Corpus:
+def prepare(config: PrepareConfig, *, shows_next: bool = True) -> Corpus:
     """Makes a corpus, or opens the one that the same settings made before.
 
     An interrupted call leaves a folder that is not yet a corpus; the same call goes on with it.
+
+    Args:
+      config: the settings.
+      shows_next: print the command that trains on the corpus.
 
     Returns:
       The opened corpus, with the report beside it in `report.md`.
@@ -80,7 +84,7 @@ def prepare(config: PrepareConfig) -> Corpus:
         journal.expect("made_from", made_from)
         size = _check_sources(everything)
         prints = {name: _fingerprint(opened) for name, opened in inputs.items()}
-        return _build(config, given, everything, size, journal, prints)
+        return _build(config, given, everything, size, journal, prints, shows_next)
 
 
 def _open_finished(config: PrepareConfig) -> Corpus:
@@ -174,6 +178,7 @@ def _build(
     size: int | None,
     journal: Journal,
     prints: dict[str, str],
+    shows_next: bool,
 ) -> Corpus:
     for source in inputs:
         if isinstance(source, EmbeddedSource):
@@ -201,7 +206,7 @@ def _build(
         if writer.is_empty:
             raise DataError("the input holds no sentence; see what --input names")
         writer.commit()
-    return _finish(config, tokenizer, writer, prints)
+    return _finish(config, tokenizer, writer, prints, shows_next)
 
 
 def _chunks(inputs: Sequence[Source]) -> Iterator[Chunk]:
@@ -251,7 +256,11 @@ def _train(config: PrepareConfig, inputs: Sequence[Source], size: int | None) ->
 
 
 def _finish(
-    config: PrepareConfig, tokenizer: Tokenizer, writer: CorpusWriter, prints: dict[str, str]
+    config: PrepareConfig,
+    tokenizer: Tokenizer,
+    writer: CorpusWriter,
+    prints: dict[str, str],
+    shows_next: bool,
 ) -> Corpus:
     """Writes the report and, last of all, corpus.json."""
     metadata: dict[str, Any] = {
@@ -291,12 +300,12 @@ def _finish(
         report.rows(figures, corpus),
         report.warnings(figures, tokenizer.vocab_size, asked),
         report.sample(corpus, tokenizer),
-        report.next_command(figures, corpus),
     )
-    (config.output / "report.md").write_text(report.markdown(*shown), encoding="utf-8")
+    command = report.next_command(figures, corpus)
+    (config.output / "report.md").write_text(report.markdown(*shown, command), encoding="utf-8")
     write_json(config.output / "corpus.json", metadata)
     _remove_work_files(config.output)
-    report.show(*shown)
+    report.show(*shown, command if shows_next else None)
     return corpus
 
 

@@ -86,6 +86,11 @@ class DataConfig:
             )
 
     @property
+    def rows(self) -> str:
+        """What the rows of a batch are called where they are counted for the user."""
+        return "rows" if self.packed else "sequences"
+
+    @property
     def pair_objective(self) -> str | None:
         """The objective that predicts `next_sentence_labels`, None without pairs."""
         return self.pairs if SEGMENTS[self.pairs] == 2 else None

@@ -286,8 +286,10 @@ def markdown(
     return "\n".join(lines)
 
 
-def show(table: list[tuple[str, str]], warned: list[str], samples: list[str], command: str) -> None:
-    """Prints the report."""
+def show(
+    table: list[tuple[str, str]], warned: list[str], samples: list[str], command: str | None
+) -> None:
+    """Prints the report, with the command to type next if there is one."""
     from rich.console import Console
     from rich.table import Table
 
@@ -301,4 +303,5 @@ def show(table: list[tuple[str, str]], warned: list[str], samples: list[str], co
         console.print("  " + sentence, no_wrap=True, overflow="ellipsis")
     for warning in warned:
         console.print(f"WARNING: {warning}", soft_wrap=True, style="yellow")
-    console.print(f"\nNext: {command}", soft_wrap=True)
+    if command:
+        console.print(f"\nNext: {command}", soft_wrap=True)

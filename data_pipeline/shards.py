@@ -312,7 +312,9 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
     folder = Path(folder)
     path = folder / "corpus.json"
     if not path.is_file():
-        state = "has no corpus.json" if folder.is_dir() else "does not exist"
+        state = "it does not exist"
+        if folder.exists():
+            state = "it has no corpus.json" if folder.is_dir() else "it is a file, not a folder"
         raise DataError(
             f"{folder} is not a corpus ({state}); make one with: "
             f"python -m data_pipeline.prepare --input FILES --output {folder}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pre-training on Cloud TPU VMs, from an empty project to the results: docs/cloud_tpu.md.
 #
-# usage: scripts/tpu.sh COMMAND [--dry-run] [ARGUMENT...]
+# usage: scripts/tpu.sh COMMAND [--dry-run] [RECIPE OPTION...]
 #
 #   setup               enable the APIs, make the bucket and the service account of the VMs
 #   upload              put the code (the last commit) and the corpus into the bucket
@@ -20,11 +20,12 @@
 #   delete              the slice, which is what costs most
 #   delete-all          the slice, the bucket with all that is in it, the service account
 #
-# --dry-run prints each command instead of running it. Settings are environment variables:
+# --dry-run, directly after the command's name, prints what would be typed instead of doing it.
+# Settings are environment variables:
 #
 #   PROJECT, ZONE       of Google Cloud
 #   BUCKET              its name; it is made in the region of the zone
-#   ACCELERATOR_TYPE    v4-8, v5litepod-16, v5litepod-256, v5p-8 or v6e-16
+#   ACCELERATOR_TYPE    v4-8, v5e-16, v5e-256, v5p-8 or v6e-16 (v5litepod-16 and v5e:4x4 are v5e-16)
 #   CORPUS              folder of the corpus on this machine, such as corpora/wikipedia
 #   NAME                of the slice (default: bert-jax)
 #   RUN                 name of the run's folder (default: NAME)
@@ -33,16 +34,17 @@
 #   RUNTIME_VERSION     image of the VMs (default: by ACCELERATOR_TYPE)
 #   MAX_RESTARTS        of supervise, after which it gives up (default: 20)
 #   POLL_SECONDS        between two looks of wait and supervise (default: 60)
+#   PYTHON              what checks a run's options on this machine first (default: .venv/bin/python)
 
 set -euo pipefail
 
-# accelerator type, hosts, image
+# name, accelerator type, topology, hosts, image
 SLICES="
-v4-8 1 tpu-ubuntu2204-base
-v5litepod-16 4 v2-alpha-tpuv5-lite
-v5litepod-256 64 v2-alpha-tpuv5-lite
-v5p-8 1 v2-alpha-tpuv5
-v6e-16 4 v2-alpha-tpuv6e
+v4-8 v4-8 v4:2x2x1 1 tpu-ubuntu2204-base
+v5e-16 v5litepod-16 v5e:4x4 4 v2-alpha-tpuv5-lite
+v5e-256 v5litepod-256 v5e:16x16 64 v2-alpha-tpuv5-lite
+v5p-8 v5p-8 v5p:2x2x1 1 v2-alpha-tpuv5
+v6e-16 v6e-16 v6e:4x4 4 v2-alpha-tpuv6e
 "
 # What run_pretrain.py is told where a slice has several hosts.
 MULTI_HOST_OPTIONS="--distributed.auto --distributed.timeout 600"
@@ -120,8 +122,11 @@ setup() {
 }
 
 upload() {
-    $DRY_RUN || [ -f "$CORPUS/corpus.json" ] ||
-        fail "CORPUS is $CORPUS, which holds no corpus.json; make one: python -m data_pipeline.prepare"
+    if [ ! -f "$CORPUS/corpus.json" ]; then
+        $DRY_RUN || fail "CORPUS is $CORPUS, which holds no corpus.json;" \
+            "make one: python -m data_pipeline.prepare"
+        echo "# would be refused: CORPUS is $CORPUS, which holds no corpus.json"
+    fi
     run mkdir -p "$ROOT/build"
     run git -C "$ROOT" archive --format=tar.gz --output="$ROOT/build/bert_jax.tar.gz" HEAD
     run gcloud storage cp "$ROOT/build/bert_jax.tar.gz" "gs://$BUCKET/bert_jax.tar.gz"
@@ -244,18 +249,43 @@ needs() { # VARIABLE...
     [ -z "$missing" ] || fail "not set:$missing; scripts/tpu.sh help says what they are"
 }
 
+check_run() { # COMMAND RECIPE [OPTION...]: before anything that costs is asked for
+    local command=$1 argument is_known=true
+    shift
+    for argument in "$@"; do
+        argument=${argument%%=*} argument=${argument//_/-}
+        case $argument in
+            --dry-run | --compile-for | --learning-rates | --help | -h)
+                fail "$argument among the run's options would train nothing; to see what $command" \
+                    "would do, put --dry-run before the recipe: scripts/tpu.sh $command --dry-run" \
+                    "$1; to see the run, on this machine: python run_pretrain.py $1 $argument"
+                ;;
+            --init-from) is_known=false ;; # a folder on the workers, not to be seen here
+        esac
+    done
+    $is_known || return 0
+    if command -v "$PYTHON" >/dev/null; then
+        JAX_PLATFORMS=cpu "$PYTHON" "$ROOT/run_pretrain.py" "$@" --learning-rates >/dev/null || exit 2
+    else
+        echo "note: the options are not checked here first, for there is no $PYTHON: make install" >&2
+    fi
+}
+
 settings() { # COMMAND
-    local type hosts image known=""
+    local name type topology hosts image known=""
     needs PROJECT ZONE BUCKET ACCELERATOR_TYPE
     case $1 in upload | copy-corpus | launch | supervise) needs CORPUS ;; esac
     HOSTS=""
-    while read -r type hosts image; do
-        [ -n "$type" ] || continue
-        known="$known, $type"
-        if [ "$type" = "$ACCELERATOR_TYPE" ]; then
-            HOSTS=$hosts
-            RUNTIME_VERSION=${RUNTIME_VERSION:-$image}
-        fi
+    while read -r name type topology hosts image; do
+        [ -n "$name" ] || continue
+        known="$known, $name"
+        case $ACCELERATOR_TYPE in
+            "$name" | "$type" | "$topology")
+                ACCELERATOR_TYPE=$type
+                HOSTS=$hosts
+                RUNTIME_VERSION=${RUNTIME_VERSION:-$image}
+                ;;
+        esac
     done <<<"$SLICES"
     [ -n "$HOSTS" ] || fail "ACCELERATOR_TYPE is $ACCELERATOR_TYPE; known are ${known#, }" \
         "(another is one more line of SLICES in scripts/tpu.sh)"
@@ -266,6 +296,7 @@ settings() { # COMMAND
     ACCOUNT=bert-jax-tpu@$PROJECT.iam.gserviceaccount.com
     MAX_RESTARTS=${MAX_RESTARTS:-20}
     POLL_SECONDS=${POLL_SECONDS:-60}
+    PYTHON=${PYTHON:-$ROOT/.venv/bin/python}
 }
 
 DRY_RUN=false
@@ -294,6 +325,7 @@ case $command in
     *) fail "'$command' is no command; scripts/tpu.sh help lists them" ;;
 esac
 settings "$command"
+case $command in launch | supervise) check_run "$command" "$@" ;; esac
 $DRY_RUN || command -v gcloud >/dev/null ||
     fail "gcloud is not installed; see https://cloud.google.com/sdk/docs/install"
 # shellcheck source=scripts/tpu_supervise.sh

@@ -68,11 +68,15 @@ start_again() { # RECIPE [ARGUMENT...]: on workers that all answer
         [ "$(grep -c ': ended 2$' <<<"$workers" || true)" -lt "$HOSTS" ] ||
             fail "the run refuses to start, see above; $NAME is there and billed:" \
                 "supervise again without the mistake, or scripts/tpu.sh delete"
+        # One that trained was stopped, perhaps by a reboot, and goes on.
+        $trained || [ "$(grep -c ': ended 0$' <<<"$workers" || true)" -lt "$HOSTS" ] ||
+            fail "the run ended at once and is not complete, see above; $NAME is there and billed:" \
+                "scripts/tpu.sh delete, or supervise again"
         restart "$running of $HOSTS workers train"
     fi
     uneven=0
     if install && copy_corpus && launch "$@"; then
-        faults=0 is_new=false
+        faults=0 is_new=false trained=false
     else
         fault "not every worker could be started"
     fi
@@ -81,7 +85,8 @@ start_again() { # RECIPE [ARGUMENT...]: on workers that all answer
 # Looks at the slice and takes one step, again and again; what it remembers is only there to give up
 # in the end. So it can be stopped and started at any time.
 supervise() { # RECIPE [ARGUMENT...]
-    local state workers answered running silent=0 uneven=0 seen=false is_new=true last=""
+    local state workers answered running silent=0 uneven=0 seen=false is_new=true trained=false
+    local last=""
     restarts=0 faults=0
     if $DRY_RUN; then
         show_supervision "$@"
@@ -124,7 +129,7 @@ supervise() { # RECIPE [ARGUMENT...]
                 answered=$(grep -c '^worker ' <<<"$workers" || true)
                 running=$(grep -c '^worker .*: running$' <<<"$workers" || true)
                 if [ "$running" -eq "$HOSTS" ]; then
-                    uneven=0 faults=0 is_new=false
+                    uneven=0 faults=0 is_new=false trained=true
                 elif { [ "$answered" -lt "$HOSTS" ] || [ "$running" -gt 0 ]; } &&
                     [ "$uneven" -lt "$WORKER_PATIENCE" ]; then
                     # A run that ends, workers that stop because one died, or a preemption.

@@ -44,6 +44,10 @@ with user_errors():
     print("ready", flush=True)
     if mode == "mistake" and process == 1:
         raise UserError("this host has no corpus")
+    if mode == "together":
+        with distributed.all_or_none():
+            if process == 1:
+                raise UserError("this host has no corpus")
     if mode == "mistakes":
         raise UserError("no host has a corpus")
     if mode != "nothing":
@@ -134,6 +138,16 @@ def test_a_mistake_on_one_host_ends_both():
     assert first.returncode == 1
 
 
+def test_a_mistake_on_one_host_where_all_look_ends_both_without_a_stack_trace():
+    first, second = start_both("together")
+    assert last_line(first) == "error: process 0 of 2: another process cannot start; its own " + (
+        "output says why"
+    )
+    output, _ = second.communicate(timeout=300)
+    assert output.endswith("ready\nerror: process 1 of 2: this host has no corpus\n")
+    assert (first.returncode, second.returncode) == (2, 2)
+
+
 def test_a_mistake_on_all_hosts_is_all_they_say():
     for number, process in enumerate(start_both("mistakes")):
         assert last_line(process) == f"error: process {number} of 2: no host has a corpus"
@@ -144,6 +158,13 @@ def test_a_coordinator_that_cannot_be_reached():
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(UserError, match=f"{address} cannot be reached within 2 s .*refused"):
         initialize(DistributedConfig(coordinator=address, processes=2, process=1, timeout=2))
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_a_coordinator_whose_name_is_unknown(process):
+    config = DistributedConfig(coordinator="no..host:1", processes=2, process=process, timeout=0)
+    with pytest.raises(UserError, match=r"the name no\.\.host does not resolve here"):
+        initialize(config)
 
 
 def test_processes_that_do_not_come():

@@ -10,15 +10,19 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax.errors import UserError
 from bert_jax.optimizer import make_optimizer
 from bert_jax.sharding import (
     MeshConfig,
     batch_shards,
+    bytes_per_device,
     check_divides,
+    described,
     host_rows,
     make_mesh,
+    replicated,
 )
 from bert_jax.train import abstract_state
 from tests.bert_jax import mesh_runs
@@ -42,6 +46,26 @@ def runs(tmp_path_factory):
         cwd=ROOT,
     )
     return dict(np.load(path))
+
+
+def test_a_mesh_in_words():
+    assert described(make_mesh(MeshConfig(1), jax.devices()[:1])) == "1 cpu device"
+    whole = make_mesh(MeshConfig(fsdp=2, tensor=2))
+    assert described(whole) == "4 cpu devices: data 1 x fsdp 2 x tensor 2"
+    kind = {"device_kind": "TPU v4", "platform": "tpu"}
+    hosts = [SimpleNamespace(id=i, process_index=i // 2, **kind) for i in range(4)]
+    grid = SimpleNamespace(devices=np.array(hosts), shape={"data": 4})
+    assert described(grid) == "4 TPU v4 devices: data 4, 2 processes"
+
+
+def test_what_each_device_holds():
+    mesh = make_mesh(MeshConfig(fsdp=2, tensor=2))
+    arrays = {"split": np.zeros((8, 6), np.float32), "whole": np.zeros(5, np.int16)}
+    shardings = {
+        "split": NamedSharding(mesh, PartitionSpec("fsdp", "tensor")),
+        "whole": replicated(mesh),
+    }
+    assert bytes_per_device(arrays, shardings) == 8 * 6 * 4 // 4 + 5 * 2
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -42,14 +42,33 @@ def test_a_log_file_gets_plain_lines(monkeypatch):
     progress = ProgressBar(10, 0, seconds_between_lines=0.0)
     progress._console = Console(file=output, width=40)
     with progress:
+        progress.step(1)
         progress.step(5)
         progress.metrics("loss 1.0 | 20 sequences/s")
+        progress.step(6)
         progress.say("a line that is longer than forty characters stays on one line")
     lines = output.getvalue().splitlines()
-    assert lines[0].startswith("step 5/10 | no figures yet | 0:0")
-    assert lines[1].startswith("step 5/10 | loss 1.0 | 20 sequences/s | 0:0")
-    assert lines[2].endswith("stays on one line")
+    assert lines[:2] == ["step 1/10 | no figures yet", "step 5/10 | no figures yet"]
+    assert lines[2].startswith("step 5/10 | loss 1.0 | 20 sequences/s | 0:0")
+    assert lines[3].startswith("step 6/10 | loss 1.0 | 20 sequences/s (step 5) | 0:0")
+    assert lines[4].endswith("stays on one line")
     assert "\x1b" not in output.getvalue()
+
+
+def test_the_time_left_leaves_out_the_first_step_which_compiles(monkeypatch):
+    clock = {"now": 0.0}
+    monkeypatch.setattr(time, "monotonic", lambda: clock["now"])
+    output = io.StringIO()
+    progress = ProgressBar(120, 100, seconds_between_lines=1.0)
+    progress._console = Console(file=output, width=80)
+    for clock["now"], step in ((600.0, 101), (602.0, 102), (610.0, 106)):
+        progress.step(step)
+        progress.metrics("loss 1.0")
+    assert output.getvalue().splitlines() == [
+        "step 101/120 | no figures yet",
+        "step 102/120 | loss 1.0 (step 101) | 0:36 left",
+        "step 106/120 | loss 1.0 (step 102) | 0:28 left",
+    ]
 
 
 def test_curves_are_drawn(tmp_path):

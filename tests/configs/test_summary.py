@@ -1,7 +1,10 @@
 """The last lines of a run."""
 
+import dataclasses
+
 from configs.pretrain import Phase, PretrainConfig
 from configs.summary import held_out_lines, speed_lines
+from data_pipeline.pretrain import DataConfig
 
 
 def a_row(step, sequences, **others):
@@ -31,6 +34,13 @@ def test_the_speed_of_each_phase():
     )
     assert second.startswith("speed, phase 1    50 sequences/s, 5,000 tokens/s")
     assert second.endswith("; goodput 40.0%")
+
+
+def test_packed_rows_are_called_rows():
+    packed = DataConfig(pairs="doc_sentences", packed=True)
+    config = dataclasses.replace(a_config(10), data=packed)
+    (line,) = speed_lines([a_row(10, 1000.0)], config)
+    assert line.startswith("speed             1,000 rows/s, 100,000 tokens/s")
 
 
 def test_a_known_peak_adds_the_share_of_it():

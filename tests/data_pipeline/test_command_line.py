@@ -14,9 +14,11 @@ class Inner:
 
     Attributes:
       steps: a number.
+      learning_rate: another.
     """
 
     steps: int = 1
+    learning_rate: float | None = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,12 @@ class Outer:
     inner: Inner = Inner()
 
 
+def test_nothing_near_is_nothing_meant(capsys):
+    with pytest.raises(SystemExit):
+        parse(Outer, ["--name", "x", "--colour", "red"], program="program")
+    assert capsys.readouterr().err.strip() == "error: Unrecognized options: --colour, red"
+
+
 def test_values_are_read():
     found = parse(Outer, ["--name", "x", "--inner.steps", "3"], program="program")
     assert found == Outer("x", "one", Inner(3))
@@ -44,7 +52,13 @@ def test_values_are_read():
     ("arguments", "words"),
     [
         (["--name", "x", "--inner.stps", "3"], ["--inner.stps", "did you mean --inner.steps?"]),
-        (["--name", "x", "--inner.steps", "many"], ["--inner.steps", "'many'"]),
+        (["--name", "x", "--steps", "3"], ["--steps", "did you mean --inner.steps?"]),
+        (["--inner.lr", "3", "--name", "x"], ["did you mean --inner.learning-rate?"]),
+        (["--name", "x", "--inner.steps", "many"], ["--inner.steps is 'many'; it must be a whole"]),
+        (
+            ["--name", "x", "--inner.learning-rate", "low"],
+            ["--inner.learning-rate is 'low'; it must be a number"],
+        ),
         (["--name", "x", "--kind", "three"], ["'three'", "'one', 'two'"]),
         (["--name"], ["--name"]),
         ([], ["--name"]),

@@ -32,6 +32,7 @@ def environment(folder, accelerator_type="v5litepod-16", **changes):
         "ACCELERATOR_TYPE": accelerator_type,
         "CORPUS": "corpora/wikipedia",
         "POLL_SECONDS": "0",
+        "PYTHON": "true",  # finds every option right
     } | changes
     return {name: value for name, value in settings.items() if value is not None}
 

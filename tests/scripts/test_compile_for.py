@@ -16,5 +16,5 @@ def test_unknown_topologies_name_the_known_ones(name):
 
 def test_a_missing_compiler_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs the TPU compiler.*\.\[tpu\]"):
+    with pytest.raises(UserError, match="needs the TPU compiler: make tpu-compiler"):
         run_pretrain.main(["base", "--compile-for", "v5e:4x4"])

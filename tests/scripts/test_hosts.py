@@ -116,7 +116,11 @@ def test_hosts_that_do_not_share_the_work_folder_or_the_options(corpus, tmp_path
         )
         for process in range(2)
     ]
-    _, second = outputs(hosts)
+    first, second = outputs(hosts)
+    assert first.endswith(
+        "error: process 0 of 2: another process cannot start; its own output says why\n"
+    )
     assert "error: process 1 of 2: this process was started with other options" in second
     assert "seed: 0 -> 1" in second
-    assert [host.returncode for host in hosts] == [1, 2]
+    assert "stack trace" not in first + second
+    assert [host.returncode for host in hosts] == [2, 2]

@@ -26,6 +26,9 @@ from tests.scripts.runs import WORDS, mistake, options, prepare_text
         ({"phases.0.max-predictions": 24}, ["max_predictions 24", "sequence_length 24"]),
         ({"corpus": "/nowhere"}, ["/nowhere is not a corpus", "data_pipeline.prepare"]),
         ({"model.hiden-size": 16}, ["--model.hiden-size", "did you mean --model.hidden-size"]),
+        ({"steps": 5}, ["--steps", "did you mean --phases.0.steps?"]),
+        ({"learning-rate": 1}, ["--learning-rate", "did you mean --optimizer.learning-rate?"]),
+        ({"corpus": __file__}, ["is not a corpus (it is a file, not a folder)"]),
         ({"phases.0.steps": "many"}, ["--phases.0.steps", "many"]),
         ({"evaluation-examples": -1}, ["evaluation_examples is -1"]),
         ({"seed": -1}, ["seed is -1"]),
@@ -48,6 +51,11 @@ def test_mistakes_are_one_line_and_nothing_is_written(corpus, tmp_path, capsys, 
 def test_an_unknown_recipe_names_the_nearest(capsys):
     error = mistake(capsys, run_pretrain.main, ["bse"])
     assert "did you mean 'base'" in error
+
+
+def test_the_recipe_comes_first(capsys):
+    error = mistake(capsys, run_pretrain.main, ["--corpus", "DIR", "bert-tiny"])
+    assert "the recipe comes first: run_pretrain.py bert-tiny" in error
 
 
 def test_a_recipe_without_a_corpus_says_how_to_make_one(capsys):

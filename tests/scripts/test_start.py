@@ -41,6 +41,9 @@ def test_a_dry_run_shows_everything_and_writes_nothing(corpus, tmp_path, capsys)
     by_hand += (hidden + 1) * hidden + (hidden + 1) * 2  # pooler, next-sentence head
     assert parameters == by_hand
     assert re.search(r"sequences\W+112\W+80\b", output)  # 14 and 10 steps of 8
+    assert "4 cpu devices: data 4 x fsdp 1 x tensor 1; " in output
+    state = (3 * parameters + 2) * 4  # two moments; the steps of the run and of the schedule
+    assert re.search(rf"state per device\W+{state / 2**20:.1f} MiB", output)
     assert re.search(r"memory of a step, per device\W+\d+ MiB", output)
     assert re.search(r"^ 5  7\.917e-03  #+$", output, re.MULTILINE)  # 0.01 (1 - 5 / 24)
     assert output.count("[[MASK] -> ") > 0

@@ -151,9 +151,43 @@ def test_what_a_dry_run_prints_is_what_a_run_does(world):
     assert remote[start + 1 :] == arguments
 
 
-def test_a_programs_own_dry_run_is_passed_on(world):
-    (line,) = dry_run(world, "launch", "base", "--dry-run")
-    assert line.endswith("wikipedia base --dry-run --distributed.auto --distributed.timeout 600'")
+@pytest.mark.parametrize("command", ["launch", "supervise"])
+@pytest.mark.parametrize("option", ["--dry-run", "--compile-for=v5e:4x4", "--learning_rates"])
+def test_a_run_that_would_train_nothing_is_refused(world, command, option):
+    result = tpu(world, command, "base", "--loop.save-every", "10", option)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: {option.partition('=')[0].replace('_', '-')} among")
+    assert f"scripts/tpu.sh {command} --dry-run base" in result.stderr
+    assert not (world / "calls").exists()
+
+
+@pytest.mark.parametrize("command", ["launch", "supervise"])
+def test_the_options_of_a_run_are_checked_on_this_machine(world, command):
+    result = tpu(world, command, "base", "--loop.save-every=0", PYTHON=sys.executable)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: loop.save_every is 0")
+    assert not (world / "calls").exists()
+
+
+def test_options_that_cannot_be_checked_on_this_machine(world):
+    tpu(world, "create")
+    result = tpu(world, "launch", "base", PYTHON=str(world / "none"))
+    assert (result.returncode, result.stderr.count("note: the options are not")) == (0, 1)
+    # The checkpoint lies on the workers.
+    options = ["adapt", "--init-from", "/nowhere"]
+    assert tpu(world, "launch", *options, PYTHON=sys.executable).returncode == 0
+    assert steps(world) == ["create", "start", "start"]
+
+
+@pytest.mark.parametrize("name", ["v5e-16", "v5litepod-16", "v5e:4x4"])
+def test_names_of_one_slice(world, name):
+    (command,) = dry_run(world, "create", accelerator_type=name)
+    assert " --accelerator-type=v5litepod-16 --runtime-version=v2-alpha-tpuv5-lite " in command
+
+
+def test_a_dry_run_says_that_there_is_no_corpus(world):
+    result = tpu(world, "upload", "--dry-run", CORPUS="corpora/none")
+    assert "# would be refused: CORPUS is corpora/none, which" in result.stdout
 
 
 def test_gcloud_knows_every_command_and_option(world):
@@ -189,8 +223,8 @@ def test_gcloud_knows_every_command_and_option(world):
         (["launch", "base"], {"CORPUS": None}, ["not set: CORPUS"]),
         (
             ["create"],
-            {"accelerator_type": "v5e-16"},
-            ["is v5e-16", "v4-8, v5litepod-16, v5"],
+            {"accelerator_type": "v5e-17"},
+            ["is v5e-17", "v4-8, v5e-16, v5e-256, v5"],
         ),
         (["creat"], {}, ["'creat' is no command", "help"]),
         (["supervise"], {}, ["needs a recipe", "supervise base"]),

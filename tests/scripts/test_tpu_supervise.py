@@ -75,6 +75,17 @@ def test_a_mistake_in_the_options_is_not_repeated(world):
     assert steps(world) == ["create", *STARTED]
 
 
+def test_a_run_that_ends_before_it_trains_is_not_repeated(world):
+    result = supervised(world, {"runs": [["ended 0"]]}, code=2)
+    assert "the run ended at once and is not complete" in result.stderr
+    assert steps(world) == ["create", *STARTED]
+
+
+def test_a_run_that_a_reboot_stopped_goes_on(world):
+    supervised(world, {"runs": [["running", "running", "ended 0"], ["finished"]]})
+    assert steps(world) == ["create", *STARTED * 2, "save-log", "delete"]
+
+
 @pytest.mark.parametrize(
     ("life", "each_time", "at_last"),
     [

@@ -100,6 +100,12 @@ def test_megacore_is_one_device():
     assert len(devices) == 4
 
 
+@pytest.mark.parametrize("name", ["v5e-16", "v5litepod-16", "v5e:4x4"])
+def test_names_of_one_slice(name):
+    devices, _ = topology_devices(name)
+    assert len(devices) == 16
+
+
 def test_unknown_topologies_are_refused():
     for name in ("v5e:3x3", "v9:2x2", "v5e"):
         with pytest.raises(UserError, match=r"v5e:4x4 \(v5e-16\)"):
