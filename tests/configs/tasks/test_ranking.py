@@ -68,6 +68,7 @@ def test_class_weights_reach_the_rows():
 
 def test_columns_may_be_named(tmp_path):
     (tmp_path / "d.tsv").write_text("question\ttext\tgood\nq\ta\t1\nq\tb\t0\n")
-    task = find_task("rerank").with_columns(ColumnOptions("question", "text", "good"))
+    columns = ColumnOptions("question", "text", "good", group="question")
+    task = find_task("rerank").with_columns(columns)
     ((example,), *_) = task.read(str(tmp_path / "d.tsv"))
     assert example.relevant == (True, False)
