@@ -65,11 +65,9 @@ def show(console: Console, config: PretrainConfig, topology: str) -> None:
             "bfloat16 is."
         )
     console.print(
-        "Cycles are the compiler's estimate without waiting for other chips, input or checkpoints; it "
-        "makes none of
-our kernels, which are counted by their operations and bytes "
-        "(docs/decisions/step-speed.md). MFU and whole
-phases follow from the cycles. "
+        "Cycles are the compiler's estimate without waiting for other chips, input or checkpoints; "
+        "it makes\nnone of our kernels, which are counted by their operations and bytes "
+        "(docs/decisions/step-speed.md).\nMFU and whole phases follow from the cycles. "
         "Nothing was run.",
         highlight=False,
     )
