@@ -2,7 +2,10 @@
 
 import copy
 import json
+import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from data_pipeline.errors import DataError
@@ -154,6 +157,31 @@ def test_rows_of_a_table(tmp_path):
     path.write_text(json.dumps(rows[0] | {"answers": {"text": ["x"], "answer_start": []}}))
     with pytest.raises(DataError, match=r"squad.jsonl:1, question r: its answers have 1 texts"):
         read_questions(str(path))
+
+
+def test_tensorflow_datasets(monkeypatch):
+    """SQuAD as that library gives it: bytes, and arrays within a dictionary."""
+    record = {
+        "id": b"r",
+        "question": "Qui ça?".encode(),
+        "context": CONTEXT.encode(),
+        "answers": {
+            "text": np.array([b"Ada", b"Bob"], object),
+            "answer_start": np.array([0, 8], np.int32),
+        },
+        "is_impossible": np.bool_(False),
+    }
+    features = dict.fromkeys(record)
+    builder = SimpleNamespace(
+        info=SimpleNamespace(features=features),
+        download_and_prepare=lambda: None,
+        as_dataset=lambda split: [record] if split == "train[:1]" else [],
+    )
+    library = SimpleNamespace(builder=lambda name, data_dir: builder, as_numpy=iter)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", library)
+    (found,) = read_questions("tfds:squad/v2.0/train[:1]")
+    answers = (Answer("Ada", 0), Answer("Bob", 8))
+    assert found == QuestionExample(found.place, "r", "Qui ça?", CONTEXT, answers)
 
 
 def test_the_answer_to_learn_from_fits_its_context():
