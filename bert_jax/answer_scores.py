@@ -72,9 +72,9 @@ def best_threshold(
 ) -> tuple[float, float]:
     """The threshold of the margin beyond which saying "no answer" gives the best mean score.
 
-    The score is that of `find_best_thresh` of evaluate-v2.0.py, whose threshold is the margin of the
-    last question that is answered. Here it is halfway to the next, so that new questions that are
-    much like the last are answered too.
+    The score is that of `find_best_thresh` of evaluate-v2.0.py, whose threshold is the margin of
+    the last question that is answered. Here it is halfway to the next, so that new questions much
+    like the last are answered too.
 
     Args:
       margins: float [n], by how much "no answer" outdoes the best answer.
