@@ -72,8 +72,9 @@ def best_threshold(
 ) -> tuple[float, float]:
     """The threshold of the margin beyond which saying "no answer" gives the best mean score.
 
-    As `find_best_thresh` of evaluate-v2.0.py: among the margins of the questions, a question whose
-    margin is above the threshold is not answered.
+    The score is that of `find_best_thresh` of evaluate-v2.0.py, whose threshold is the margin of
+    the last question that is answered. Here it is halfway to the next, so that new questions much
+    like the last are answered too.
 
     Args:
       margins: float [n], by how much "no answer" outdoes the best answer.
@@ -87,7 +88,8 @@ def best_threshold(
     gains = np.cumsum((if_answered - if_not)[order])
     # Equal margins are on one side of any threshold.
     last = np.append(margins[1:] > margins[:-1], True)
-    candidates = np.append(margins[0] - 1, margins[last])
+    ends = np.concatenate([margins[:1] - 2, margins[last], margins[-1:] + 2])
+    candidates = (ends[:-1] + ends[1:]) / 2
     totals = np.sum(if_not) + np.append(0, gains[last])
     best = int(np.argmax(totals))
     return float(candidates[best]), float(totals[best] / len(margins))

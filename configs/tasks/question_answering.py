@@ -169,7 +169,7 @@ class QuestionAnswering(Task[QuestionExample]):
             squad2_f1([prediction["nbest"][0]["answer"] for prediction, _ in pairs], answers),
             squad2_f1([""] * len(pairs), answers),
         )
-        return {"no_answer_threshold": round(threshold, _DIGITS)}
+        return {"no_answer_threshold": threshold}
 
     def decide(
         self, predictions: Sequence[Prediction], settings: Mapping[str, Any]

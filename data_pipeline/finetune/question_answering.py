@@ -1,13 +1,12 @@
 """Questions whose answer is a part of a text: SQuAD's JSON, and rows of tables in its columns."""
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.tables import TFDS_PREFIX, Row, read_json, read_rows
+from data_pipeline.finetune.tables import TFDS_PREFIX, Row, read_json, read_rows, split_source
 
 
 class Answer(NamedTuple):
@@ -59,15 +58,15 @@ def read_questions(source: str) -> list[QuestionExample]:
     """The questions of a file.
 
     Args:
-      source: a file in SQuAD's JSON (1.1, 2.0, CMRC2018, DRCD); of it only some articles, counted
-        from 0 as in Python, with "squad.json[:30]", "[30:]" or "[-5:]". Or a table, .jsonl or
+      source: a file in SQuAD's JSON (1.1, 2.0, CMRC2018, DRCD), with "[A:B]" after it for some of
+        its articles, as Python slices the list "data". Or a table, .jsonl or
         "tfds:squad/v1.1/train", with the columns id, question, context and answers, in which
         answers holds the lists "text" and "answer_start".
 
     Raises:
       DataError: the file is none of these, a text is empty, an id occurs twice.
     """
-    if source.startswith(TFDS_PREFIX) or Path(source).suffix == ".jsonl":
+    if source.startswith(TFDS_PREFIX) or Path(split_source(source)[0]).suffix == ".jsonl":
         examples = [_of_row(row) for row in read_rows(source)]
     else:
         examples = list(_of_articles(source))
@@ -91,7 +90,7 @@ def typed_question(question: str, context: str) -> QuestionExample:
 
 
 def _of_articles(source: str) -> Iterator[QuestionExample]:
-    path, chosen = _split_slice(source)
+    path, chosen = split_source(source)
     value = read_json(path)
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
         raise DataError(
@@ -115,20 +114,6 @@ def _of_row(row: Row) -> QuestionExample:
         row[column]  # a column that is not there is named, with those that are
     context = _field(row.values, "context", str, row.place)
     return _question(row.values, context, row.place, row.place, _parallel_answers)
-
-
-def _split_slice(source: str) -> tuple[str, slice]:
-    """The file, and which of its articles."""
-    if not source.endswith("]") or Path(source).exists():
-        return source, slice(None)
-    found = re.fullmatch(r"(.+)\[(-?\d+)?:(-?\d+)?\]", source)
-    if found is None:
-        raise DataError(
-            f"{source}: what is in brackets must be FROM:TO, either of which may be left out, as "
-            "in squad.json[:30] for the first 30 articles"
-        )
-    first, last = (number and int(number) for number in found.groups()[1:])
-    return found[1], slice(first or None, last)
 
 
 def _question(

@@ -86,7 +86,8 @@ def read_text(source: str) -> str:
     try:
         return Path(source).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise DataError(f"{source} cannot be read ({error.strerror})") from None
+        hint = "; for some of its rows write FILE[FROM:TO]" if source.endswith("]") else ""
+        raise DataError(f"{source} cannot be read ({error.strerror}){hint}") from None
     except UnicodeDecodeError as error:
         raise DataError(
             f"{source} is not UTF-8 (byte {error.start:,}); convert it, as with iconv -t UTF-8"

@@ -65,6 +65,7 @@ def test_squad2_scores_what_has_no_answer():
     )
     # An answer that is only an article does not count; the question then has none.
     assert squad2_f1(["", "a", "b"], [["the"], ["the"], ["the"]]).tolist() == [1, 1, 0]
+    assert squad2_f1(["", "x"], [["the", "x"], ["the", "x"]]).tolist() == [0, 1]
     assert "no_answer" not in squad2_scores(["x"], [["x"]])
     assert set(squad2_scores([""], [[]])) == {"f1", "exact", "no_answer"}
 

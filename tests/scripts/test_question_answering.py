@@ -82,7 +82,7 @@ def test_squad2_is_learned_decided_and_predicted(files, tmp_path, capsys):
     ("change", "words"),
     [
         ("--train {squad}[:0]", ["[:0] holds no article; there are 60"]),
-        ("--train {squad}[1]", ["must be FROM:TO"]),
+        ("--train {squad}[1]", ["write FILE[FROM:TO]"]),
         ("--sequence-length 20", ["question q0", "sequence_length 20", "at least 21"]),
         ("--regularization.label-smoothing 0.1", ["label_smoothing needs classes"]),
         ("--class-weights balanced", ["squad2 has no classes"]),

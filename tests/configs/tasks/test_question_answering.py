@@ -159,6 +159,9 @@ def test_the_threshold_is_tuned_and_kept():
     decided = SQUAD2.decide(predictions, settings)
     assert SQUAD2.decide(decided, settings) == decided
     assert {**decided[0], **EMPTY} == {**predictions[0], **EMPTY}
+    for prediction in decided:
+        margin = prediction["no_answer_score"] - prediction["nbest"][0]["score"]
+        assert (prediction["answer"] == "") == (margin > settings["no_answer_threshold"])
     answers = [prediction["answer"] for prediction in decided]
     assert 0 < answers.count("") < len(answers)
     assert tuned == squad2_scores(answers, [[a.text for a in e.answers] for e in examples])

@@ -75,7 +75,7 @@ def features(marked, max_length=32, tokenizer=TOKENIZER, label="Other"):
 
 
 def found(marked, max_length=32):
-    (row,), cut = features(marked, max_length)
+    (row,), cut, _ = features(marked, max_length)
     ids = row.tokens["input_ids"]
     pieces = [TOKENIZER.id_to_piece(int(i)) for i in ids]
     at = [pieces[position] for position in row.values["entity_positions"]]
@@ -115,14 +115,14 @@ def test_what_is_nearest_to_the_entities_is_kept():
 
 
 def test_values():
-    (row,), _ = features("<e1>a</e1> <e2>b</e2>")
+    (row,), _, _ = features("<e1>a</e1> <e2>b</e2>")
     assert (row.values["labels"], row.values["weights"]) == (1, 3)
     assert {name: array.dtype for name, array in row.values.items()} == {
         "labels": np.int32,
         "weights": np.float32,
         "entity_positions": np.int32,
     }
-    (row,), _ = features("<e1>a</e1> <e2>b</e2>", label=None)
+    (row,), _, _ = features("<e1>a</e1> <e2>b</e2>", label=None)
     assert row.values["weights"] == 0
 
 

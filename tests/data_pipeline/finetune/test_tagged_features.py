@@ -101,7 +101,7 @@ def test_tags_sit_on_first_pieces_and_count_once():
         first = generator.randrange(len(word_spans))
         end = generator.randint(first + 1, len(word_spans))
         entity = Entity("X", word_spans[first][0], word_spans[end - 1][1], "here")
-        rows, cut = tagged_features(
+        rows, cut, _ = tagged_features(
             [text(content, entities=(entity,))], TOKENIZER, 10, LABELS, [1, 2, 3]
         )
         assert cut == 0
@@ -129,7 +129,7 @@ def test_tags_sit_on_first_pieces_and_count_once():
 
 
 def test_what_is_to_be_tagged_has_no_weight():
-    rows, _ = tagged_features([text("a cat", entities=None)], TOKENIZER, 10, LABELS)
+    rows, _, _ = tagged_features([text("a cat", entities=None)], TOKENIZER, 10, LABELS)
     assert rows[0].tokens["unit_starts"].tolist() == [0, 1, 3, 0]
     assert not rows[0].tokens["weights"].any()
 
