@@ -147,6 +147,11 @@ class FinetuneConfig:
                 f"frozen_layers is {self.frozen_layers}, but method.name {self.method.name} "
                 "freezes the encoder already; leave one of them out"
             )
+        if self.from_scratch and self.method.name != "full":
+            raise UserError(
+                f"method.name {self.method.name} trains a small part beside a pre-trained encoder, "
+                "so --from-scratch has no use with it; leave one of them out"
+            )
         self.regularization.validate()
         if not task.has_classes:
             for name in ("label_smoothing", "r_drop"):

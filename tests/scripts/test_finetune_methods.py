@@ -110,7 +110,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(folder, run, monkeypatch, ca
     assert share in capsys.readouterr().out
     middle = saved_steps(again)[-1]
     run_finetune.main(options(folder, again))
-    assert f"continuing from the checkpoint of step {middle}" in capsys.readouterr().out
+    assert f"continuing from the checkpoint of step {middle}" in capsys.readouterr().err
     assert 0 < middle < saved_steps(run)[-1] == saved_steps(again)[-1]
     for part in ("params", "opt_state"):
         one, other = (
@@ -243,6 +243,7 @@ def _encoder(flat):
         (["--method.rank=0"], "method.rank is 0; it must be at least 1"),
         (["--method.targets", "query", "nothing"], "method.targets is query nothing; give some of"),
         (["--frozen-layers=1"], "frozen_layers is 1, but method.name lora freezes the encoder"),
+        (["--from-scratch"], "so --from-scratch has no use with it"),
         (["--method.prefix-length=0"], "method.prefix_length is for prefix, but method.name is"),
         (["--method.name=full", "--frozen-layers=-1"], "frozen_layers is -1; it must not be"),
         (["--method.name=full", "--frozen-layers=3"], "frozen_layers is 3; the model has 2"),
