@@ -141,10 +141,17 @@ def _model_card(
         lines.append(f"- classes: {shown}")
     lines += ["", "## Made by", "", "```", command, "```", ""]
     packages = ("bert_jax", "jax", "flax", "optax")
-    lines += [f"- {package} {metadata.version(package)}" for package in packages]
+    lines += [f"- {package} {_version(package)}" for package in packages]
     settings = json.dumps(config.resolved(), indent=2, ensure_ascii=False)
     lines += ["", "Settings:", "", "```", settings, "```", ""]
     return "\n".join(lines)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(not installed, run from its folder)"
 
 
 def _write(path: Path, text: str) -> None:
