@@ -5,11 +5,9 @@ models; to-hf makes a folder that `transformers` loads from a run of ours; merge
 of all weights from a run that saved only the few that it trained.
 """
 
-import contextlib
 import dataclasses
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +16,7 @@ from rich.console import Console
 
 from bert_jax.adapters import MethodConfig, merge, method_of
 from bert_jax.checkpoint import save_params
-from bert_jax.convert import ARCHITECTURES, PART_NAMES, adam_from_tf1, from_tensors
+from bert_jax.convert import PART_NAMES, adam_from_tf1, from_tensors
 from bert_jax.convert_config import config_from_tf1
 from bert_jax.errors import UserError
 from bert_jax.hugging_face import (
@@ -26,16 +24,15 @@ from bert_jax.hugging_face import (
     architecture_of,
     load_hugging_face,
     read_json,
-    save_hugging_face,
 )
-from bert_jax.model import BertConfig
 from bert_jax.optimizer import AdamState
 from bert_jax.resize import extend_positions, resize_vocabulary
 from configs.errors import user_errors
+from configs.export import check_output, listed, to_hugging_face, whole_folder
 from configs.source import load_run
 from configs.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.command_line import parse
-from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer, save_for_transformers
+from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer
 from data_pipeline.shards import write_json
 from data_pipeline.tokenizer import load_tokenizer
 
@@ -134,7 +131,7 @@ def main(arguments: Sequence[str]) -> None:
     commands: dict[str, tuple[type, Callable[[Any, Console], None]]] = {
         "tf1": (FromTF1, from_tf1),
         "from-hf": (FromHuggingFace, from_hugging_face),
-        "to-hf": (ToHuggingFace, to_hugging_face),
+        "to-hf": (ToHuggingFace, to_hf),
         "merge": (Merge, merge_run),
     }
     command = arguments[0] if arguments else "--help"
@@ -145,10 +142,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"unknown command {command!r}; there are: {', '.join(commands)}")
     options, convert = commands[command]
     request: Any = parse(options, arguments[1:], program=f"run_convert.py {command}")
-    if request.output.exists() and not (request.output.is_dir() and _empty(request.output)):
-        raise UserError(f"--output {request.output} exists and is not empty; give another")
-    if request.output.resolve() == Path.cwd():  # it would be replaced under the shell's feet
-        raise UserError(f"--output {request.output} is the current folder; give a new one's name")
+    check_output(request.output)
     convert(request, Console(soft_wrap=True, highlight=False, markup=False))
 
 
@@ -190,42 +184,14 @@ def from_hugging_face(request: FromHuggingFace, console: Console) -> None:
     _finish(request, load_hugging_face(request.input), [], console)
 
 
-def to_hugging_face(request: ToHuggingFace, console: Console) -> None:
+def to_hf(request: ToHuggingFace, console: Console) -> None:
     """Ours -> Hugging Face."""
-    if request.architecture not in (None, *ARCHITECTURES):
-        raise UserError(
-            f"--architecture {request.architecture} is unknown; there are: "
-            f"{', '.join(ARCHITECTURES)}"
-        )
-    params, saved, step = load_run(request.checkpoint, request.step)
-    params = merge(method_of(saved), params)
-    config = BertConfig(**saved["model"])
-    tokenizer = load_tokenizer(request.checkpoint)
-    if tokenizer.vocab_size != config.vocab_size:
-        raise UserError(
-            f"the vocabulary in {request.checkpoint} has {tokenizer.vocab_size} pieces, the "
-            f"embedding {config.vocab_size} rows"
-        )
-    architecture = request.architecture or saved.get("architecture") or architecture_of(set(params))
-    with _whole(request.output) as folder:
-        pad = tokenizer.special_ids["pad"]
-        save_hugging_face(folder, config, params, architecture, pad, saved.get("labels", ()))
-        tokenizer_files = save_for_transformers(tokenizer, folder, config.max_position_embeddings)
-    parts = ARCHITECTURES[architecture]
-    console.print(f"{request.output}: {architecture} of {request.checkpoint}, step {step}")
-    _list(console, "written", [PART_NAMES[part] for part in parts if part in params])
-    _list(
+    to_hugging_face(
+        request.checkpoint,
+        request.output,
         console,
-        "not there",
-        [f"{PART_NAMES[part]}; it starts fresh" for part in parts if part not in params],
-    )
-    _list(console, "left out", [PART_NAMES[part] for part in params if part not in parts])
-    console.print(f"tokenizer: {tokenizer_files}")
-    console.print(
-        "Type next (in Python):\n"
-        f"  from transformers import AutoTokenizer, {architecture}\n"
-        f'  model = {architecture}.from_pretrained("{request.output}")\n'
-        f'  tokenizer = AutoTokenizer.from_pretrained("{request.output}")'
+        step=request.step,
+        architecture=request.architecture,
     )
 
 
@@ -238,7 +204,7 @@ def merge_run(request: Merge, console: Console) -> None:
     params = merge(method, params)
     base = saved.pop("base")["folder"]
     saved |= {"method": dataclasses.asdict(MethodConfig())}
-    with _whole(request.output) as folder:
+    with whole_folder(request.output) as folder:
         save_params(folder, params, saved, step=step)
         write_json(folder / "config.json", saved)
         load_tokenizer(request.checkpoint).save(folder)
@@ -296,15 +262,15 @@ def _finish(
         "architecture": model.architecture,
         "labels": list(model.labels),
     }
-    with _whole(request.output) as folder:
+    with whole_folder(request.output) as folder:
         save_params(folder, params, saved, step=step, adam=adam)
         write_json(folder / "config.json", saved)
         tokenizer.save(folder)
     parameters = sum(array.size for array in jax.tree.leaves(params))
     console.print(f"{request.output}: {model.architecture}, {parameters:,} parameters")
-    _list(console, "found", [PART_NAMES[part] for part in params])
-    _list(console, "not found", [f"{part}; it starts fresh" for part in model.converted.missing])
-    _list(console, "not used", list(model.converted.unused))
+    listed(console, "found", [PART_NAMES[part] for part in params])
+    listed(console, "not found", [f"{part}; it starts fresh" for part in model.converted.missing])
+    listed(console, "not used", list(model.converted.unused))
     for note in notes:
         console.print(note)
     cased = not tokenizer.description["lowercase"]
@@ -323,18 +289,9 @@ def _finish(
     )
 
 
-def _list(console: Console, title: str, names: list[str]) -> None:
-    for name in names:
-        console.print(f"{title}: {name}")
-
-
 def _check_input(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"--input {folder} is not a folder; give the folder of the checkpoint")
-
-
-def _empty(folder: Path) -> bool:
-    return next(folder.iterdir(), None) is None
 
 
 def _new_tokens(path: Path | None) -> list[str]:
@@ -344,27 +301,6 @@ def _new_tokens(path: Path | None) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--new-tokens {path} cannot be read ({error})") from None
-
-
-@contextlib.contextmanager
-def _whole(output: Path) -> Iterator[Path]:
-    """A folder to write into that gets the name `output` at the end, or goes if anything fails.
-
-    `output` is not there or an empty folder: `main` has looked.
-    """
-    output = output.resolve()
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        aside = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
-    except OSError as error:
-        raise UserError(f"--output {output} cannot be written ({error.strerror})") from None
-    with aside as private:
-        folder = Path(private) / output.name  # with the permissions that a folder usually gets
-        folder.mkdir()
-        yield folder
-        if output.exists():
-            output.rmdir()
-        folder.rename(output)
 
 
 if __name__ == "__main__":

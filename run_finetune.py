@@ -38,6 +38,7 @@ from bert_jax.train import init_state
 from bert_jax.warm_start import WarmStart, match_params, with_params
 from configs import finetune_demo as demo
 from configs.errors import user_errors
+from configs.export import to_hugging_face
 from configs.finetune import FinetuneConfig, from_command_line
 from configs.finetune_data import Data, Split, load_data
 from configs.finetune_report import epochs_table, spread_table, write_report
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str]) -> None:
     console.print(
         f"  python run_predict.py {find_task(saved['task']).command} --checkpoint {best} ..."
     )
-    if can_be_merged(method_of(saved)):
+    if can_be_merged(method_of(saved)) and saved["architecture"]:
         console.print(
             f"  python run_convert.py to-hf --checkpoint {best} --output DIR  # for transformers"
         )
@@ -149,6 +150,8 @@ def finetune_seeds(
     if len(results) > 1:
         console.print(spread_table(results))
         best /= f"seed-{max(results, key=lambda seed: results[seed][task.best])}"
+    if config.export:
+        to_hugging_face(best, config.export[1], console)
     return best
 
 
@@ -310,6 +313,7 @@ def _saved_config(run: Run, seed: int, unsaved: dict[str, np.ndarray]) -> dict[s
         "seeds": [seed],
         "model": dataclasses.asdict(run.model),
         "labels": list(run.data.labels),
+        "architecture": run.task.architecture,
         "data_fingerprint": run.data.fingerprint,
     }
     if unsaved:

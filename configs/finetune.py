@@ -9,12 +9,13 @@ from typing import Any, Literal
 import optax
 from tyro.conf import Positional
 
-from bert_jax.adapters import MethodConfig
+from bert_jax.adapters import MethodConfig, can_be_merged
 from bert_jax.errors import UserError
 from bert_jax.finetuning import RegularizationConfig
 from bert_jax.loop import LoopConfig
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule
 from bert_jax.sharding import MeshConfig
+from configs.export import check_output
 from configs.tasks.registry import TASKS, find_task
 from configs.tasks.task import Task
 from data_pipeline.command_line import parse
@@ -44,6 +45,7 @@ class FinetuneConfig:
       dev: file whose scores are shown and tell the best epoch, instead.
       test: file to predict at the end; labels in it are scored.
       work_dir: folder of the run: checkpoints, metrics, predictions, report.
+      export: "hf DIR" also writes the best epoch's model as a folder that transformers loads.
       columns: columns of the tables, where they are not the task's own.
       sequence_length: longest input in tokens; what is longer is cut, or windowed, and counted.
       batch_size: examples of an optimizer step.
@@ -75,6 +77,7 @@ class FinetuneConfig:
     dev: str = ""
     test: str = ""
     work_dir: str = ""
+    export: tuple[Literal["hf"], Path] | None = None
     columns: ColumnOptions = ColumnOptions()
     sequence_length: int = 128
     batch_size: int = 32
@@ -152,6 +155,17 @@ class FinetuneConfig:
                 f"method.name {self.method.name} trains a small part beside a pre-trained encoder, "
                 "so --from-scratch has no use with it; leave one of them out"
             )
+        if self.export:
+            check_output(self.export[1], "--export hf")
+            if not can_be_merged(self.method):
+                raise UserError(
+                    f"--export hf: transformers has no model with {self.method.name}; leave it out"
+                )
+            if not task.architecture:
+                raise UserError(
+                    f"--export hf: transformers has no model with the output layer of {task.name}; "
+                    "leave it out"
+                )
         self.regularization.validate()
         if not task.has_classes:
             for name in ("label_smoothing", "r_drop"):
@@ -163,7 +177,9 @@ class FinetuneConfig:
 
     def resolved(self) -> dict[str, Any]:
         """The configuration as JSON values."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        values = dataclasses.asdict(self)
+        del values["export"]  # has no part in the training
+        return json.loads(json.dumps(values))
 
 
 def from_command_line(arguments: Sequence[str]) -> FinetuneConfig:

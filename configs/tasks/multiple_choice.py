@@ -37,6 +37,7 @@ class MultipleChoice(Task[ChoiceExample]):
 
     reader: Callable[[str], list[ChoiceExample]] = read_hellaswag
 
+    architecture: ClassVar[str] = "BertForMultipleChoice"
     command: ClassVar[str] = "choose"
     usage: ClassVar[str] = "CONTEXT CHOICE CHOICE ..."
 

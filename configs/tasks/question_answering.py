@@ -59,6 +59,7 @@ class QuestionAnswering(Task[QuestionExample]):
     n_best: int = 20
 
     has_classes: ClassVar[bool] = False
+    architecture: ClassVar[str] = "BertForQuestionAnswering"
     command: ClassVar[str] = "answer"
     usage: ClassVar[str] = "QUESTION CONTEXT"
 

@@ -39,6 +39,7 @@ class Relation(Task[RelationExample]):
     best: str = "macro_f1"
     labels: tuple[str, ...] = ()
 
+    architecture: ClassVar[str] = ""
     command: ClassVar[str] = "relate"
     usage: ClassVar[str] = '"<e1>One</e1> and <e2>another</e2> ..." ...'
 

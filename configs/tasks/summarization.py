@@ -45,6 +45,7 @@ class Summarization(Task[SummaryExample]):
     language: Language = "en"
 
     has_classes: ClassVar[bool] = False
+    architecture: ClassVar[str] = ""
     command: ClassVar[str] = "summarize"
     usage: ClassVar[str] = "TEXT ..."
 

@@ -48,6 +48,7 @@ class Tagging(Task[TaggedText]):
     unit: Unit = "word"
     leaderboard: str = ""
 
+    architecture: ClassVar[str] = "BertForTokenClassification"
     command: ClassVar[str] = "tag"
 
     def read(self, source: str) -> Examples[TaggedText]:

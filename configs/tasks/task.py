@@ -55,6 +55,8 @@ class Task(abc.ABC, Generic[Example]):
     best: str = "accuracy"
 
     has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
+    # The class of transformers with the same output layer; empty where there is none.
+    architecture: ClassVar[str] = "BertForSequenceClassification"
     command: ClassVar[str] = "classify"  # of run_predict.py
     usage: ClassVar[str] = "TEXT ..."  # what is typed behind it
 

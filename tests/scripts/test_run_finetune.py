@@ -132,7 +132,9 @@ def test_kill_9_after_a_checkpoint_loses_nothing(data, pretrained, finetuned, tm
 def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
     changes = {"epochs": 1, "test": f"{data}/dev.tsv"}
     arguments = finetune_options(data, pretrained, tmp_path / "run", changes=changes)
-    run_finetune.main([*arguments, "--seeds", "3", "5"])
+    exported = tmp_path / "hf"
+    run_finetune.main([*arguments, "--seeds", "3", "5", "--export", "hf", str(exported)])
+    assert json.loads((exported / "config.json").read_text())["id2label"]["1"] == "dog"
     output = capsys.readouterr().out
     for word in ("seed-3", "deviation", "mean", "best"):
         assert word in output
@@ -169,6 +171,17 @@ def test_mistakes_are_one_line(data, pretrained, tmp_path, capsys, changes, word
     error = mistake(capsys, run_finetune.main, arguments)
     assert all(word in error for word in words), error
     assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_exported_is_said_before(data, pretrained, tmp_path, capsys):
+    def error(folder, *more, task="sst2"):
+        arguments = finetune_options(data, pretrained, tmp_path / "run", task)
+        arguments += ["--export", "hf", str(folder), *more]
+        return mistake(capsys, run_finetune.main, arguments)
+
+    assert "exists and is not empty" in error(data)
+    assert "no model with prefix" in error(tmp_path / "hf", "--method.name=prefix")
+    assert "output layer of summarize" in error(tmp_path / "hf", task="summarize")
 
 
 def test_tasks_and_data_must_be_named(pretrained, capsys, tmp_path):
