@@ -36,10 +36,12 @@ RESULTS = Path(__file__).parent / "results" / "tpu.json"
 
 
 def versions() -> dict[str, str]:
-    """What a row depends on: jax, the TPU compiler and the last change to the package."""
-    package = Path(__file__).parent.parent / "bert_jax"
-    commit = ["git", "log", "-1", "--format=%h", "--", "."]
-    revision = subprocess.run(commit, cwd=package, capture_output=True, text=True).stdout.strip()
+    """What a row depends on: jax, the TPU compiler and the last change to our code in use here."""
+    used = [name for name in sys.modules if name.startswith("bert_jax.")]
+    files = [str(sys.modules[name].__file__) for name in sorted(used)]
+    commit = ["git", "log", "-1", "--format=%h", "--", *files]
+    folder = Path(__file__).parent
+    revision = subprocess.run(commit, cwd=folder, capture_output=True, text=True).stdout.strip()
     return {"jax": jax.__version__, "libtpu": metadata.version("libtpu"), "bert_jax": revision}
 
 
