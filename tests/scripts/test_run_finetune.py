@@ -13,7 +13,7 @@ import run_pretrain
 from bert_jax.checkpoint import saved_steps
 from bert_jax.tracker import read_metrics
 from tests.scripts.finetuning import finetune_options, start_finetune, write_texts
-from tests.scripts.runs import assert_same_run, mistake, options, wait_for
+from tests.scripts.runs import ROOT, assert_same_run, mistake, options, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +213,19 @@ def test_a_task_of_ones_own(data, pretrained, tmp_path):
         "macro_f1"
     ]
     run_predict.main(["classify", f"--checkpoint={work_dir}", "a cat"])
+
+
+def test_the_task_of_the_guide(pretrained, tmp_path):
+    guide = (ROOT / "docs/finetuning.md").read_text()
+    task = tmp_path / "trec.py"
+    task.write_text(guide.split("```python\n")[1].split("```")[0])
+    for name in ("train.txt", "dev.txt"):
+        lines = ["CAT:small the cat sees a tree\n", "DOG:large the dog finds a house\n"]
+        (tmp_path / name).write_text("".join(lines * 8))
+    changes = {"train": tmp_path / "train.txt", "dev": tmp_path / "dev.txt", "epochs": 1}
+    run_finetune.main(finetune_options(tmp_path, pretrained, tmp_path / "run", str(task), changes))
+    scores = json.loads((tmp_path / "run/summary.json").read_text())["scores"]["dev"]
+    assert list(scores) == ["accuracy", "macro_f1"]
 
 
 def test_another_head_is_refused_and_can_start_fresh(data, finetuned, tmp_path, capsys):

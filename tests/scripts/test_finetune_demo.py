@@ -1,0 +1,50 @@
+"""`python run_finetune.py`: a pre-trained model, the same from scratch, and a linear one."""
+
+import dataclasses
+
+import pytest
+
+import run_finetune
+from configs import finetune_demo
+from tests.scripts.finetuning import write_texts
+from tests.scripts.runs import mistake
+
+
+@pytest.fixture
+def small_demo(whole_run, tmp_path, monkeypatch):
+    """The demo on a tiny model and made-up texts."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, seed in (("train", 1), ("dev", 2)):
+        write_texts(data / f"{name}.tsv", 24, seed)
+        text = (data / f"{name}.tsv").read_text()
+        (data / f"{name}.tsv").write_text(text.replace("sentence", "text", 1))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(finetune_demo, "PRETRAINED", whole_run[0])
+    monkeypatch.setattr(finetune_demo, "DATA", data)
+    prepare = finetune_demo.prepare
+
+    def shorter(console):
+        configs = prepare(console)
+        return {
+            name: dataclasses.replace(config, epochs=1, sequence_length=24, batch_size=8)
+            for name, config in configs.items()
+        }
+
+    monkeypatch.setattr(finetune_demo, "prepare", shorter)
+
+
+def test_three_scores_are_compared(small_demo, tmp_path, capsys):
+    run_finetune.main([])
+    output = capsys.readouterr().out
+    table = output[output.index("Which package") :]
+    for name in ("pre-trained", "the same model from scratch", "TF-IDF and logistic regression"):
+        assert name in table
+    assert "1.000" in table  # one word decides, which is easy for a linear model
+    assert (tmp_path / "runs/demo-finetuned/README.md").is_file()
+    assert "run_predict.py classify --checkpoint runs/demo-finetuned" in output
+
+
+def test_without_a_pretrained_demo_it_says_how_to_make_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "make it first with: python run_pretrain.py" in mistake(capsys, run_finetune.main, [])
