@@ -58,7 +58,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 $(PARITY_READY): $(READY)
 	@if command -v uv >/dev/null; then uv pip install --python $(RUN) pip; fi
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(RUN) -m pip install --disable-pip-version-check --editable '.[dev,parity]'
+		$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,parity]'
 	@touch $@
 
 # In a folder of its own: in .venv every run would look for a TPU first.
