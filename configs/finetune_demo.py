@@ -1,5 +1,6 @@
 """The fine-tuning that every installation can do: which package is a docstring from?"""
 
+import dataclasses
 import os
 import sysconfig
 from collections.abc import Mapping
@@ -56,13 +57,7 @@ def prepare(console: Console) -> dict[str, FinetuneConfig]:
             name="adamw", learning_rate=5e-4, warmup_steps=None, warmup_proportion=0.1
         ),
     )
-    scratch = FinetuneConfig(
-        **{
-            **vars(config),
-            "work_dir": "runs/demo-from-scratch",
-            "from_scratch": True,
-        }
-    )
+    scratch = dataclasses.replace(config, work_dir="runs/demo-from-scratch", from_scratch=True)
     return {"pre-trained": config, "the same model from scratch": scratch}
 
 

@@ -1,6 +1,5 @@
 """Where a fine-tuning starts: a checkpoint of ours, of Hugging Face or of TF1."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,8 +104,3 @@ def load_run(
         return open_source(path, named["step"]).params
 
     return load_params(folder, step, read_base)
-
-
-def with_changes(source: Source, **changes: Any) -> Source:
-    """The source with some settings of its architecture replaced, those that change no shape."""
-    return source._replace(model=dataclasses.replace(source.model, **changes))

@@ -1,13 +1,15 @@
 """Classes, several labels at a time, or a number for a text or a pair of texts."""
 
+import abc
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import flax.linen as nn
 import jax
 import numpy as np
+from scipy import special
 
 from bert_jax.finetuning import Batch, Loss
 from bert_jax.losses import Sum, binary_cross_entropy, cross_entropy, squared_error
@@ -53,26 +55,112 @@ class TextTask(Task[TextExample]):
             )
         return [typed_example(*texts)]
 
+    @abc.abstractmethod
+    def target(self, example: TextExample, labels: tuple[str, ...]) -> np.ndarray | np.generic:
+        """The label of a feature; of any value where it is not known."""
+
+    def weight(
+        self,
+        example: TextExample,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None,
+    ) -> float:
+        """The weight of a feature; 0 where the label is not known."""
+        del labels, class_weights
+        return float(example.label is not None)
+
+    @abc.abstractmethod
+    def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
+        """What the logits of an example say."""
+
+    def features(
+        self,
+        examples: Sequence[TextExample],
+        tokenizer: Tokenizer,
+        max_length: int,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None = None,
+        *,
+        training: bool = False,
+    ) -> Features:
+        return text_features(
+            examples,
+            tokenizer,
+            max_length,
+            lambda example: self.target(example, labels),
+            lambda example: self.weight(example, labels, class_weights),
+        )
+
+    def predict(
+        self,
+        logits: Sequence[np.ndarray],
+        features: Features,
+        examples: Sequence[TextExample],
+        labels: tuple[str, ...],
+    ) -> list[Prediction]:
+        return [
+            shown(example) | self.answer(row, labels)
+            for row, example in zip(logits, examples, strict=True)
+        ]
+
+
+Labelled = TypeVar("Labelled", bound=TextExample)
+
 
 @dataclasses.dataclass(frozen=True)
-class Classification(TextTask):
-    """One of several classes.
+class OneClass(Task[Labelled]):
+    """What tasks with one of several classes for each example share.
 
     Attributes:
       labels: the classes in a fixed order; those of the training data, sorted, by default.
+    """
+
+    labels: tuple[str, ...] = ()
+
+    @property
+    def loss(self) -> Loss:
+        return cross_entropy_loss
+
+    def labels_of(self, examples: Sequence[Labelled]) -> tuple[str, ...]:
+        found = labels_of(examples)
+        return self.labels or found
+
+    def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
+        """The class with the largest logit, and the probabilities of all."""
+        probabilities = softmax(logits)
+        best = int(np.argmax(logits))
+        return {
+            "label": labels[best],
+            "probability": round(float(probabilities[best]), 6),
+            "probabilities": _rounded(labels, probabilities),
+        }
+
+    def confusion(
+        self, predictions: Sequence[Prediction], examples: Sequence[Labelled]
+    ) -> tuple[list[str], list[str]]:
+        return (
+            [example.label or "" for example in examples],
+            [prediction["label"] for prediction in predictions],
+        )
+
+    def class_counts(self, examples: Sequence[Labelled], labels: tuple[str, ...]) -> dict[str, int]:
+        counts = Counter(example.label for example in examples)
+        return {label: counts[label] for label in labels}
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification(OneClass[TextExample], TextTask):
+    """One of several classes.
+
+    Attributes:
       scores: names of the scores, see `scores.classification_scores`.
       positive: the class that "f1" is about.
       leaderboard: name and kind of the file that the leaderboard takes.
     """
 
-    labels: tuple[str, ...] = ()
     scores: tuple[str, ...] = ("accuracy",)
     positive: str = "1"
     leaderboard: tuple[str, Literal["glue", "clue"]] | None = None
-
-    def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
-        found = labels_of(examples)
-        return self.labels or found
 
     def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
         for example in examples:
@@ -85,74 +173,24 @@ class Classification(TextTask):
     def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSequenceClassification(config, len(labels))
 
-    @property
-    def loss(self) -> Loss:
-        return cross_entropy_loss
+    def target(self, example: TextExample, labels: tuple[str, ...]) -> np.ndarray | np.generic:
+        return np.int32(labels.index(example.label) if example.label in labels else 0)
 
-    def features(
+    def weight(
         self,
-        examples: Sequence[TextExample],
-        tokenizer: Tokenizer,
-        max_length: int,
+        example: TextExample,
         labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
-        number = {label: index for index, label in enumerate(labels)}
-        weights = class_weights or [1.0] * len(labels)
-
-        def target(example: TextExample) -> np.ndarray | np.generic:
-            return np.int32(number.get(example.label or "", 0))
-
-        def weight(example: TextExample) -> float:
-            return weights[number[example.label]] if example.label in number else 0.0
-
-        return text_features(examples, tokenizer, max_length, target, weight)
-
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[TextExample],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
-        predictions = []
-        for row, example in zip(logits, examples, strict=True):
-            probabilities = softmax(row)
-            best = int(np.argmax(row))
-            predictions.append(
-                {
-                    **shown(example),
-                    "label": labels[best],
-                    "probability": round(float(probabilities[best]), 6),
-                    "probabilities": {
-                        label: round(float(p), 6)
-                        for label, p in zip(labels, probabilities, strict=True)
-                    },
-                }
-            )
-        return predictions
+        class_weights: Sequence[float] | None,
+    ) -> float:
+        if example.label not in labels:
+            return 0.0
+        return class_weights[labels.index(example.label)] if class_weights else 1.0
 
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
     ) -> dict[str, float]:
         true, found = self.confusion(predictions, examples)
         return classification_scores(true, found, self.scores, self.positive)
-
-    def confusion(
-        self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
-    ) -> tuple[list[str], list[str]]:
-        return (
-            [example.label or "" for example in examples],
-            [prediction["label"] for prediction in predictions],
-        )
-
-    def class_counts(
-        self, examples: Sequence[TextExample], labels: tuple[str, ...]
-    ) -> dict[str, int]:
-        counts = Counter(example.label for example in examples)
-        return {label: counts[label] for label in labels}
 
     def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
         if self.leaderboard is None:
@@ -185,51 +223,16 @@ class MultiLabel(TextTask):
     def loss(self) -> Loss:
         return _binary_cross_entropy
 
-    def features(
-        self,
-        examples: Sequence[TextExample],
-        tokenizer: Tokenizer,
-        max_length: int,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
-        def target(example: TextExample) -> np.ndarray | np.generic:
-            given = split_labels(example.label or "")
-            return np.array([label in given for label in labels], np.float32)
+    def target(self, example: TextExample, labels: tuple[str, ...]) -> np.ndarray | np.generic:
+        given = split_labels(example.label or "")
+        return np.array([label in given for label in labels], np.float32)
 
-        return text_features(
-            examples,
-            tokenizer,
-            max_length,
-            target,
-            lambda example: float(example.label is not None),
-        )
-
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[TextExample],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
-        predictions = []
-        for row, example in zip(logits, examples, strict=True):
-            probabilities = 1 / (1 + np.exp(-row.astype(np.float64)))
-            predictions.append(
-                {
-                    **shown(example),
-                    "labels": [
-                        label for label, p in zip(labels, probabilities, strict=True) if p >= 0.5
-                    ],
-                    "probabilities": {
-                        label: round(float(p), 6)
-                        for label, p in zip(labels, probabilities, strict=True)
-                    },
-                }
-            )
-        return predictions
+    def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
+        probabilities = special.expit(logits.astype(np.float64))
+        return {
+            "labels": [label for label, p in zip(labels, probabilities, strict=True) if p >= 0.5],
+            "probabilities": _rounded(labels, probabilities),
+        }
 
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
@@ -278,35 +281,11 @@ class Regression(TextTask):
     def loss(self) -> Loss:
         return _squared_error
 
-    def features(
-        self,
-        examples: Sequence[TextExample],
-        tokenizer: Tokenizer,
-        max_length: int,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
-        return text_features(
-            examples,
-            tokenizer,
-            max_length,
-            lambda example: np.float32(0 if example.label is None else _number(example)),
-            lambda example: float(example.label is not None),
-        )
+    def target(self, example: TextExample, labels: tuple[str, ...]) -> np.ndarray | np.generic:
+        return np.float32(0 if example.label is None else _number(example))
 
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[TextExample],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
-        return [
-            {**shown(example), "value": round(float(row[0]), 6)}
-            for row, example in zip(logits, examples, strict=True)
-        ]
+    def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
+        return {"value": round(float(logits[0]), 6)}
 
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
@@ -342,8 +321,11 @@ def _number(example: TextExample) -> float:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """float64 [..., C] of logits [..., C]."""
-    powers = np.exp(logits.astype(np.float64) - np.max(logits, axis=-1, keepdims=True))
-    return powers / np.sum(powers, axis=-1, keepdims=True)
+    return special.softmax(logits.astype(np.float64), axis=-1)
+
+
+def _rounded(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
+    return {label: round(float(p), 6) for label, p in zip(labels, probabilities, strict=True)}
 
 
 def submission(name: str, kind: Literal["glue", "clue"], answers: Sequence[str]) -> tuple[str, str]:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import numpy as np
 
-from bert_jax.finetuning import Batch, Loss
-from bert_jax.losses import Sum, cross_entropy
+from bert_jax.finetuning import Loss
 from bert_jax.model import BertConfig
 from bert_jax.scores import ranking_scores
 from bert_jax.task_heads import BertForSequenceClassification
-from configs.tasks.classification import softmax
+from configs.tasks.classification import cross_entropy_loss, softmax
 from configs.tasks.task import Examples, Prediction, Task
 from data_pipeline.finetune.features import Features, Inputs, context_inputs, pair_inputs
 from data_pipeline.finetune.ranking import (
@@ -58,7 +56,7 @@ class Ranking(Task[RankingExample]):
 
     @property
     def loss(self) -> Loss:
-        return _cross_entropy
+        return cross_entropy_loss
 
     def features(
         self,
@@ -183,10 +181,6 @@ class ResponseSelection(Ranking):
         self, tokenizer: Tokenizer, query: np.ndarray, candidate: np.ndarray, max_length: int
     ) -> Inputs:
         return context_inputs(tokenizer, query, candidate, max_length)
-
-
-def _cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
-    return cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
 
 
 RANKING = (

@@ -1,19 +1,17 @@
 """The relation of two entities in a sentence."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
 import numpy as np
 
-from bert_jax.finetuning import Loss
 from bert_jax.model import BertConfig
 from bert_jax.scores import NO_RELATION, relation_scores
 from bert_jax.task_heads import BertForRelationClassification
-from configs.tasks.classification import cross_entropy_loss, softmax
-from configs.tasks.task import Examples, Prediction, Task
+from configs.tasks.classification import OneClass
+from configs.tasks.task import Examples, Prediction
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
 from data_pipeline.finetune.relations import (
@@ -22,22 +20,16 @@ from data_pipeline.finetune.relations import (
     read_relations,
     relation_features,
 )
-from data_pipeline.finetune.texts import labels_of
 from data_pipeline.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
-class Relation(Task[RelationExample]):
-    """One of several relations, by files in the format of SemEval-2010 task 8.
-
-    Attributes:
-      labels: the relations in a fixed order; those of the training data, sorted, by default.
-    """
+class Relation(OneClass[RelationExample]):
+    """One of several relations, by files in the format of SemEval-2010 task 8."""
 
     train: str = "train.txt"
     dev: str = "dev.txt"
     best: str = "macro_f1"
-    labels: tuple[str, ...] = ()
 
     architecture: ClassVar[str] = ""
     command: ClassVar[str] = "relate"
@@ -50,10 +42,6 @@ class Relation(Task[RelationExample]):
         marked = [marked_entities(text, "typed") for text in texts]
         return [RelationExample("typed", text, None, None, "", x, "typed") for text, x in marked]
 
-    def labels_of(self, examples: Sequence[RelationExample]) -> tuple[str, ...]:
-        found = labels_of(examples)
-        return self.labels or found
-
     def check(self, examples: Sequence[RelationExample], labels: tuple[str, ...]) -> None:
         for example in examples:
             if example.label is not None and example.label not in labels:
@@ -65,10 +53,6 @@ class Relation(Task[RelationExample]):
 
     def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForRelationClassification(config, len(labels))
-
-    @property
-    def loss(self) -> Loss:
-        return cross_entropy_loss
 
     def features(
         self,
@@ -91,8 +75,6 @@ class Relation(Task[RelationExample]):
     ) -> list[Prediction]:
         predictions = []
         for row, example in zip(logits, examples, strict=True):
-            probabilities = softmax(row)
-            best = int(np.argmax(row))
             entities = {
                 name: {"text": example.first[start:end], "start": start, "end": end}
                 for name, (start, end) in zip(("e1", "e2"), example.spans, strict=True)
@@ -100,14 +82,7 @@ class Relation(Task[RelationExample]):
             predictions.append(
                 {"place": example.place, "number": example.number, "text": example.first}
                 | entities
-                | {
-                    "label": labels[best],
-                    "probability": round(float(probabilities[best]), 6),
-                    "probabilities": {
-                        label: round(float(p), 6)
-                        for label, p in zip(labels, probabilities, strict=True)
-                    },
-                }
+                | self.answer(row, labels)
             )
         return predictions
 
@@ -115,20 +90,6 @@ class Relation(Task[RelationExample]):
         self, predictions: Sequence[Prediction], examples: Sequence[RelationExample]
     ) -> dict[str, float]:
         return relation_scores(*self.confusion(predictions, examples))
-
-    def confusion(
-        self, predictions: Sequence[Prediction], examples: Sequence[RelationExample]
-    ) -> tuple[list[str], list[str]]:
-        return (
-            [example.label or "" for example in examples],
-            [prediction["label"] for prediction in predictions],
-        )
-
-    def class_counts(
-        self, examples: Sequence[RelationExample], labels: tuple[str, ...]
-    ) -> dict[str, int]:
-        counts = Counter(example.label for example in examples)
-        return {label: counts[label] for label in labels}
 
     def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str]:
         """What the official scorer takes: number, tab, relation."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import numpy as np
+from scipy import special
 
 from bert_jax.finetuning import Batch, Loss
 from bert_jax.losses import Sum, binary_cross_entropy
@@ -88,7 +89,7 @@ class Summarization(Task[SummaryExample]):
         found: list[list[np.ndarray]] = [[] for _ in examples]
         for row, feature in zip(logits, features.rows, strict=True):
             scored = row[feature.values["sentence_mask"] > 0]
-            found[feature.example].append(1 / (1 + np.exp(-scored.astype(np.float64))))
+            found[feature.example].append(special.expit(scored.astype(np.float64)))
         predictions = []
         for parts, example in zip(found, examples, strict=True):
             probabilities = np.concatenate(parts)
