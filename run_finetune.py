@@ -11,7 +11,6 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,44 +21,55 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from bert_jax import loop
-from bert_jax.adapters import PART, can_be_merged, frozen_layers, frozen_paths, method_of
+from bert_jax.adapters import can_be_merged, frozen_layers, frozen_paths, method_of
 from bert_jax.base import check_base, fingerprint, frozen_part
 from bert_jax.checkpoint import Checkpoints, load_params
-from bert_jax.errors import UserError
-from bert_jax.finetuning import FinetuningObjective, make_predict_step, predict
+from bert_jax.finetuning import FinetuningObjective, PredictStep, make_predict_step, predict
 from bert_jax.flops import model_flops, peak_flops
 from bert_jax.hugging_face import read_json
 from bert_jax.machine import keep_compiled_programs, keep_freed_memory
 from bert_jax.model import BertConfig
-from bert_jax.optimizer import frozen_mask, make_optimizer
-from bert_jax.sharding import batch_shards, check_batch_size, check_divides, host_rows, make_mesh
+from bert_jax.optimizer import Optimizer, frozen_mask, make_optimizer
+from bert_jax.sharding import (
+    batch_shards,
+    check_batch_size,
+    check_divides,
+    described,
+    host_rows,
+    make_mesh,
+)
 from bert_jax.tracker import Tracker, read_metrics
 from bert_jax.train import init_state
-from bert_jax.warm_start import WarmStart, match_params, with_params
+from bert_jax.warm_start import WarmStart, with_params
 from configs import finetune_demo as demo
 from configs.errors import user_errors
 from configs.export import to_hugging_face
 from configs.finetune import FinetuneConfig, from_command_line
 from configs.finetune_data import Data, Split, load_data
 from configs.finetune_report import epochs_table, spread_table, write_report
+from configs.finetune_start import model_of, warm_start
 from configs.source import Source, open_source
 from configs.tasks.registry import find_task
 from configs.tasks.task import Prediction, Task, batch_shapes
 from configs.work_dir import check_same_run, earlier_config, first_start_of, locked
-from data_pipeline.finetune.batches import TrainingBatches, ordered_batches
+from data_pipeline.finetune.batches import TrainingBatches, ordered_batches, steps_per_epoch
 from data_pipeline.shards import write_json
 
 
 class Run(NamedTuple):
-    """What the runs of all seeds share.
+    """What the runs of all seeds share, the compiled steps among it.
 
     Attributes:
       config: the fine-tuning's.
       task: its task.
       model: the architecture.
       source: what it starts from.
+      start: the source's parameters that are used.
       data: its examples.
       mesh: the devices.
+      objective, optimizer: what is trained, and how.
+      predict_step: from `make_predict_step`.
+      unsaved: the parameters that no checkpoint holds, because the source has them.
       console: where to print.
       command: as it was typed.
     """
@@ -68,10 +78,31 @@ class Run(NamedTuple):
     task: Task[Any]
     model: BertConfig
     source: Source
+    start: WarmStart
     data: Data
     mesh: Mesh
+    objective: FinetuningObjective
+    optimizer: Optimizer
+    predict_step: PredictStep
+    unsaved: dict[str, np.ndarray]
     console: Console
     command: str
+
+    def outputs(self, params: Any, split: Split) -> tuple[list[Prediction], float]:
+        """What parameters say of a split, undecided, and the loss."""
+        size = self.config.batch_size + -self.config.batch_size % batch_shards(self.mesh)
+        batches = ordered_batches(
+            split.features.rows, batch_size=size, max_length=self.config.sequence_length
+        )
+        logits, loss = predict(self.predict_step, params, batches, self.mesh)
+        found = self.task.predict(logits, split.features, split.examples, self.data.labels)
+        return found, loss
+
+    def evaluate(self, params: Any) -> dict[str, float]:
+        """The loss and the scores on the dev set."""
+        found, loss = self.outputs(params, self.data.dev)
+        found = self.task.decide(found, self.task.tune(found, self.data.dev.examples))
+        return {"loss": loss, **self.task.score(found, self.data.dev.examples)}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -127,15 +158,7 @@ def finetune_seeds(
     Returns:
       The work folder of the best, None where a signal ended it.
     """
-    task = config.find_task()
-    source = open_source(Path(config.init_from))
-    model = _model(config, source)
-    mesh = make_mesh(config.mesh)
-    check_divides(mesh, "heads", model.num_attention_heads, "the model's heads")
-    check_batch_size(config.batch_size, mesh, config.accumulation_steps)
-    data = load_data(task, config, source.tokenizer, console.print)
-    command = shlex.join(["python", "run_finetune.py", *arguments])
-    run = Run(config, task, model, source, data, mesh, console, command)
+    run = _open_run(config, arguments, console)
     results = {}
     for seed in config.seeds:
         folder = Path(config.work_dir)
@@ -149,10 +172,65 @@ def finetune_seeds(
     best = Path(config.work_dir)
     if len(results) > 1:
         console.print(spread_table(results))
-        best /= f"seed-{max(results, key=lambda seed: results[seed][task.best])}"
+        best /= f"seed-{max(results, key=lambda seed: results[seed][run.task.best])}"
     if config.export:
         to_hugging_face(best, config.export[1], console)
     return best
+
+
+def _open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console) -> Run:
+    """Opens and checks everything before any work is spent, and says what there is."""
+    task = config.find_task()
+    source = open_source(Path(config.init_from))
+    model = model_of(config, source)
+    mesh = make_mesh(config.mesh)
+    check_divides(mesh, "heads", model.num_attention_heads, "the model's heads")
+    check_batch_size(config.batch_size, mesh, config.accumulation_steps)
+    data = load_data(task, config, source.tokenizer, console.print)
+    total_steps = config.epochs * steps_per_epoch(len(data.train.features.rows), config.batch_size)
+    config.optimizer.validate(total_steps)
+    objective = FinetuningObjective(
+        task.model(model, data.labels),
+        task.loss,
+        batch_shapes(data.train.features),
+        config.regularization,
+        config.method,
+    )
+    shapes = nn.unbox(jax.eval_shape(objective.init, jax.random.key(0)))
+    frozen = (
+        *config.optimizer.frozen,
+        *frozen_layers(config.frozen_layers, model.num_hidden_layers),
+        *frozen_paths(config.method, shapes),
+    )
+    mask = frozen_mask(shapes, frozen)  # refuses names that freeze nothing
+    optimizer = make_optimizer(
+        dataclasses.replace(config.optimizer, frozen=frozen),
+        config.learning_rate_schedule(total_steps),
+    )
+    start = warm_start(config, source, data.labels, shapes)
+    sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]
+    parameters = sum(sizes)
+    trained = parameters - sum(map(operator.mul, sizes, jax.tree.leaves(mask)))
+    console.print(
+        f"{task.name}: {parameters:,} parameters from {source.origin}"
+        f"{'; fresh: ' + ', '.join(start.fresh) if start.fresh else ''}\n"
+        f"trained: {trained:,} of {parameters:,} parameters ({trained / parameters:.2%})"
+    )
+    return Run(
+        config,
+        task,
+        model,
+        source,
+        start,
+        data,
+        mesh,
+        objective,
+        optimizer,
+        make_predict_step(objective, mesh),
+        {} if config.method.name == "full" else frozen_part(start.params, frozen),
+        console,
+        shlex.join(["python", "run_finetune.py", *arguments]),
+    )
 
 
 def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
@@ -171,85 +249,46 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
         host_index=index,
         host_count=count,
     )
-    total_steps = config.epochs * batches.steps_per_epoch
-    config.optimizer.validate(total_steps)
-    objective = FinetuningObjective(
-        task.model(run.model, data.labels),
-        task.loss,
-        batch_shapes(data.train.features),
-        config.regularization,
-        config.method,
-    )
-    shapes = nn.unbox(jax.eval_shape(objective.init, jax.random.key(0)))
-    frozen = (
-        *config.optimizer.frozen,
-        *frozen_layers(config.frozen_layers, run.model.num_hidden_layers),
-        *frozen_paths(config.method, shapes),
-    )
-    mask = frozen_mask(shapes, frozen)  # refuses names that freeze nothing
-    optimizer = make_optimizer(
-        dataclasses.replace(config.optimizer, frozen=frozen),
-        config.learning_rate_schedule(total_steps),
-    )
-    start = _warm_start(run, shapes)
-    unsaved = {} if config.method.name == "full" else frozen_part(start.params, frozen)
-    saved_config = _saved_config(run, seed, unsaved)
+    epoch_steps = steps_per_epoch(len(data.train.features.rows), config.batch_size)
+    saved_config = _saved_config(run, seed)
     earlier = earlier_config(work_dir)
-    if unsaved and "base" in earlier:
+    if run.unsaved and "base" in earlier:
         check_base(
             saved_config["base"]["fingerprint"], earlier["base"]["fingerprint"], config.init_from
         )
     check_same_run(work_dir, earlier, saved_config)
-    init = partial(init_state, objective, optimizer, mesh, seed)
-    predict_step = make_predict_step(objective, mesh)
-
-    def outputs(params: Any, split: Split) -> tuple[list[Prediction], float]:
-        size = config.batch_size + -config.batch_size % batch_shards(mesh)
-        ordered = ordered_batches(
-            split.features.rows, batch_size=size, max_length=config.sequence_length
-        )
-        logits, loss = predict(predict_step, params, ordered, mesh)
-        return task.predict(logits, split.features, split.examples, data.labels), loss
-
-    def evaluate(params: Any) -> dict[str, float]:
-        predictions, loss = outputs(params, data.dev)
-        predictions = task.decide(predictions, task.tune(predictions, data.dev.examples))
-        return {"loss": loss, **task.score(predictions, data.dev.examples)}
-
     stage = loop.Stage(
-        steps=total_steps,
+        steps=config.epochs * epoch_steps,
         batches=batches,
-        evaluate=evaluate,
+        evaluate=run.evaluate,
         flops_per_step=_flops(run),
         best=task.best,
     )
-    sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]
-    parameters = sum(sizes)
-    trained = parameters - sum(map(operator.mul, sizes, jax.tree.leaves(mask)))
     run.console.print(
-        f"{task.name}: {parameters:,} parameters from {run.source.origin}"
-        f"{'; fresh: ' + ', '.join(start.fresh) if start.fresh else ''}\n"
-        f"trained: {trained:,} of {parameters:,} parameters ({trained / parameters:.2%})\n"
-        f"{total_steps:,} steps in {config.epochs} epochs, {batches.padding_share():.0%} padding, "
-        f"on {jax.device_count()} {jax.devices()[0].device_kind} device(s)"
+        f"{stage.steps:,} steps in {config.epochs} epochs, {batches.padding_share():.0%} padding, "
+        f"on {described(mesh)}"
     )
     with locked(work_dir), contextlib.ExitStack() as stack:
         first_start = first_start_of(work_dir, saved_config) or time.time()
         write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
         run.source.tokenizer.save(work_dir)
-        checkpoints = Checkpoints(work_dir / "checkpoints", keep=1, keep_best=True, base=unsaved)
+        checkpoints = Checkpoints(
+            work_dir / "checkpoints", keep=1, keep_best=True, base=run.unsaved
+        )
         stack.callback(checkpoints.close)
         device_peak = peak_flops(jax.devices()[0].device_kind, run.model.dtype)
         outcome = loop.run(
-            config.loop(batches.steps_per_epoch),
+            config.loop(epoch_steps),
             [stage],
-            objective=objective,
-            optimizer=optimizer,
+            objective=run.objective,
+            optimizer=run.optimizer,
             mesh=mesh,
             checkpoints=checkpoints,
             open_tracker=lambda step: Tracker(work_dir, step),
             saved_config=saved_config,
-            fresh_state=lambda: with_params(init(), start.params),
+            fresh_state=lambda: with_params(
+                init_state(run.objective, run.optimizer, mesh, seed), run.start.params
+            ),
             seed=seed,
             peak_flops=device_peak and device_peak * jax.device_count(),
             first_start=first_start,
@@ -260,12 +299,12 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
         rows = read_metrics(work_dir / "metrics.jsonl")
         best_step = checkpoints.best_step
         assert best_step is not None, "every epoch ends with an evaluation and a checkpoint"
-        run.console.print(epochs_table(rows, batches.steps_per_epoch, best_step))
+        run.console.print(epochs_table(rows, epoch_steps, best_step))
         params = load_params(work_dir, best_step, lambda _: run.source.params)[0]
         predictions, scores, settings = {}, {}, {}
         for name, split in (("dev", data.dev), ("test", data.test)):
             if split is not None:
-                found, _ = outputs(params, split)
+                found, _ = run.outputs(params, split)
                 if name == "dev":
                     settings = task.tune(found, split.examples)
                 predictions[name] = task.decide(found, settings)
@@ -279,35 +318,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
     return scores["dev"]
 
 
-def _model(config: FinetuneConfig, source: Source) -> BertConfig:
-    """The source's architecture with the run's dropout and dtype.
-
-    Raises:
-      UserError: the run cannot start from the source.
-    """
-    model = source.model
-    if PART in source.params:
-        name, folder = source.saved["method"]["name"], config.init_from
-        fix = f"start from its base {source.saved['base']['folder']}"
-        if name == "lora":
-            fix = f"merge it: python run_convert.py merge --checkpoint {folder} --output DIR"
-        raise UserError(f"{source.origin} is no plain BERT but one with {name}; {fix}")
-    if config.sequence_length > model.max_position_embeddings:
-        raise UserError(
-            f"sequence_length {config.sequence_length} is beyond the model's "
-            f"{model.max_position_embeddings} positions; lower it"
-        )
-    model = dataclasses.replace(model, dtype=config.dtype)
-    if config.dropout is None:
-        return model
-    return dataclasses.replace(
-        model,
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=config.dropout,
-    )
-
-
-def _saved_config(run: Run, seed: int, unsaved: dict[str, np.ndarray]) -> dict[str, Any]:
+def _saved_config(run: Run, seed: int) -> dict[str, Any]:
     """What the work folder and every checkpoint say of the run."""
     saved = run.config.resolved() | {
         "seeds": [seed],
@@ -316,40 +327,13 @@ def _saved_config(run: Run, seed: int, unsaved: dict[str, np.ndarray]) -> dict[s
         "architecture": run.task.architecture,
         "data_fingerprint": run.data.fingerprint,
     }
-    if unsaved:
+    if run.unsaved:
         saved["base"] = {
             "folder": str(Path(run.config.init_from).resolve()),
             "step": run.source.step,
-            "fingerprint": fingerprint(unsaved),
+            "fingerprint": fingerprint(run.unsaved),
         }
     return saved
-
-
-def _warm_start(run: Run, shapes: Any) -> WarmStart:
-    """The source's parameters that the run uses.
-
-    Raises:
-      UserError: the source has another task's output layer.
-    """
-    if run.config.from_scratch:
-        return WarmStart({}, ["everything"], [])
-    loaded = dict(run.source.params)
-    for head in set(shapes) - {"encoder", "pooler"}:
-        if head not in loaded:
-            continue
-        labels = run.source.saved.get("labels", list(run.data.labels))
-        same_shape = jax.tree.map(lambda x: x.shape, loaded[head]) == jax.tree.map(
-            lambda x: x.shape, shapes[head]
-        )
-        if run.config.fresh_head:
-            del loaded[head]
-        elif not same_shape or labels != list(run.data.labels):
-            raise UserError(
-                f"{run.source.origin} has an output layer for other classes "
-                f"({', '.join(labels) or 'a number'}) than the data; add --fresh-head to start "
-                "with a new one"
-            )
-    return match_params(shapes, loaded, run.source.origin)
 
 
 def _is_labelled(split: Split) -> bool:

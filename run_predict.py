@@ -15,6 +15,7 @@ from bert_jax.checkpoint import load_params
 from bert_jax.errors import UserError
 from bert_jax.model import BertConfig
 from bert_jax.pretraining import fill_mask
+from bert_jax.tracker import ProgressBar
 from configs.errors import user_errors
 from configs.finetune_data import say_skipped
 from configs.predict_task import open_predictor, write_predictions
@@ -110,8 +111,10 @@ def predict(command: str, arguments: Sequence[str]) -> None:
             raise UserError(f"{request.input} holds no example")
     else:
         examples = predictor.task.typed(request.texts)
-    predictions = predictor.predict(examples, request.batch_size)
-    number = write_predictions(predictions, request.output, console.print)
+    shown = request.output is not None  # the standard output shows by itself how far it is
+    with ProgressBar(len(examples), 0, shown=shown, name="example") as progress:
+        predictions = predictor.predict(examples, request.batch_size, progress)
+        number = write_predictions(predictions, request.output)
     if request.output:
         console.print(f"{number:,} predictions in {request.output}")
 

@@ -37,7 +37,7 @@ def set_up(task: dict[str, Any]) -> tuple[TakeSteps, dict[str, Any]]:
     optimizer = make_optimizer(settings, learning_rate_schedule(settings, total_steps=1))
     mesh = make_mesh()
     state = init_state(objective, optimizer, mesh, seed=0)
-    train_step = make_train_step(objective, optimizer, mesh, seed=0)
+    train_step = make_train_step(objective, optimizer, mesh)
     batch = put_batch(synthetic_batch(task), mesh)
     facts = {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
@@ -48,7 +48,7 @@ def set_up(task: dict[str, Any]) -> tuple[TakeSteps, dict[str, Any]]:
     def take_steps(steps: int) -> float:
         nonlocal state
         for _ in range(steps):
-            state, metrics = train_step(state, batch)
+            state, metrics = train_step(state, batch, 0)
         jax.block_until_ready(state)
         return float(metrics["loss"])
 

@@ -219,9 +219,9 @@ def estimate(
       UserError: a dimension that the mesh does not divide.
     """
     shapes, shardings = abstract_state(objective, optimizer, mesh)
-    step = make_train_step(objective, optimizer, mesh, seed=0, accumulation=accumulation)
+    step = make_train_step(objective, optimizer, mesh, accumulation=accumulation)
     batch = _batch(objective, batch_size, sequence_length, max_predictions, packed)
-    lowered = step.lower(shapes, batch)  # type: ignore[attr-defined]
+    lowered = step.lower(shapes, batch, 0)  # type: ignore[attr-defined]
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:

@@ -54,7 +54,7 @@ class RegularizationConfig:
                 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FinetuningObjective:
     """The loss of a model on the labels of its batches.
 
@@ -131,9 +131,10 @@ def _with_table(params: Any, table: jax.Array) -> Any:
     return {**params, encoder: {**params[encoder], embeddings: inner}}
 
 
-def make_predict_step(
-    objective: FinetuningObjective, mesh: Mesh
-) -> Callable[[Any, Batch], tuple[jax.Array, Sum]]:
+PredictStep = Callable[[Any, Batch], tuple[jax.Array, Sum]]
+
+
+def make_predict_step(objective: FinetuningObjective, mesh: Mesh) -> PredictStep:
     """The jitted (params, batch) -> (logits on every device, loss as (sum, weight))."""
 
     def predict_step(params: Any, batch: Batch) -> tuple[jax.Array, Sum]:
@@ -149,7 +150,7 @@ def make_predict_step(
 
 
 def predict(
-    predict_step: Callable[[Any, Batch], tuple[jax.Array, Sum]],
+    predict_step: PredictStep,
     params: Any,
     batches: Iterable[tuple[np.ndarray, dict[str, np.ndarray]]],
     mesh: Mesh,

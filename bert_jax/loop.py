@@ -42,7 +42,8 @@ class LoopConfig:
     """When the loop logs, evaluates and saves; every number of steps is of optimizer steps.
 
     Attributes:
-      log_every: steps between rows of metrics.jsonl; the host waits for the device only then.
+      log_every: steps between rows of metrics.jsonl, which are also written before each evaluation;
+        the host waits for the device only then.
       evaluate_every: steps between evaluations on the held-out set; 0 evaluates only before the
         first step and after the last.
       save_every: steps between checkpoints.
@@ -198,9 +199,7 @@ def run(
     state = fresh_state() if restored is None else restored.state
     cursor = None if restored is None else list(restored.cursor)
     step = first_step = int(state.step)
-    train_step = make_train_step(
-        objective, optimizer, mesh, seed=seed, accumulation=config.accumulation_steps
-    )
+    train_step = make_train_step(objective, optimizer, mesh, accumulation=config.accumulation_steps)
     all_finite = jax.jit(
         lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
     )
@@ -252,7 +251,7 @@ def run(
             for item in _prefetch(throughput.timed(stage.batches(cursor)), cursor, mesh):
                 step += 1
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
-                    state, metrics = train_step(state, item.batch)
+                    state, metrics = train_step(state, item.batch, seed)
                 throughput.count(
                     metrics, sequences=item.sequences, tokens=item.tokens, slots=item.slots
                 )
@@ -265,7 +264,7 @@ def run(
                     config.evaluate_every and step % config.evaluate_every == 0
                 )
                 save_due = step % config.save_every == 0 or last
-                log_due = step % config.log_every == 0 or last
+                log_due = step % config.log_every == 0 or evaluation_due
                 # All hosts stop after the same step; asking the others waits for the device.
                 if jax.process_count() == 1 or step % STEPS_BETWEEN_QUESTIONS == 0:
                     stopping = on_any(stop.received is not None)

@@ -112,11 +112,19 @@ class ProgressBar:
       done: steps taken before.
       seconds_between_lines: in a log file.
       shown: False says nothing anywhere.
+      name: what is counted.
     """
 
     def __init__(
-        self, total: int, done: int, seconds_between_lines: float = 10.0, *, shown: bool = True
+        self,
+        total: int,
+        done: int,
+        seconds_between_lines: float = 10.0,
+        *,
+        shown: bool = True,
+        name: str = "step",
     ):
+        self._name = name
         self._total = total
         self._done = done
         self._start = self._last_line = time.monotonic()
@@ -128,7 +136,7 @@ class ProgressBar:
         self._bar: Progress | None = None
         if shown and self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("step"),
+                TextColumn(name),
                 MofNCompleteColumn(),
                 BarColumn(),
                 TaskProgressColumn(),
@@ -174,9 +182,9 @@ class ProgressBar:
         now = time.monotonic()
         if now - self._last_line >= self._seconds:
             self._last_line = now
-            line = f"step {self._done}/{self._total} | {self._text or 'no figures yet'}"
+            line = f"{self._name} {self._done}/{self._total} | {self._text or 'no figures yet'}"
             if self._text and self._text_step != self._done:
-                line += f" (step {self._text_step})"
+                line += f" ({self._name} {self._text_step})"
             timed = self._done - (self._done if self._first is None else self._first)
             if self._text and timed:
                 left = (self._total - self._done) * (now - self._start) / timed

@@ -1,5 +1,6 @@
 """The train state, born sharded, and the jitted steps that every objective shares."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -15,11 +16,15 @@ from bert_jax.sharding import batch_sharding, replicated, tree_sharding
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+Seed = int | jax.Array
 EvalStep = Callable[[Any, Batch], dict[str, Sum]]
 
 
 class Objective(Protocol):
     """What is trained: see `pretraining.PretrainingObjective`."""
+
+    def __hash__(self) -> int:
+        """Compiled steps are kept by it."""
 
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters, boxed with logical axis names."""
@@ -43,6 +48,9 @@ class TrainState(NamedTuple):
     step: jax.Array
     params: Any
     opt_state: Any
+
+
+TrainStep = Callable[[TrainState, Batch, Seed], tuple[TrainState, Metrics]]
 
 
 def init_state(objective: Objective, optimizer: Optimizer, mesh: Mesh, seed: int) -> TrainState:
@@ -92,27 +100,31 @@ def _metrics(sums: dict[str, Sum], loss_weights: dict[str, jax.Array]) -> Metric
     return {"loss": loss, **metrics}
 
 
+@functools.lru_cache(maxsize=1)
 def make_train_step(
     objective: Objective,
     optimizer: Optimizer,
     mesh: Mesh,
     *,
-    seed: int,
     accumulation: int = 1,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+) -> TrainStep:
     """The jitted optimizer step; the state that it is given is donated, so use the one returned.
+
+    Asked again for the same objects it gives the same step, so runs with other seeds do not compile
+    it again.
 
     Args:
       objective: what is trained.
       optimizer: from `optimizer.make_optimizer`.
       mesh: the device mesh.
-      seed: of the dropout masks, which depend on it and on the step alone.
       accumulation: number of micro-batches whose gradients are added up. The losses are divided by
         the weights of the whole batch, so the result is that of one large batch.
 
     Returns:
-      A function (state, batch) -> (new state, metrics), the metrics float32 scalars computed before
-      the update: `loss`, those of the objective, and `gradient_norm` before clipping.
+      A function (state, batch, seed) -> (new state, metrics). The dropout masks depend on the seed,
+      an integer within 0 and 2^31 - 1, and on the step alone. The metrics are float32 scalars
+      computed before the update: `loss`, those of the objective, and `gradient_norm` before
+      clipping.
     """
     _, shardings = abstract_state(objective, optimizer, mesh)
 
@@ -150,11 +162,11 @@ def make_train_step(
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return jax.lax.scan(add, zeros, (micro_batches, keys))[0]
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: Batch, seed: Seed) -> tuple[TrainState, Metrics]:
         with use_abstract_mesh(mesh.abstract_mesh):
-            return step_on_mesh(state, batch)
+            return step_on_mesh(state, batch, seed)
 
-    def step_on_mesh(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def step_on_mesh(state: TrainState, batch: Batch, seed: Seed) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         loss_weights = objective.loss_weights(batch)
         compute = gradient if accumulation == 1 else accumulated
@@ -167,7 +179,7 @@ def make_train_step(
 
     return jax.jit(
         train_step,
-        in_shardings=(shardings, batch_sharding(mesh)),
+        in_shardings=(shardings, batch_sharding(mesh), replicated(mesh)),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
     )

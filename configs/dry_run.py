@@ -54,7 +54,6 @@ def show(
         objective,
         optimizer,
         mesh,
-        seed=config.seed,
         accumulation=config.loop.accumulation_steps,
     )
     table = Table(title="The run", title_justify="left", show_header=True)
@@ -70,7 +69,7 @@ def show(
         filled = np.count_nonzero(batch["attention_mask"]) / len(batch["attention_mask"])
         tokens = phase.steps * phase.batch_size * filled
         inputs = put_batch({k: v for k, v in batch.items() if k != "cursor"}, mesh)
-        memory = train_step.lower(shapes, inputs).compile().memory_analysis()  # type: ignore[attr-defined]
+        memory = train_step.lower(shapes, inputs, 0).compile().memory_analysis()  # type: ignore[attr-defined]
         flops = phase.steps * stage.flops_per_step
         total_flops += flops
         values = {

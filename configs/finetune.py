@@ -40,7 +40,8 @@ class FinetuneConfig:
       task: name of a task, or a Python file that defines TASK.
       init_from: work folder of a run, converted checkpoint, or folder of transformers or of
         google-research/bert.
-      data: folder that holds the task's files under their usual names.
+      data: folder that holds the task's files under their usual names, or what TensorFlow Datasets
+        calls the data, such as glue/sst2.
       train: training file instead; tfds:NAME/CONFIG/SPLIT for TensorFlow Datasets.
       dev: file whose scores are shown and tell the best epoch, instead.
       test: file to predict at the end; labels in it are scored.

@@ -1,7 +1,8 @@
 """What a fine-tuned checkpoint says of new examples."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from bert_jax.finetuning import FinetuningObjective, make_predict_step, predict
 from bert_jax.hugging_face import read_json
 from bert_jax.model import BertConfig
 from bert_jax.sharding import make_mesh
+from bert_jax.tracker import ProgressBar
 from configs.source import open_source
 from configs.tasks.registry import find_task
 from configs.tasks.task import Prediction, Task, batch_shapes
@@ -22,6 +24,7 @@ from data_pipeline.finetune.texts import ColumnOptions
 from data_pipeline.tokenizer import Tokenizer
 
 CHUNK = 2048  # examples that are in memory at a time
+Numbered = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 class Predictor(NamedTuple):
@@ -47,8 +50,22 @@ class Predictor(NamedTuple):
     settings: dict[str, Any]
     method: MethodConfig
 
-    def predict(self, examples: Sequence[Any], batch_size: int) -> Iterator[list[Prediction]]:
-        """Predictions, a list for each `CHUNK` of examples."""
+    def predict(
+        self, examples: Sequence[Any], batch_size: int, progress: ProgressBar
+    ) -> Iterator[list[Prediction]]:
+        """Predictions, a list for each `CHUNK` of examples; the progress is in examples."""
+        started = time.monotonic()
+
+        def watched(first: int, share: float, batches: Iterator[Numbered]) -> Iterator[Numbered]:
+            """The batches; `share` examples each feature on the bar, from the number `first` on."""
+            taken = 0
+            for numbers, batch in batches:
+                yield numbers, batch
+                taken += len(numbers)
+                done = first + round(taken * share)
+                progress.step(done)
+                progress.metrics(f"{done / (time.monotonic() - started):,.0f} examples/s")
+
         mesh = make_mesh(devices=jax.local_devices()[:1])
         step = None
         for first in range(0, len(examples), CHUNK):
@@ -65,6 +82,7 @@ class Predictor(NamedTuple):
             batches = ordered_batches(
                 features.rows, batch_size=batch_size, max_length=self.sequence_length
             )
+            batches = watched(first, len(chunk) / len(features.rows), batches)
             logits: list[np.ndarray] = predict(step, self.params, batches, mesh)[0]
             found = self.task.predict(logits, features, chunk, self.labels)
             yield self.task.decide(found, self.settings)
@@ -113,9 +131,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     return read_json(path).get("settings", {}) if path.is_file() else {}
 
 
-def write_predictions(
-    predictions: Iterator[list[Prediction]], output: Path | None, say: Callable[[str], None]
-) -> int:
+def write_predictions(predictions: Iterator[list[Prediction]], output: Path | None) -> int:
     """Writes JSON Lines to a file, aside first and then renamed, or to the standard output.
 
     Returns:
@@ -135,7 +151,5 @@ def write_predictions(
         for line in lines:
             file.write(line + "\n")
             total += 1
-            if total % CHUNK == 0:
-                say(f"{total:,} examples")
     aside.rename(output)
     return total

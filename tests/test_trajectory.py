@@ -72,16 +72,16 @@ def run(recorded: Recording) -> Run:
     config, total = optimizer_config(recorded)
     optimizer = make_optimizer(config, learning_rate_schedule(config, total))
     mesh = make_mesh()
-    state = init_state(objective, optimizer, mesh, seed=0)
+    state = init_state(objective, optimizer, mesh)
     params = jax.tree.map(
         lambda old, new: jax.device_put(new, old.sharding), state.params, recorded.initial
     )
     state = state._replace(params=params)
-    step = make_train_step(objective, optimizer, mesh, seed=0)
+    step = make_train_step(objective, optimizer, mesh)
     rows = []
     for number in range(len(recorded.log)):
         batch = recorded.batches[number % len(recorded.batches)]
-        state, metrics = step(state, put_batch(batch, mesh))
+        state, metrics = step(state, put_batch(batch, mesh), 0)
         rows.append([float(metrics[name]) for name in METRICS])
     return Run(np.array(rows), jax.device_get(state.params))
 

@@ -19,6 +19,7 @@ from bert_jax.task_heads import BertForSequenceClassification
 from configs.tasks.task import Examples, Prediction, Task
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.tables import TFDS_PREFIX
 from data_pipeline.finetune.texts import (
     Columns,
     TextExample,
@@ -44,7 +45,17 @@ class TextTask(Task[TextExample]):
     usage: ClassVar[str] = "TEXT ..., or for pairs TEXT SECOND"
 
     def read(self, source: str) -> Examples[TextExample]:
-        return Examples(*read_texts(source, self.columns))
+        if not source.startswith(TFDS_PREFIX):
+            return Examples(*read_texts(source, self.columns))
+        examples, skipped = read_texts(source, self.columns.renamed(self.in_datasets.columns))
+        numbers = {name: str(number) for number, name in enumerate(self.in_datasets.labels)}
+        return Examples(
+            [
+                dataclasses.replace(row, label=numbers.get(row.label or "", row.label))
+                for row in examples
+            ],
+            skipped,
+        )
 
     def typed(self, texts: Sequence[str]) -> list[TextExample]:
         if not self.columns.second:

@@ -1,6 +1,7 @@
 """The nine tasks of GLUE (arXiv:1804.07461), by the files of its download and its scores."""
 
 from configs.tasks.classification import Classification, Regression
+from configs.tasks.task import InDatasets
 from data_pipeline.finetune.texts import Columns
 
 _ENTAILMENT = ("entailment", "not_entailment")
@@ -11,23 +12,37 @@ GLUE = (
         best="matthews",
         columns=Columns("sentence", header=("source", "label", "mark", "sentence")),
         scores=("matthews", "accuracy"),
+        in_datasets=InDatasets(labels=("unacceptable", "acceptable")),
         leaderboard=("CoLA", "glue"),
     ),
-    Classification("sst2", columns=Columns("sentence"), leaderboard=("SST-2", "glue")),
+    Classification(
+        "sst2",
+        columns=Columns("sentence"),
+        in_datasets=InDatasets(labels=("negative", "positive")),
+        leaderboard=("SST-2", "glue"),
+    ),
     Classification(
         "mrpc",
         best="f1",
         columns=Columns("#1 String", "#2 String", "Quality"),
+        in_datasets=InDatasets(
+            (("#1 String", "sentence1"), ("#2 String", "sentence2"), ("Quality", "label")),
+            ("not_equivalent", "equivalent"),
+        ),
         scores=("f1", "accuracy"),
         leaderboard=("MRPC", "glue"),
     ),
     Regression(
-        "stsb", columns=Columns("sentence1", "sentence2", "score"), leaderboard=("STS-B", "glue")
+        "stsb",
+        columns=Columns("sentence1", "sentence2", "score"),
+        in_datasets=InDatasets((("score", "label"),)),
+        leaderboard=("STS-B", "glue"),
     ),
     Classification(
         "qqp",
         best="f1",
         columns=Columns("question1", "question2", "is_duplicate"),
+        in_datasets=InDatasets((("is_duplicate", "label"),), ("not_duplicate", "duplicate")),
         scores=("f1", "accuracy"),
         leaderboard=("QQP", "glue"),
     ),
@@ -35,6 +50,10 @@ GLUE = (
         "mnli",
         dev="dev_matched.tsv",
         columns=Columns("sentence1", "sentence2", "gold_label", unlabelled=("-",)),
+        in_datasets=InDatasets(
+            (("sentence1", "premise"), ("sentence2", "hypothesis"), ("gold_label", "label")),
+            dev="validation_matched",
+        ),
         labels=("entailment", "neutral", "contradiction"),
         leaderboard=("MNLI-m", "glue"),
     ),
@@ -50,5 +69,10 @@ GLUE = (
         labels=_ENTAILMENT,
         leaderboard=("RTE", "glue"),
     ),
-    Classification("wnli", columns=Columns("sentence1", "sentence2"), leaderboard=("WNLI", "glue")),
+    Classification(
+        "wnli",
+        columns=Columns("sentence1", "sentence2"),
+        in_datasets=InDatasets(labels=("not_entailment", "entailment")),
+        leaderboard=("WNLI", "glue"),
+    ),
 )

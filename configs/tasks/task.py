@@ -14,6 +14,7 @@ from bert_jax.errors import UserError
 from bert_jax.finetuning import Loss
 from bert_jax.model import BertConfig
 from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.tables import TFDS_PREFIX, is_dataset
 from data_pipeline.finetune.texts import ColumnOptions
 from data_pipeline.tokenizer import Tokenizer
 
@@ -35,6 +36,21 @@ class Examples(NamedTuple, Generic[Example]):
     note: str = ""
 
 
+class InDatasets(NamedTuple):
+    """How TensorFlow Datasets has the data of a task.
+
+    Attributes:
+      columns: (column of the task's files, its own name) where they differ.
+      labels: its names of the labels 0, 1 and so on of the task's files; empty where the files have
+        the names.
+      dev: its split of what the task's files call dev.
+    """
+
+    columns: tuple[tuple[str, str], ...] = ()
+    labels: tuple[str, ...] = ()
+    dev: str = "validation"
+
+
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC, Generic[Example]):
     """A task, from its files to its scores.
@@ -47,12 +63,14 @@ class Task(abc.ABC, Generic[Example]):
       name: on the command line.
       train, dev: names of its files within the folder that --data gives.
       best: the score that tells which checkpoint is best; the higher the better.
+      in_datasets: how TensorFlow Datasets has the same data.
     """
 
     name: str
     train: str = "train.tsv"
     dev: str = "dev.tsv"
     best: str = "accuracy"
+    in_datasets: InDatasets = InDatasets()
 
     has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
     # The class of transformers with the same output layer; empty where there is none.
@@ -207,5 +225,17 @@ def batch_shapes(features: Features) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def resolve(task: "Task[Any]", name: str, folder: str, given: str) -> str:
-    """The file of a split: the one that is given, or the task's own in the folder."""
-    return given or str(Path(folder, getattr(task, name)))
+    """The source of a split: the one that is given, or the task's own.
+
+    Args:
+      task: whose data it is.
+      name: "train" or "dev".
+      folder: with the task's files, or a data set's name such as "glue/sst2".
+      given: a source; empty for the task's own.
+    """
+    if given:
+        return given
+    if not Path(folder).is_dir() and is_dataset(folder):
+        split = name if name == "train" else task.in_datasets.dev
+        return f"{TFDS_PREFIX}{folder.removeprefix(TFDS_PREFIX)}/{split}"
+    return str(Path(folder, getattr(task, name)))

@@ -8,6 +8,15 @@ from data_pipeline.buckets import bucket_batches, bucket_boundaries, padding_sha
 from data_pipeline.finetune.features import Batch, Feature, collate
 
 
+def steps_per_epoch(features: int, batch_size: int) -> int:
+    """Batches in which every feature is once.
+
+    >>> steps_per_epoch(9, batch_size=4)
+    3
+    """
+    return -(-features // batch_size)
+
+
 class TrainingBatches:
     """The endless batches of a task: a pure function of the features, the seed and the cursor.
 
@@ -38,11 +47,6 @@ class TrainingBatches:
         self._part = slice(
             host_index * batch_size // host_count, (host_index + 1) * batch_size // host_count
         )
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches in which every feature is once."""
-        return -(-len(self._rows) // self._batch_size)
 
     def padding_share(self) -> float:
         """Share of the places of the first epoch's batches that hold padding."""

@@ -39,6 +39,17 @@ class Row(NamedTuple):
             ) from None
 
 
+def is_dataset(name: str) -> bool:
+    """Whether TensorFlow Datasets has a data set of that name, such as "glue/sst2"."""
+    if name.startswith(TFDS_PREFIX):
+        return True
+    if not re.fullmatch(r"\w+(/[\w.:-]+)*", name):
+        return False
+    import tensorflow_datasets as tfds
+
+    return name.split("/")[0] in tfds.list_builders(with_community_datasets=False)
+
+
 def split_source(source: str) -> tuple[str, slice]:
     """The file of "FILE[A:B]", and which of its rows are meant, as Python slices a list.
 

@@ -55,6 +55,20 @@ class Columns:
     unlabelled: tuple[str, ...] = ()
     group: str = ""
 
+    def renamed(self, names: Iterable[tuple[str, str]]) -> "Columns":
+        """The columns of a table that has other names for some of them.
+
+        >>> Columns("#1 String", label="Quality").renamed([("Quality", "label")])
+        Columns(first='#1 String', second='', label='label', header=(), unlabelled=(), group='')
+        """
+        other = dict(names)
+        return dataclasses.replace(
+            self,
+            first=other.get(self.first, self.first),
+            second=other.get(self.second, self.second),
+            label=other.get(self.label, self.label),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class ColumnOptions:

@@ -72,12 +72,12 @@ def train(config: MeshConfig, packed: bool) -> dict[str, np.ndarray]:
     mesh = make_mesh(config, devices)
     objective = PretrainingObjective(MODEL, None if packed else "next_sentence")
     optimizer = make_optimizer(OPTIMIZER, learning_rate_schedule(OPTIMIZER, 10))
-    state = init_state(objective, optimizer, mesh, seed=0)
-    step = make_train_step(objective, optimizer, mesh, seed=0, accumulation=2)
+    state = init_state(objective, optimizer, mesh)
+    step = make_train_step(objective, optimizer, mesh, accumulation=2)
     found: dict[str, np.ndarray] = {}
     losses = []
     for number in range(STEPS):
-        state, metrics = step(state, put_batch(make_batch(number, packed), mesh))
+        state, metrics = step(state, put_batch(make_batch(number, packed), mesh), 0)
         losses.append(float(metrics["loss"]))
         if number == 0:
             moment = next(each.mu for each in state.opt_state if hasattr(each, "mu"))
@@ -123,8 +123,8 @@ def gathers() -> dict[str, int]:
     objective = PretrainingObjective(model)
     optimizer = make_optimizer(OPTIMIZER, learning_rate_schedule(OPTIMIZER, 10))
     shapes, shardings = abstract_state(objective, optimizer, mesh)
-    step = make_train_step(objective, optimizer, mesh, seed=0)
-    text = step.lower(shapes, put_batch(make_batch(0, False), mesh)).compile().as_text()
+    step = make_train_step(objective, optimizer, mesh)
+    text = step.lower(shapes, put_batch(make_batch(0, False), mesh), 0).compile().as_text()
     sizes = {
         name: 4 * sum(leaf.size for leaf in jax.tree.leaves(part))
         for name, part in {**shapes.params["encoder"], **shapes.params}.items()

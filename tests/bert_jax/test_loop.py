@@ -283,11 +283,11 @@ def test_the_host_looks_at_a_step_only_where_it_must(tmp_path, monkeypatch):
     def make(*arguments, **settings):
         compiled = make_train_step(*arguments, **settings)
 
-        def train_step(state, batch):
+        def train_step(state, batch, seed):
             number = sum(kind == "step" for kind, _ in events) + 1
             events.append(("step", number))
             watched = Watched(number, events)
-            return compiled(state, batch)[0], {"loss": watched, "gradient_norm": watched}
+            return compiled(state, batch, seed)[0], {"loss": watched, "gradient_norm": watched}
 
         return train_step
 
@@ -317,7 +317,7 @@ def test_a_profile_names_the_steps_and_training_goes_on(tmp_path, capfd):
     assert [step for name, step in events if name == "train"] == [3, 4, 5, 6, 7]
     assert any(name == "wait for input" for name, _ in events)
     assert list(folder.rglob("*.trace.json.gz"))
-    assert [row["step"] for row in rows_of(tmp_path, "train")] == [6, 10]
+    assert [row["step"] for row in rows_of(tmp_path, "train")] == [4, 6, 8, 10]
 
 
 def test_a_run_too_short_for_the_whole_trace_writes_what_there_was(tmp_path, capfd):

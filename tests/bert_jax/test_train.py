@@ -26,11 +26,11 @@ def mesh_of(devices: int) -> Mesh:
 
 def train(objective, mesh, steps=3, accumulation=1, seed=0):
     state = init_state(objective, OPTIMIZER, mesh, seed)
-    step = make_train_step(objective, OPTIMIZER, mesh, seed=seed, accumulation=accumulation)
+    step = make_train_step(objective, OPTIMIZER, mesh, accumulation=accumulation)
     losses = []
     for number in range(steps):
         batch = put_batch(make_batch(objective.config, seed=number), mesh)
-        state, metrics = step(state, batch)
+        state, metrics = step(state, batch, seed)
         losses.append({name: float(value) for name, value in metrics.items()})
     return jax.device_get(state.params), losses
 
@@ -60,11 +60,11 @@ def test_a_few_steps_on_one_batch_learn_it(objective):
     """The model has a pulse."""
     mesh = mesh_of(1)
     state = init_state(objective, OPTIMIZER, mesh, 0)
-    step = make_train_step(objective, OPTIMIZER, mesh, seed=0)
+    step = make_train_step(objective, OPTIMIZER, mesh)
     batch = put_batch(make_batch(objective.config), mesh)
     losses = []
     for _ in range(40):
-        state, metrics = step(state, batch)
+        state, metrics = step(state, batch, 0)
         losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.3 * losses[0]
     assert int(state.step) == 40
@@ -73,8 +73,8 @@ def test_a_few_steps_on_one_batch_learn_it(objective):
 def test_the_given_state_is_donated(objective):
     mesh = mesh_of(1)
     state = init_state(objective, OPTIMIZER, mesh, 0)
-    step = make_train_step(objective, OPTIMIZER, mesh, seed=0)
-    step(state, put_batch(make_batch(objective.config), mesh))
+    step = make_train_step(objective, OPTIMIZER, mesh)
+    step(state, put_batch(make_batch(objective.config), mesh), 0)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
 
 
@@ -87,8 +87,8 @@ def test_frozen_parameters_stay_and_the_norm_is_of_the_others(objective):
     gradients = jax.jit(jax.grad(lambda params: sum(_losses(objective, params, batch))))(
         before.params
     )
-    step = make_train_step(objective, optimizer, mesh, seed=0)
-    after, metrics = step(init_state(objective, optimizer, mesh, 0), batch)
+    step = make_train_step(objective, optimizer, mesh)
+    after, metrics = step(init_state(objective, optimizer, mesh, 0), batch, 0)
     for name, part in jax.device_get(after.params).items():
         same = jax.tree.map(np.array_equal, part, before.params[name])
         assert all(jax.tree.leaves(same)) == (name in ("encoder", "pooler"))

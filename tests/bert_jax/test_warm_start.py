@@ -49,14 +49,14 @@ def test_another_shape_or_encoder_is_refused(config, objective, params):
 def test_a_run_goes_on_with_the_moments_as_if_never_stopped(objective):
     """Six steps at once against three, a transfer by plain arrays, and three more."""
     state, optimizer, mesh = state_of(objective)
-    step = make_train_step(objective, optimizer, mesh, seed=0)
+    step = make_train_step(objective, optimizer, mesh)
     batches = [put_batch(make_batch(objective.config, seed=number), mesh) for number in range(6)]
     for batch in batches[:3]:
-        state, _ = step(state, batch)
+        state, _ = step(state, batch, 0)
     half = jax.device_get(state)
     moments = next(part for part in half.opt_state if hasattr(part, "mu"))
     for batch in batches[3:]:
-        state, _ = step(state, batch)
+        state, _ = step(state, batch, 0)
 
     other = state_of(objective, seed=1)[0]
     start = match_params(other.params, half.params, "half")
@@ -64,7 +64,7 @@ def test_a_run_goes_on_with_the_moments_as_if_never_stopped(objective):
     other = with_adam(with_params(other, start.params), moments, 3)
     assert int(other.step) == 3
     for batch in batches[3:]:
-        other, _ = step(other, batch)
+        other, _ = step(other, batch, 0)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(other), jax.device_get(state))
 
 
