@@ -112,6 +112,20 @@ def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
     return found, entry
 
 
+def _trips(line: str, found: dict[str, list[Instruction]]) -> int:
+    """How often a loop runs, 1 where nothing tells.
+
+    The compiler says it of some loops; of others only their condition does: jax's loops count from
+    0 up to a constant.
+    """
+    if known := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
+        return int(known[1])
+    condition = re.search(r"condition=%?([\w.\-]+)", line)
+    text = "".join(each.text for each in found.get(condition[1], ())) if condition else ""
+    limits = re.findall(r"\bconstant\((\d+)\)", text)
+    return int(limits[0]) if "direction=LT" in text and len(limits) == 1 else 1
+
+
 def _split_shape(text: str) -> tuple[str, str]:
     """The type at the start of an instruction, a tuple perhaps, and the rest."""
     depth = 0
@@ -163,9 +177,8 @@ def summarize(text: str) -> Summary:
             elif opcode == "custom-call" and "tpu_custom_call" in line:
                 kernels.append(_kernel(line, times))
             if opcode == "while":
-                trips = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
                 if body := re.search(r"body=%?([\w.\-]+)", line):
-                    visit(body[1], times * (int(trips[1]) if trips else 1))
+                    visit(body[1], times * _trips(line, found))
             elif opcode in ("call", "conditional", "async-start"):
                 for called in _called(line):
                     visit(called, times)

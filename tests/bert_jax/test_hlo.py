@@ -62,6 +62,21 @@ def test_cycles_count_loops_as_often_as_they_run():
     assert found.kernels == [("jit(s)/attention/kernel", "attention", 1, 640, 48, 32)]
 
 
+@pytest.mark.parametrize(
+    ("condition", "trips"),
+    [
+        ("%n = s32[]{:T(128)} constant(3)\n  ROOT %lt = pred[] compare(%i, %n), direction=LT", 3),
+        ("%n = s32[]{:T(128)} constant(3)\n  ROOT %gt = pred[] compare(%i, %n), direction=GT", 1),
+        ("%n = s32[] parameter(1)\n  ROOT %lt = pred[] compare(%i, %n), direction=LT", 1),
+    ],
+)
+def test_a_loop_whose_trips_only_its_condition_tells(condition, trips):
+    known = ', backend_config={"known_trip_count":{"n":"12"}}'
+    assert known in TEXT
+    text = TEXT.replace(known, "") + f"\n%c (i: s32[]) -> pred[] {{\n  {condition}\n}}\n"
+    assert summarize(text).cycles["attention"] == 100 * trips
+
+
 def test_collectives_by_kind():
     found = summarize(TEXT).collectives
     assert found["all-reduce"] == (1, 32, 32)
