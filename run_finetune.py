@@ -46,7 +46,7 @@ from configs.errors import user_errors
 from configs.export import to_hugging_face
 from configs.finetune import FinetuneConfig, from_command_line
 from configs.finetune_data import Data, Split, load_data
-from configs.finetune_report import epochs_table, spread_table, write_report
+from configs.finetune_report import epochs_table, spread, spread_table, write_report
 from configs.finetune_start import model_of, warm_start
 from configs.source import Source, open_source
 from configs.tasks.registry import find_task
@@ -165,13 +165,17 @@ def finetune_seeds(
         if len(config.seeds) > 1:
             folder /= f"seed-{seed}"
             console.print(f"\nseed {seed}")
-        scores = finetune(run, seed, folder)
-        if scores is None:
+        result = finetune(run, seed, folder)
+        if result is None:
             return None
-        results[seed] = scores
+        results[seed] = result.scores
+        if result.interrupted and len(results) < len(config.seeds):
+            console.print(f"stopped after seed {seed}; the same command continues")
+            return None
     best = Path(config.work_dir)
     if len(results) > 1:
         console.print(spread_table(results))
+        write_json(best / "seeds.json", spread(results))
         best /= f"seed-{max(results, key=lambda seed: results[seed][run.task.best])}"
     if config.export:
         to_hugging_face(best, config.export[1], console)
@@ -233,12 +237,20 @@ def _open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console
     )
 
 
-def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
-    """One run of the loop and its report.
+class Result(NamedTuple):
+    """How a run ended.
 
-    Returns:
-      The scores of the best epoch, None where a signal ended the run before its end.
+    Attributes:
+      scores: of the best epoch on the dev set.
+      interrupted: whether a signal came when there was nothing left to train.
     """
+
+    scores: dict[str, float]
+    interrupted: bool
+
+
+def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
+    """One run of the loop and its report; None where a signal ended it before its end."""
     config, task, data, mesh = run.config, run.task, run.data, run.mesh
     index, count = host_rows(mesh)
     batches = TrainingBatches(
@@ -315,7 +327,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> dict[str, float] | None:
         )
         summary = {"step": best_step, "reason": outcome.reason, "scores": scores}
         write_json(work_dir / "summary.json", summary | {"settings": settings})
-    return scores["dev"]
+    return Result(scores["dev"], outcome.interrupted)
 
 
 def _saved_config(run: Run, seed: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from bert_jax.machine import keep_compiled_programs, keep_freed_memory
 from bert_jax.optimizer import frozen_mask, make_optimizer
 from bert_jax.plots import plot_curves
 from bert_jax.pretraining import PretrainingObjective, fill_mask
-from bert_jax.sharding import batch_shards, described, host_rows
+from bert_jax.sharding import described, host_rows
 from bert_jax.tracker import SilentTracker, Tracker, read_metrics
 from bert_jax.train import EvalStep, TrainState, abstract_state, init_state, make_eval_step
 from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
@@ -322,11 +322,10 @@ def _stage(
 def _held_out(
     config: PretrainConfig, corpus: Corpus, mesh: Mesh, batch_size: int, shape: dict[str, Any]
 ) -> list[loop.HostBatch]:
-    """This host's rows of the fixed evaluation batches, whole ones for every device."""
+    """This host's rows of the fixed evaluation batches, the same ones on every mesh."""
     if not config.evaluation_examples:
         return []
-    size = min(batch_size, config.evaluation_examples)
-    size += -size % batch_shards(mesh)
+    size = batch_size // config.loop.accumulation_steps
     examples = config.evaluation_examples + -config.evaluation_examples % size
     held_out = evaluation_batches(
         corpus, config.data, batch_size=size, examples=examples, seed=config.seed, **shape

@@ -110,10 +110,12 @@ class Outcome(NamedTuple):
     Attributes:
       state: the last state.
       reason: "finished", "patience" (early stopping) or "stopped" (a signal; the state is saved).
+      interrupted: whether there was a signal, which may have come too late to stop this run.
     """
 
     state: TrainState
     reason: str
+    interrupted: bool
 
 
 class NonFiniteLoss(Exception):
@@ -315,18 +317,20 @@ def run(
             progress.say(
                 f"step {step}: {config.patience} evaluations without a new best on held-out data"
             )
-    return Outcome(state, reason)
+        interrupted = on_any(stop.received is not None)
+    return Outcome(state, reason, interrupted)
 
 
 def _evaluations_since_best(tracker: Tracker, stage: Stage, stage_start: int) -> int:
     """How many evaluations of the stage came after its best; other stages do not compare.
 
-    Only the first host's tracker knows those before a restart.
+    Neither does a score before the first step, which a new output layer has by luck. Only the first
+    host's tracker knows the evaluations before a restart.
     """
     found = [
         stage.badness(row)
         for row in tracker.evaluations()
-        if row["step"] > stage_start or row["step"] == stage_start == 0
+        if row["step"] > stage_start or (row["step"] == stage_start == 0 and stage.best == "loss")
     ]
     return of_first(len(found) - 1 - found.index(min(found)) if found else 0)
 

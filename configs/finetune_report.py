@@ -42,24 +42,39 @@ def epochs_table(rows: Sequence[Mapping[str, Any]], steps_per_epoch: int, best_s
     return table
 
 
-def spread_table(results: Mapping[int, Mapping[str, float]]) -> Table:
-    """Mean, deviation and best of the scores of several seeds.
+def spread(results: Mapping[int, Mapping[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
+    """The scores of several seeds, their mean, deviation (of a sample) and best, as JSON values.
 
     Args:
       results: the best epoch's scores by seed, two seeds at least.
     """
+    columns = {
+        name: [scores[name] for scores in results.values()] for name in next(iter(results.values()))
+    }
+    return {
+        "seeds": {str(seed): dict(scores) for seed, scores in results.items()},
+        "spread": {
+            title: {name: function(values) for name, values in columns.items()}
+            for title, function in (
+                ("mean", statistics.mean),
+                ("deviation", statistics.stdev),
+                ("best", max),
+            )
+        },
+    }
+
+
+def spread_table(results: Mapping[int, Mapping[str, float]]) -> Table:
+    """What `spread` finds, as a table."""
     names = list(next(iter(results.values())))
     table = Table(title="Scores of the best epoch", title_justify="left")
     for name in ("seed", *names):
         table.add_column(name, justify="right")
-    for seed, scores in results.items():
-        table.add_row(str(seed), *(f"{scores[name]:.4f}" for name in names))
-    table.add_section()
-    for title, function in (("mean", statistics.mean), ("deviation", statistics.stdev)):
-        values = [function([scores[name] for scores in results.values()]) for name in names]
-        table.add_row(title, *(f"{value:.4f}" for value in values))
-    best = [max(scores[name] for scores in results.values()) for name in names]
-    table.add_row("best", *(f"{value:.4f}" for value in best))
+    found = spread(results)
+    for title, scores in (*found["seeds"].items(), *found["spread"].items()):
+        if title == "mean":
+            table.add_section()
+        table.add_row(title, *(f"{scores[name]:.4f}" for name in names))
     return table
 
 

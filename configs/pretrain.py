@@ -57,7 +57,8 @@ class PretrainConfig:
         the model's sizes are taken from it.
       init_optimizer: take Adam's moments and the step from there too, to go on where it stopped.
       seed: of parameters, dropout, order, pairs and masks.
-      evaluation_examples: size of the fixed held-out set, rounded up to whole batches; 0 for none.
+      evaluation_examples: size of the fixed held-out set, rounded up to whole
+        micro-batches; 0 for none.
       model: architecture.
       data: how examples are made.
       optimizer: optimizer and schedule, over all phases.

@@ -213,6 +213,33 @@ def test_a_score_is_best_where_it_is_highest(tmp_path):
     assert saved_steps(tmp_path)[0] == scores.index(max(scores))
 
 
+def test_a_score_before_the_first_step_is_no_best(tmp_path):
+    scores = iter([0.9, 0.1, 0.3, 0.2, 0.2, 0.2, 0.2])
+    scripted = dataclasses.replace(
+        stage(6, best="score"), evaluate=lambda params: {"loss": 1.0, "score": next(scores)}
+    )
+    run(tmp_path, [scripted], evaluate_every=1, keep_best=True, patience=2)
+    assert [row["score"] for row in rows_of(tmp_path, "eval")] == [0.9, 0.1, 0.3, 0.2, 0.2]
+
+
+def test_a_signal_that_comes_too_late_to_stop_is_told(tmp_path):
+    for name in ("whole", "late"):
+        (tmp_path / name).mkdir()
+    whole = run(tmp_path / "whole", [stage(4)], evaluate_every=0)
+    assert (whole.reason, whole.interrupted) == ("finished", False)
+
+    def evaluate(params):
+        if next(calls):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"loss": 1.0}
+
+    calls = iter([False, True])  # before the first step, after the last
+    late = dataclasses.replace(stage(4), evaluate=evaluate)
+    outcome = run(tmp_path / "late", [late], evaluate_every=0)
+    assert (outcome.reason, outcome.interrupted) == ("finished", True)
+    assert int(outcome.state.step) == 4
+
+
 def test_the_best_checkpoint_survives_a_resume(tmp_path):
     stages = best_in_the_middle()
     whole = tmp_path / "whole"
