@@ -72,7 +72,7 @@ def run(recorded: Recording) -> Run:
     config, total = optimizer_config(recorded)
     optimizer = make_optimizer(config, learning_rate_schedule(config, total))
     mesh = make_mesh()
-    state = init_state(objective, optimizer, mesh)
+    state = init_state(objective, optimizer, mesh, seed=0)
     params = jax.tree.map(
         lambda old, new: jax.device_put(new, old.sharding), state.params, recorded.initial
     )

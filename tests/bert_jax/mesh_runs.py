@@ -72,7 +72,7 @@ def train(config: MeshConfig, packed: bool) -> dict[str, np.ndarray]:
     mesh = make_mesh(config, devices)
     objective = PretrainingObjective(MODEL, None if packed else "next_sentence")
     optimizer = make_optimizer(OPTIMIZER, learning_rate_schedule(OPTIMIZER, 10))
-    state = init_state(objective, optimizer, mesh)
+    state = init_state(objective, optimizer, mesh, seed=0)
     step = make_train_step(objective, optimizer, mesh, accumulation=2)
     found: dict[str, np.ndarray] = {}
     losses = []
