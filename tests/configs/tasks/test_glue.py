@@ -10,6 +10,7 @@ from configs.tasks.glue import GLUE
 from configs.tasks.registry import find_task
 from configs.tasks.task import resolve
 from data_pipeline.errors import DataError
+from data_pipeline.finetune.tables import read_rows
 
 CONFIGS = {config.name: config for config in tfds.builder_cls("glue").BUILDER_CONFIGS}
 
@@ -59,6 +60,7 @@ def test_its_rows_are_those_of_the_files(monkeypatch, tmp_path):
     assert rows(resolve(task, "dev", "glue/mrpc", "")) == rows(str(table))[:1]
     assert rows("tfds:glue/mrpc/test") == [("A cow.", "Cats.", None)]
     task.check(task.read("tfds:glue/mrpc/test").rows, ("0", "1"))
+    assert read_rows("tfds:glue/mrpc/test")[0]["label"] is None
 
 
 def test_numbers_that_are_not_known(monkeypatch):
