@@ -78,3 +78,9 @@ def test_chnsenticorp_with_a_header_and_without(content, tmp_path):
     (tmp_path / "train.tsv").write_text(content)
     rows = find_task("chnsenticorp").read(f"{tmp_path}/train.tsv").rows
     assert [(row.first, row.label) for row in rows] == [("好", "1"), ("坏", "0")]
+
+
+def test_the_submission_of_cmrc2018():
+    name, content = find_task("cmrc2018").submission([{"id": "TEST_0_QUERY_0", "answer": "甲"}])
+    assert name == "cmrc2018_predict.json"
+    assert json.loads(content) == {"TEST_0_QUERY_0": "甲"}
