@@ -102,7 +102,8 @@ def theirs(work: Work, seed: int, folder: Path) -> Side:
     """Runs `finetune_transformers` on the rows that our task reads."""
     task = find_task(work.name)
     splits = {
-        split: task.read(str(work.data / getattr(task, split))).rows for split in ("train", "dev")
+        split: task.read(str(work.data / getattr(task, split))).usable().rows
+        for split in ("train", "dev")
     }
     splits["train"] = splits["train"][: work.rows or None]
     labels = task.labels_of(splits["train"])

@@ -15,12 +15,14 @@ from jax.sharding import Mesh, use_abstract_mesh
 
 from bert_jax.adapters import PART, MethodConfig, init_adapters, variables
 from bert_jax.errors import UserError
-from bert_jax.losses import Sum
+from bert_jax.losses import Sum, divergence
 from bert_jax.sharding import batch_sharding, host_rows, put_batch, replicated
 
 Batch = dict[str, jax.Array]
 # (logits, batch, label smoothing) -> the loss as (sum, weight).
 Loss = Callable[[jax.Array, Batch, float], Sum]
+# (logits, other logits of the same batch) -> how far apart they are, in the shape of the weights.
+Divergence = Callable[[jax.Array, jax.Array], jax.Array]
 
 WORD_EMBEDDINGS = ("encoder", "embeddings", "word_embeddings")
 
@@ -64,6 +66,7 @@ class FinetuningObjective:
       shapes: a batch of any size, as shapes, for the model's initialisation.
       regularization: its settings.
       method: which small parameters there are beside the model's own.
+      divergence: of the logits of two passes, for R-Drop.
     """
 
     model: nn.Module
@@ -71,6 +74,7 @@ class FinetuningObjective:
     shapes: dict[str, jax.ShapeDtypeStruct]
     regularization: RegularizationConfig = RegularizationConfig()
     method: MethodConfig = MethodConfig()
+    divergence: Divergence = divergence
 
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters, boxed with their logical axis names."""
@@ -113,10 +117,8 @@ class FinetuningObjective:
         first, second = (self.logits(params, batch, key) for key in jax.random.split(key))
         total, weight = self.loss(first, batch, smoothing)
         total = (total + self.loss(second, batch, smoothing)[0]) / 2
-        p, q = jax.nn.log_softmax(first), jax.nn.log_softmax(second)
-        # Half the sum of both directions, section 2.2 of the paper.
-        divergence = jnp.sum((jnp.exp(p) - jnp.exp(q)) * (p - q), axis=-1) / 2
-        return total + r_drop * jnp.sum(batch["weights"] * divergence), weight
+        apart = self.divergence(first, second)
+        return total + r_drop * jnp.sum(batch["weights"] * apart), weight
 
 
 def _table(params: Any) -> jax.Array:

@@ -67,6 +67,36 @@ def binary_cross_entropy(
     return jnp.sum(weights * jnp.mean(nll, axis=-1)), jnp.sum(weights)
 
 
+def divergence(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Half the sum of the Kullback-Leibler divergences of two softmaxes in both directions, nats.
+
+    Section 2.2 of R-Drop (arXiv:2106.14448).
+
+    Args:
+      first, second: logits, float [..., C].
+
+    Returns:
+      float [...].
+    """
+    p, q = jax.nn.log_softmax(first), jax.nn.log_softmax(second)
+    return jnp.sum((jnp.exp(p) - jnp.exp(q)) * (p - q), axis=-1) / 2
+
+
+def binary_divergence(first: jax.Array, second: jax.Array) -> jax.Array:
+    """`divergence` of independent yes-or-no outputs, the mean over classes as in their loss.
+
+    Args:
+      first, second: logits, float [..., C].
+
+    Returns:
+      float [...].
+    """
+    # The logarithms' part of p log(p / q) + (1 - p) log((1 - p) / (1 - q)), both directions summed,
+    # is the difference of the logits.
+    p, q = jax.nn.sigmoid(first), jax.nn.sigmoid(second)
+    return jnp.mean((p - q) * (first - second), axis=-1) / 2
+
+
 def squared_error(
     outputs: jax.Array, labels: jax.Array, weights: jax.Array, smoothing: float = 0.0
 ) -> Sum:

@@ -47,7 +47,12 @@ def classification_scores(
 def multi_label_scores(
     true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 ) -> dict[str, float]:
-    """Scores of sets of labels: micro and macro F1, and the share of sets that are all right."""
+    """Scores of sets of labels: micro and macro F1, and the share of sets that are all right.
+
+    Where all sets are empty, on both sides, F1 is 0, being a share of nothing.
+    """
+    if not any(true) and not any(predicted):
+        return {"micro_f1": 0.0, "macro_f1": 0.0, "exact": 1.0}
     binarizer = MultiLabelBinarizer().fit([*true, *predicted])
     sets = binarizer.transform(true), binarizer.transform(predicted)
     return {

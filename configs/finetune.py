@@ -133,7 +133,12 @@ class FinetuneConfig:
                 f"where is the data? Add --data DIR (with {task.train} and {task.dev} in it), or "
                 "--train FILE --dev FILE"
             )
-        for name in ("sequence_length", "batch_size", "epochs", "log_every", "accumulation_steps"):
+        if self.sequence_length < 5:
+            raise UserError(
+                f"sequence_length is {self.sequence_length}; it must be at least 5: [CLS], two "
+                "[SEP] and a token of each text"
+            )
+        for name in ("batch_size", "epochs", "log_every", "accumulation_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("train_examples", "patience", "frozen_layers"):

@@ -27,6 +27,11 @@ class Split(NamedTuple):
     examples: Sequence[Any]
     features: Features
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether there is a label to learn from or to score by."""
+        return any((row.values | row.tokens)["weights"].any() for row in self.features.rows)
+
 
 class Data(NamedTuple):
     """All data of a fine-tuning.
@@ -62,15 +67,20 @@ def load_data(
         sources["test"] = config.test
     examples = {}
     for name, source in sources.items():
-        rows, skipped, note = task.read(source)
+        found = task.read(source)
+        if name != "test":
+            if found.unlabelled:
+                raise UserError(f"{found.unlabelled} (--{name} needs labels)")
+            found = found.usable()
+        rows = found.rows
         if name == "train" and config.train_examples:
             rows = rows[: config.train_examples]
         if not rows:
             raise UserError(f"{source} holds no example; give another --{name}")
         examples[name] = rows
-        say_skipped(source, skipped, say)
-        if note:
-            say(f"{source}: {note}")
+        say_skipped(source, found.skipped, say)
+        if found.note:
+            say(f"{source}: {found.note}")
     labels = task.labels_of(examples["train"])
     splits = {}
     for name, rows in examples.items():
@@ -85,6 +95,8 @@ def load_data(
         if not features.rows:
             raise UserError(f"{sources[name]}: none of its {len(rows):,} examples can be used")
         splits[name] = Split(sources[name], rows, features)
+        if name != "test" and not splits[name].is_labelled:
+            raise UserError(f"{sources[name]}: no example has a label (--{name} needs labels)")
         say(_described(name, splits[name], config.sequence_length))
         for note in features.notes:
             say(f"  {note}")

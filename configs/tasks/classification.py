@@ -11,21 +11,31 @@ import jax
 import numpy as np
 from scipy import special
 
-from bert_jax.finetuning import Batch, Loss
-from bert_jax.losses import Sum, binary_cross_entropy, cross_entropy, squared_error
+from bert_jax.errors import UserError
+from bert_jax.finetuning import Batch, Divergence, Loss
+from bert_jax.losses import (
+    Sum,
+    binary_cross_entropy,
+    binary_divergence,
+    cross_entropy,
+    squared_error,
+)
 from bert_jax.model import BertConfig
 from bert_jax.scores import classification_scores, multi_label_scores, regression_scores
 from bert_jax.task_heads import BertForSequenceClassification
-from configs.tasks.task import Examples, Prediction, Task
+from configs.tasks.leaderboard import submission
+from configs.tasks.task import Examples, Prediction, Task, with_truth
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
 from data_pipeline.finetune.tables import TFDS_PREFIX
 from data_pipeline.finetune.texts import (
+    NO_LABEL,
     Columns,
     TextExample,
+    label_sets_of,
     labels_of,
     read_texts,
-    split_labels,
+    shortened,
     text_features,
     typed_example,
 )
@@ -42,20 +52,20 @@ class TextTask(Task[TextExample]):
 
     columns: Columns = Columns()
 
+    several: ClassVar[bool] = False  # an example has any number of labels
     usage: ClassVar[str] = "TEXT ..., or for pairs TEXT SECOND"
 
     def read(self, source: str) -> Examples[TextExample]:
         if not source.startswith(TFDS_PREFIX):
-            return Examples(*read_texts(source, self.columns))
-        examples, skipped = read_texts(source, self.columns.renamed(self.in_datasets.columns))
+            return read_texts(source, self.columns, self.several)
+        columns = self.columns.renamed(self.in_datasets.columns)
+        found = read_texts(source, columns, self.several)
         numbers = {name: str(number) for number, name in enumerate(self.in_datasets.labels)}
-        return Examples(
-            [
-                dataclasses.replace(row, label=numbers.get(row.label or "", row.label))
-                for row in examples
-            ],
-            skipped,
-        )
+        rows = [
+            dataclasses.replace(row, label=numbers.get(row.label or "", row.label))
+            for row in found.rows
+        ]
+        return found._replace(rows=rows)
 
     def typed(self, texts: Sequence[str]) -> list[TextExample]:
         if not self.columns.second:
@@ -149,10 +159,8 @@ class OneClass(Task[Labelled]):
     def confusion(
         self, predictions: Sequence[Prediction], examples: Sequence[Labelled]
     ) -> tuple[list[str], list[str]]:
-        return (
-            [example.label or "" for example in examples],
-            [prediction["label"] for prediction in predictions],
-        )
+        pairs = with_truth((example.label for example in examples), predictions)
+        return [true for true, _ in pairs], [prediction["label"] for _, prediction in pairs]
 
     def class_counts(self, examples: Sequence[Labelled], labels: tuple[str, ...]) -> dict[str, int]:
         counts = Counter(example.label for example in examples)
@@ -173,13 +181,15 @@ class Classification(OneClass[TextExample], TextTask):
     positive: str = "1"
     leaderboard: tuple[str, Literal["glue", "clue"]] | None = None
 
+    def __post_init__(self) -> None:
+        if self.best not in self.scores:
+            raise ValueError(f"best is {self.best!r}, which is not among scores: {self.scores}")
+
     def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
+        where = f"the task {self.name}" if self.labels else "the training data"
         for example in examples:
-            if example.label is not None and example.label not in labels:
-                raise DataError(
-                    f"{example.place}: the label {example.label!r} is not among those of the "
-                    f"training data: {', '.join(labels)}"
-                )
+            if example.label is not None:
+                _check_label(example.place, example.label, where, labels)
 
     def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSequenceClassification(config, len(labels))
@@ -215,17 +225,15 @@ class MultiLabel(TextTask):
 
     best: str = "micro_f1"
 
+    several: ClassVar[bool] = True
+
     def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
-        return labels_of(examples, multi_label=True)
+        return label_sets_of(examples)
 
     def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
         for example in examples:
-            for label in split_labels(example.label or ""):
-                if label not in labels:
-                    raise DataError(
-                        f"{example.place}: the label {label!r} is not among those of the training "
-                        f"data: {', '.join(labels)}"
-                    )
+            for label in example.labels or ():
+                _check_label(example.place, label, "the training data", labels)
 
     def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSequenceClassification(config, len(labels))
@@ -234,9 +242,25 @@ class MultiLabel(TextTask):
     def loss(self) -> Loss:
         return _binary_cross_entropy
 
+    @property
+    def divergence(self) -> Divergence:
+        return binary_divergence
+
     def target(self, example: TextExample, labels: tuple[str, ...]) -> np.ndarray | np.generic:
-        given = split_labels(example.label or "")
-        return np.array([label in given for label in labels], np.float32)
+        return np.array([label in (example.labels or ()) for label in labels], np.float32)
+
+    def weight(
+        self,
+        example: TextExample,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None,
+    ) -> float:
+        if class_weights:
+            raise UserError(
+                f"class_weights is balanced, but in {self.name} an example may have several "
+                "classes, so it has no weight of one; leave it out"
+            )
+        return float(example.labels is not None)
 
     def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
         probabilities = special.expit(logits.astype(np.float64))
@@ -248,17 +272,15 @@ class MultiLabel(TextTask):
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
     ) -> dict[str, float]:
+        pairs = with_truth((example.labels for example in examples), predictions)
         return multi_label_scores(
-            [split_labels(example.label or "") for example in examples],
-            [prediction["labels"] for prediction in predictions],
+            [true for true, _ in pairs], [prediction["labels"] for _, prediction in pairs]
         )
 
     def class_counts(
         self, examples: Sequence[TextExample], labels: tuple[str, ...]
     ) -> dict[str, int]:
-        counts = Counter(
-            label for example in examples for label in split_labels(example.label or "")
-        )
+        counts = Counter(label for example in examples for label in example.labels or ())
         return {label: counts[label] for label in labels}
 
 
@@ -282,6 +304,8 @@ class Regression(TextTask):
 
     def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
         for example in examples:
+            if example.label is None:
+                raise DataError(NO_LABEL.format(example.place))
             _number(example)
         return ()
 
@@ -301,9 +325,10 @@ class Regression(TextTask):
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
     ) -> dict[str, float]:
+        truths = (None if example.label is None else _number(example) for example in examples)
+        pairs = with_truth(truths, predictions)
         return regression_scores(
-            [_number(example) for example in examples],
-            [prediction["value"] for prediction in predictions],
+            [true for true, _ in pairs], [prediction["value"] for _, prediction in pairs]
         )
 
     def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
@@ -316,8 +341,17 @@ class Regression(TextTask):
 def shown(example: TextExample) -> Prediction:
     """What of an example stands beside its prediction."""
     second = {} if example.second is None else {"second": example.second}
-    true = {} if example.label is None else {"true": example.label}
+    label = example.label if example.labels is None else list(example.labels)
+    true = {} if label is None else {"true": label}
     return {"place": example.place, "text": example.first, **second, **true}
+
+
+def _check_label(place: str, label: str, where: str, labels: tuple[str, ...]) -> None:
+    if label not in labels:
+        raise DataError(
+            f"{place}: the label {shortened(label, 60)!r} is not among those of {where}: "
+            f"{shortened(', '.join(labels))}"
+        )
 
 
 def _number(example: TextExample) -> float:
@@ -337,18 +371,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def _rounded(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
     return {label: round(float(p), 6) for label, p in zip(labels, probabilities, strict=True)}
-
-
-def submission(name: str, kind: Literal["glue", "clue"], answers: Sequence[str]) -> tuple[str, str]:
-    """(file name, content) for a leaderboard; the rows are numbered from 0.
-
-    GLUE takes a table with a header, CLUE a JSON object a line.
-    """
-    if kind == "glue":
-        rows = [f"{number}\t{answer}\n" for number, answer in enumerate(answers)]
-        return f"{name}.tsv", "index\tprediction\n" + "".join(rows)
-    rows = [f'{{"id": {number}, "label": "{answer}"}}\n' for number, answer in enumerate(answers)]
-    return f"{name}.json", "".join(rows)
 
 
 def cross_entropy_loss(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:

@@ -34,14 +34,15 @@ GLUE = (
     ),
     Regression(
         "stsb",
-        columns=Columns("sentence1", "sentence2", "score"),
+        # TensorFlow Datasets has -1 for the numbers of the test set, which are not known.
+        columns=Columns("sentence1", "sentence2", "score", unlabelled=("-1.0",)),
         in_datasets=InDatasets((("score", "label"),)),
         leaderboard=("STS-B", "glue"),
     ),
     Classification(
         "qqp",
         best="f1",
-        columns=Columns("question1", "question2", "is_duplicate"),
+        columns=Columns("question1", "question2", "is_duplicate", damaged=True),
         in_datasets=InDatasets((("is_duplicate", "label"),), ("not_duplicate", "duplicate")),
         scores=("f1", "accuracy"),
         leaderboard=("QQP", "glue"),

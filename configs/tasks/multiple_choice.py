@@ -13,6 +13,7 @@ from bert_jax.losses import Sum, cross_entropy
 from bert_jax.model import BertConfig
 from bert_jax.task_heads import BertForMultipleChoice, present_choices
 from configs.tasks.classification import softmax
+from configs.tasks.leaderboard import json_lines
 from configs.tasks.task import Examples, Prediction, Task
 from data_pipeline.finetune.features import Features
 from data_pipeline.finetune.multiple_choice import (
@@ -33,9 +34,11 @@ class MultipleChoice(Task[ChoiceExample]):
 
     Attributes:
       reader: of its files.
+      leaderboard: name of the file that CLUE's leaderboard takes, without its ending.
     """
 
     reader: Callable[[str], list[ChoiceExample]] = read_hellaswag
+    leaderboard: str = ""
 
     architecture: ClassVar[str] = "BertForMultipleChoice"
     command: ClassVar[str] = "choose"
@@ -108,6 +111,15 @@ class MultipleChoice(Task[ChoiceExample]):
         ]
         return {"accuracy": float(np.mean(right)) if right else 0.0}
 
+    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
+        if not self.leaderboard:
+            return None
+        records = [
+            {"id": number, "label": prediction["index"]}
+            for number, prediction in enumerate(predictions)
+        ]
+        return f"{self.leaderboard}.json", json_lines(records)
+
 
 def _choice_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
     return cross_entropy(
@@ -118,6 +130,12 @@ def _choice_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> 
 MULTIPLE_CHOICE = (
     MultipleChoice("swag", train="train.csv", dev="val.csv", reader=read_swag),
     MultipleChoice("hellaswag", train="hellaswag_train.jsonl", dev="hellaswag_val.jsonl"),
-    MultipleChoice("c3", train="c3-m-train.json", dev="c3-m-dev.json", reader=read_questions),
+    MultipleChoice(
+        "c3",
+        train="c3-m-train.json",
+        dev="c3-m-dev.json",
+        reader=read_questions,
+        leaderboard="c311_predict",
+    ),
     MultipleChoice("dream", train="train.json", dev="dev.json", reader=read_questions),
 )

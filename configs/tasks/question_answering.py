@@ -201,7 +201,8 @@ class QuestionAnswering(Task[QuestionExample]):
         """The file that the official scripts take: the answer to each id."""
         answers = {prediction["id"]: prediction["answer"] for prediction in predictions}
         text = json.dumps(answers, ensure_ascii=False, indent=0)
-        return f"{self.name}_predictions.json", text + "\n"
+        name = "predict" if self.rules == "cmrc2018" else "predictions"  # the former by CLUE
+        return f"{self.name}_{name}.json", text + "\n"
 
 
 class _Span(NamedTuple):

@@ -151,7 +151,7 @@ class PassageRanking(Ranking):
     columns: Columns = Columns("query", "passage", group="query_id")
 
     def read(self, source: str) -> Examples[RankingExample]:
-        return Examples(*read_passages(source, self.columns))
+        return read_passages(source, self.columns)
 
     def _inputs(
         self, tokenizer: Tokenizer, query: np.ndarray, candidate: np.ndarray, max_length: int

@@ -14,7 +14,7 @@ from bert_jax.model import BertConfig
 from bert_jax.scores import entity_scores
 from bert_jax.task_heads import BertForTokenClassification
 from configs.tasks.classification import cross_entropy_loss
-from configs.tasks.task import Examples, Prediction, Task
+from configs.tasks.task import Examples, Prediction, Task, with_truth
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
 from data_pipeline.finetune.tagged_features import tagged_features
@@ -112,11 +112,12 @@ class Tagging(Task[TaggedText]):
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[TaggedText]
     ) -> dict[str, float]:
+        pairs = with_truth((example.entities for example in examples), predictions)
         return entity_scores(
-            [{entity[:3] for entity in example.entities or ()} for example in examples],
+            [{entity[:3] for entity in entities} for entities, _ in pairs],
             [
                 {(entity["type"], entity["start"], entity["end"]) for entity in found["entities"]}
-                for found in predictions
+                for _, found in pairs
             ],
         )
 
@@ -137,12 +138,14 @@ class Tagging(Task[TaggedText]):
         """The types of words, or of characters where there are no words."""
         true, predicted = [], []
         for example, prediction in zip(examples, predictions, strict=True):
+            if example.entities is None:
+                continue
             starts = unit_starts(example)
             entities = [
                 Entity(entity["type"], entity["start"], entity["end"], "")
                 for entity in prediction["entities"]
             ]
-            true += [_type(tag) for tag in tags_at(starts, example.entities or ())]
+            true += [_type(tag) for tag in tags_at(starts, example.entities)]
             predicted += [_type(tag) for tag in tags_at(starts, entities)]
         return true, predicted
 

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -11,29 +11,17 @@ import jax
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.finetuning import Loss
+from bert_jax.finetuning import Divergence, Loss
+from bert_jax.losses import divergence
 from bert_jax.model import BertConfig
+from data_pipeline.finetune.examples import Example, Examples
 from data_pipeline.finetune.features import Features
 from data_pipeline.finetune.tables import TFDS_PREFIX, is_dataset
 from data_pipeline.finetune.texts import ColumnOptions
 from data_pipeline.tokenizer import Tokenizer
 
-Example = TypeVar("Example")
 Prediction = dict[str, Any]
-
-
-class Examples(NamedTuple, Generic[Example]):
-    """The examples of a file.
-
-    Attributes:
-      rows: the examples.
-      skipped: a line for each that was left out, saying which and why.
-      note: what else there is to say of the file.
-    """
-
-    rows: list[Example]
-    skipped: list[str]
-    note: str = ""
+Truth = TypeVar("Truth")
 
 
 class InDatasets(NamedTuple):
@@ -80,7 +68,7 @@ class Task(abc.ABC, Generic[Example]):
 
     @abc.abstractmethod
     def read(self, source: str) -> Examples[Example]:
-        """The examples of a file, with labels if it has them.
+        """The examples of a file, with labels if it has them; all that can be predicted.
 
         Raises:
           DataError: something in the file is not as it must be; says where.
@@ -111,6 +99,11 @@ class Task(abc.ABC, Generic[Example]):
     @abc.abstractmethod
     def loss(self) -> Loss:
         """The loss of the logits and a batch's "labels" and "weights"."""
+
+    @property
+    def divergence(self) -> Divergence:
+        """How far apart two outputs are, for R-Drop; that of classes that exclude each other."""
+        return divergence
 
     @abc.abstractmethod
     def features(
@@ -213,6 +206,14 @@ class Task(abc.ABC, Generic[Example]):
         """(name, content) of the file for the task's leaderboard; None where there is none."""
         del predictions
         return None
+
+
+def with_truth(
+    truths: Iterable[Truth | None], predictions: Sequence[Prediction]
+) -> list[tuple[Truth, Prediction]]:
+    """(truth, prediction) of each example whose truth is known; the others are not scored."""
+    pairs = zip(truths, predictions, strict=True)
+    return [(truth, prediction) for truth, prediction in pairs if truth is not None]
 
 
 def batch_shapes(features: Features) -> dict[str, jax.ShapeDtypeStruct]:

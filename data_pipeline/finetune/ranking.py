@@ -9,9 +9,10 @@ import numpy as np
 
 from data_pipeline.clean import clean_text
 from data_pipeline.errors import DataError
+from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.features import Feature, Features, Inputs, encode_all
 from data_pipeline.finetune.tables import Row, read_lines, read_rows, split_source
-from data_pipeline.finetune.texts import Columns, text_of
+from data_pipeline.finetune.texts import Columns, no_labels, text_of
 from data_pipeline.keyed_random import derive_key, random_bits, uniform_below
 from data_pipeline.tokenizer import Tokenizer
 
@@ -37,26 +38,26 @@ class RankingExample:
     relevant: tuple[bool, ...] | None
 
 
-def read_passages(source: str, columns: Columns) -> tuple[list[RankingExample], list[str]]:
+def read_passages(source: str, columns: Columns) -> Examples[RankingExample]:
     """The groups of a table with a query, a passage and a label in each row.
 
-    A label above 0 means that the passage is relevant. A group stands where its first row does.
+    A label above 0 means that the passage is relevant. A group stands where its first row does; one
+    without a relevant passage can only be predicted.
 
     Args:
       source: see `tables.read_rows`.
       columns: `first` is the query, `second` the passage, `group` the query's id.
-
-    Returns:
-      (groups, a line for each that is left out because none of its passages is relevant).
 
     Raises:
       DataError: a column is not there, a text is empty, a label is no number, or the rows of a
         group have different queries, or a part of them no label.
     """
     groups: dict[str, list[Row]] = {}
-    for row in read_rows(source, columns.header):
+    table = read_rows(source, columns.header)
+    for row in table:
         groups.setdefault(str(row[columns.group or columns.first]), []).append(row)
-    examples, skipped = [], []
+    examples: list[RankingExample] = []
+    unusable = {}
     for name, rows in groups.items():
         query = text_of(rows[0], columns.first)
         passages, labels = [], []
@@ -75,14 +76,16 @@ def read_passages(source: str, columns: Columns) -> tuple[list[RankingExample], 
                 f"of {columns.group or columns.first} {name!r} have one; fill it in"
             )
         if known and not any(known):
-            skipped.append(
+            unusable[len(examples)] = (
                 f"{rows[0].place}: none of the {len(rows)} passages of {columns.group or 'query'} "
                 f"{name!r} is relevant"
             )
-            continue
-        relevant = tuple(known) if known else None
+        relevant = tuple(known) if any(known) else None
         examples.append(RankingExample(rows[0].place, (query,), tuple(passages), relevant))
-    return examples, skipped
+    unlabelled = ""
+    if table and not unusable and all(example.relevant is None for example in examples):
+        unlabelled = no_labels(source, table, columns)
+    return Examples(examples, [], unusable=unusable, unlabelled=unlabelled)
 
 
 def _relevant(row: Row, column: str) -> bool | None:

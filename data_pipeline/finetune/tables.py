@@ -8,9 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from data_pipeline.errors import DataError
 
 TFDS_PREFIX = "tfds:"
+# Texts in JSON may have halves of surrogate pairs, which no file can be written with.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SLICED = re.compile(r"(.+)\[(-?\d+)?:(-?\d+)?\]")
 
 
@@ -63,14 +67,19 @@ def split_source(source: str) -> tuple[str, slice]:
     return path, slice(int(start) if start else None, int(stop) if stop else None)
 
 
-def read_rows(source: str, header: Sequence[str] = ()) -> list[Row]:
+def read_rows(
+    source: str, header: Sequence[str] = (), damaged: list[str] | None = None
+) -> list[Row]:
     """All rows of a table.
 
     Args:
       source: a file by the end of its name: .tsv and .txt (tabs, quotes are ordinary characters),
         .csv (commas, quoted by RFC 4180), .jsonl and .json (an object a line, or one array), with
         "[A:B]" after it for some of its rows; or "tfds:NAME/CONFIG/SPLIT", of TensorFlow Datasets.
-      header: names of the columns where the file has none; for .tsv, .txt and .csv.
+      header: names of the columns where the file has none; for .tsv, .txt and .csv. A file whose
+        first line has one of them in a cell has a header all the same, and that counts.
+      damaged: is given a line for each row that does not fit the header, which is then left out;
+        None refuses such a row.
 
     Raises:
       DataError: the file cannot be read, or a row does not fit the header.
@@ -85,7 +94,7 @@ def read_rows(source: str, header: Sequence[str] = ()) -> list[Row]:
         parsed = _csv_rows(path, lines)
     else:
         parsed = ((number, line.split("\t")) for number, line in enumerate(lines, 1) if line)
-    return list(_named_rows(path, parsed, list(header)))[rows]
+    return list(_named_rows(path, parsed, list(header), damaged))[rows]
 
 
 def read_text(source: str) -> str:
@@ -120,30 +129,58 @@ def read_json(source: str) -> Any:
       DataError: it cannot be read or is no JSON.
     """
     try:
-        return json.loads(read_text(source))
+        return _parsed_json(read_text(source))
     except ValueError as error:
         raise DataError(f"{source} is no JSON ({error})") from None
 
 
+def _parsed_json(text: str) -> Any:
+    """The value of a JSON text, each lone surrogate in it replaced by U+FFFD.
+
+    Raises:
+      ValueError: it is no JSON.
+    """
+    value = json.loads(text)
+    return _without_surrogates(value) if re.search(r"\\u[dD][89a-fA-F]", text) else value
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_surrogates(inner) for inner in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
+    return value
+
+
 def _named_rows(
-    source: str, parsed: Iterator[tuple[int, list[str]]], header: list[str]
+    source: str,
+    parsed: Iterator[tuple[int, list[str]]],
+    names: list[str],
+    damaged: list[str] | None,
 ) -> Iterator[Row]:
-    names = header
-    for number, cells in parsed:
-        if not names:
-            names = cells
+    whose = "this task"
+    for place, (number, cells) in enumerate(parsed):
+        if place == 0 and (not names or set(cells) & set(names)):
+            names, whose = cells, "its header"
             if len(set(names)) < len(names):
                 raise DataError(f"{source}:{number}: the header names a column twice: {names}")
             continue
         if len(cells) != len(names):
-            raise DataError(
-                f"{source}:{number} has {len(cells)} columns, not the {len(names)} of "
-                f"{'its header' if not header else 'this task'} ({', '.join(names)})"
+            line = (
+                f"{source}:{number} has {len(cells)} columns, not the {len(names)} of {whose} "
+                f"({', '.join(names)})"
             )
+            if damaged is None:
+                raise DataError(line)
+            damaged.append(line)
+            continue
         yield Row(f"{source}:{number}", dict(zip(names, cells, strict=True)))
 
 
 def _csv_rows(source: str, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(2**31 - 1)  # by default a field of 131,072 characters is refused
     reader = csv.reader((line + "\n" for line in lines), strict=True)
     try:
         for cells in reader:
@@ -162,7 +199,7 @@ def _json_rows(source: str, lines: list[str]) -> Iterator[Row]:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
-                    records.append((f"{source}:{number}", json.loads(line)))
+                    records.append((f"{source}:{number}", _parsed_json(line)))
                 except ValueError as error:
                     raise DataError(f"{source}:{number} is no JSON ({error})") from None
     for place, value in records:
@@ -187,13 +224,20 @@ def _tfds_rows(source: str) -> Iterator[Row]:
         ) from None
     features = builder.info.features
     for number, record in enumerate(tfds.as_numpy(dataset)):
-        values = {}
-        for column, value in record.items():
-            if hasattr(features[column], "int2str"):
-                values[column] = features[column].int2str(int(value)) if value >= 0 else ""
-            else:
-                values[column] = _plain(value)
+        values = {
+            column: _named(features[column], value)
+            if hasattr(features[column], "int2str")  # classes, or lists of them
+            else _plain(value)
+            for column, value in record.items()
+        }
         yield Row(f"{source}, row {number}", values)
+
+
+def _named(feature: Any, numbers: Any) -> Any:
+    """The names of classes for their numbers; None for -1, which stands for an unknown class."""
+    if np.ndim(numbers):
+        return [_named(feature, number) for number in numbers]
+    return feature.int2str(int(numbers)) if numbers >= 0 else None
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from data_pipeline.clean import clean_text
 from data_pipeline.errors import DataError
+from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.features import Feature, Features, encode_all, pair_inputs
 from data_pipeline.finetune.tables import Row, read_rows
 from data_pipeline.tokenizer import Tokenizer
@@ -22,17 +23,21 @@ class TextExample:
       place: where it stands, for messages and predictions.
       first: the text.
       second: its partner, None without.
-      label: name of the class, the number as text, or names parted by `SEPARATOR`; None where it is
-        not known.
+      label: name of the class, or the number as text; None where it is not known.
+      labels: names of the classes where an example has any number of them; None where they are not
+        known.
     """
 
     place: str
     first: str
     second: str | None
     label: str | None
+    labels: tuple[str, ...] | None = dataclasses.field(default=None, kw_only=True)
 
 
-SEPARATOR = ","  # between the labels of a multi-label example
+SEPARATOR = ","  # between the labels of a multi-label example in a table
+MANY = 200  # classes; so many may well have a row each
+NO_LABEL = "{}: there is no label; training needs one in each row"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +49,10 @@ class Columns:
       second: column of its partner; empty for single texts.
       label: column of the label; a file without it is one to predict.
       header: names of the columns where files have none.
-      unlabelled: values of the label that mean "none"; such rows are left out and counted.
+      unlabelled: values of the label that mean "none"; such rows can only be predicted.
       group: column whose equal values make rows one group, for ranking; `first` if it is empty.
+      damaged: whether the official files have rows that do not fit their header, which are left
+        out, or rows without a text, which can only be predicted.
     """
 
     first: str = "text"
@@ -54,12 +61,13 @@ class Columns:
     header: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
     group: str = ""
+    damaged: bool = False
 
     def renamed(self, names: Iterable[tuple[str, str]]) -> "Columns":
         """The columns of a table that has other names for some of them.
 
-        >>> Columns("#1 String", label="Quality").renamed([("Quality", "label")])
-        Columns(first='#1 String', second='', label='label', header=(), unlabelled=(), group='')
+        >>> Columns("#1 String", label="Quality").renamed([("Quality", "label")]).label
+        'label'
         """
         other = dict(names)
         return dataclasses.replace(
@@ -93,24 +101,56 @@ class ColumnOptions:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def read_texts(source: str, columns: Columns) -> tuple[list[TextExample], list[str]]:
+def read_texts(source: str, columns: Columns, several: bool = False) -> Examples[TextExample]:
     """The examples of a table.
 
-    Returns:
-      (examples, a line for each row that is left out because its label says "none").
+    An empty label is one that is not known. Only where `several` labels may stand, and other rows
+    of the file have some, it says that there is none.
+
+    Args:
+      source: see `tables.read_rows`.
+      columns: of the table.
+      several: an example has any number of labels, a JSON array or parted by `SEPARATOR`.
 
     Raises:
-      DataError: a column is not there, or a text is empty.
+      DataError: a column is not there, a text is empty, or a label is a list.
     """
-    examples, skipped = [], []
-    for row in read_rows(source, columns.header):
-        label = _label(row, columns)
-        if label is not None and label in columns.unlabelled:
-            skipped.append(f"{row.place}: its {columns.label} is {label!r}, so it has none")
-            continue
-        second = text_of(row, columns.second) if columns.second else None
-        examples.append(TextExample(row.place, text_of(row, columns.first), second, label))
-    return examples, skipped
+    skipped: list[str] = []
+    rows = read_rows(source, columns.header, skipped if columns.damaged else None)
+    examples: list[TextExample] = []
+    unusable = {}
+    for row in rows:
+        first, second = (
+            text_of(row, column, may_be_empty=columns.damaged) if column else None
+            for column in (columns.first, columns.second)
+        )
+        value = row.values.get(columns.label)
+        labels = _labels(value) if several else None
+        label = None if several else _label(row, columns)
+        if columns.label in row.values and (label or "") in columns.unlabelled:
+            unusable[len(examples)] = (
+                f"{row.place}: its {columns.label} is {value!r}, so it has none"
+            )
+            label = None
+        elif "" in (first, second):
+            empty = columns.second if first else columns.first
+            unusable[len(examples)] = f"{row.place}: its {empty} is empty"
+        examples.append(TextExample(row.place, first or "", second, label, labels=labels))
+    if several and not any(example.labels for example in examples):
+        examples = [dataclasses.replace(example, labels=None) for example in examples]
+    unlabelled = ""
+    if rows and all(example.label is None and example.labels is None for example in examples):
+        unlabelled = no_labels(source, rows, columns)
+    return Examples(examples, skipped, unusable=unusable, unlabelled=unlabelled)
+
+
+def no_labels(source: str, rows: Sequence[Row], columns: Columns) -> str:
+    """What is to be said where no row has a label."""
+    try:
+        rows[0][columns.label]
+    except DataError as error:
+        return str(error)
+    return f"{source}: no row has a {columns.label}"
 
 
 def typed_example(first: str, second: str | None) -> TextExample:
@@ -128,52 +168,95 @@ def typed_example(first: str, second: str | None) -> TextExample:
     )
 
 
-def text_of(row: Row, column: str) -> str:
-    """The cleaned text of a column.
+def text_of(row: Row, column: str, may_be_empty: bool = False) -> str:
+    """The cleaned text of a column; the texts of a list, such as keywords, with spaces between.
 
     Raises:
-      DataError: there is no such column, or nothing in it.
+      DataError: there is no such column, or nothing or no text in it.
     """
     value = row[column]
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        value = " ".join(value)
+    if isinstance(value, list | dict):
+        raise DataError(f"{row.place}: its {column} is no text, but {str(value)[:40]!r}")
     text = clean_text("" if value is None else str(value))
-    if not text:
+    if not text and not may_be_empty:
         raise DataError(f"{row.place}: its {column} is empty; leave the row out or fill it in")
     return text
 
 
 def _label(row: Row, columns: Columns) -> str | None:
-    if columns.label not in row.values:
-        return None
-    value: Any = row.values[columns.label]
+    value = row.values.get(columns.label)
     if isinstance(value, list):
-        return SEPARATOR.join(map(str, value))
-    return "" if value is None else str(value)
+        raise DataError(
+            f"{row.place}: its {columns.label} is a list, {str(value)[:40]}; the task multilabel "
+            "takes several labels"
+        )
+    return None if value is None or value == "" else str(value)
 
 
-def labels_of(examples: Iterable[TextExample], multi_label: bool = False) -> tuple[str, ...]:
+def _labels(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, list):
+        return tuple(map(str, value))
+    return None if value is None else split_labels(str(value))
+
+
+def split_labels(cell: str) -> tuple[str, ...]:
+    """The names of a multi-label example in a cell of a table."""
+    return tuple(name.strip() for name in cell.split(SEPARATOR) if name.strip())
+
+
+def labels_of(examples: Iterable[TextExample]) -> tuple[str, ...]:
     """The labels that occur, sorted: numbers by value, names by their characters.
 
     Raises:
-      DataError: an example has none, or there is only one.
+      DataError: an example has none, there is only one, or nearly each example has its own.
     """
     found: Counter[str] = Counter()
     for example in examples:
-        if example.label is None or (not example.label and not multi_label):
-            raise DataError(f"{example.place}: there is no label; training needs one in each row")
-        found.update(split_labels(example.label) if multi_label else [example.label])
-    if len(found) < 2 and not multi_label:
+        if example.label is None:
+            raise DataError(NO_LABEL.format(example.place))
+        found[example.label] += 1
+    if len(found) < 2:
         raise DataError(
             f"all {found.total():,} training rows have the label {next(iter(found), None)!r}; "
             "classification needs at least two"
         )
-    if all(label.removeprefix("-").isdecimal() for label in found):
-        return tuple(sorted(found, key=int))
-    return tuple(sorted(found))
+    if len(found) > max(MANY, 0.9 * found.total()):
+        raise DataError(
+            f"the {found.total():,} training rows have {len(found):,} different labels, such as "
+            f"{shortened(next(iter(found)), 40)!r}; is that the column of the texts? Name the "
+            "columns: --columns.first, --columns.label"
+        )
+    return _sorted(found)
 
 
-def split_labels(label: str) -> list[str]:
-    """The names of a multi-label example."""
-    return [name.strip() for name in label.split(SEPARATOR) if name.strip()]
+def label_sets_of(examples: Iterable[TextExample]) -> tuple[str, ...]:
+    """The same of examples with several labels.
+
+    Raises:
+      DataError: the labels of an example are not known, or none has any.
+    """
+    found: set[str] = set()
+    for example in examples:
+        if example.labels is None:
+            raise DataError(NO_LABEL.format(example.place))
+        found.update(example.labels)
+    if not found:
+        raise DataError("no training row has a label; training needs some")
+    return _sorted(found)
+
+
+def _sorted(labels: Iterable[str]) -> tuple[str, ...]:
+    names = sorted(labels)
+    if all(name.removeprefix("-").isdecimal() for name in names):
+        names.sort(key=int)
+    return tuple(names)
+
+
+def shortened(text: str, most: int = 500) -> str:
+    """A text for a message, with no more than so many characters of it."""
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def text_features(

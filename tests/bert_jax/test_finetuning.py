@@ -1,5 +1,7 @@
 """The fine-tuning objective against formulas written out, and prediction in any order."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,16 @@ def test_r_drop_adds_the_divergence_of_two_passes():
     expected = (expected_loss(first) + expected_loss(second)) / 2
     expected += 0.7 * np.sum(BATCH["weights"] * both_ways / 2)
     assert loss_of(objective(r_drop=0.7)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_r_drop_takes_the_divergence_that_is_given():
+    given = dataclasses.replace(
+        objective(r_drop=0.7), divergence=lambda p, q: jnp.sum(jnp.abs(p - q), axis=-1)
+    )
+    first, second = (objective().logits(PARAMS, BATCH, key) for key in jax.random.split(KEY))
+    expected = (expected_loss(first) + expected_loss(second)) / 2
+    expected += 0.7 * np.sum(BATCH["weights"] * np.abs(first - second).sum(axis=-1))
+    assert loss_of(given) == pytest.approx(expected, rel=1e-4)
 
 
 def test_adversarial_adds_the_loss_of_moved_embeddings():

@@ -6,7 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.losses import accuracy, cross_entropy, span_cross_entropy
+from bert_jax.losses import (
+    accuracy,
+    binary_divergence,
+    cross_entropy,
+    divergence,
+    span_cross_entropy,
+)
 
 
 def test_cross_entropy_and_accuracy_equal_direct_sums():
@@ -41,6 +47,23 @@ def test_smoothing_is_spread_over_the_classes_that_are_present():
     loss, weight = cross_entropy(masked, jnp.asarray(labels), weights, 0.1, jnp.asarray(present))
     assert loss == pytest.approx(total, rel=1e-5)
     assert weight == 1.5
+
+
+def kl(p, q):
+    """Of the discrete distributions along the last axis."""
+    return np.sum(p * np.log(p / q), axis=-1)
+
+
+def test_divergences_are_half_of_both_directions():
+    first, second = np.random.default_rng(0).normal(size=(2, 5, 3))
+    p, q = (np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True) for x in (first, second))
+    np.testing.assert_allclose(
+        divergence(jnp.asarray(first), jnp.asarray(second)), (kl(p, q) + kl(q, p)) / 2, rtol=1e-4
+    )
+    p, q = (1 / (1 + np.exp(-np.stack([x, -x], axis=-1))) for x in (first, second))
+    expected = np.mean((kl(p, q) + kl(q, p)) / 2, axis=-1)
+    found = binary_divergence(jnp.asarray(first), jnp.asarray(second))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_span_cross_entropy_leaves_padding_out():

@@ -39,6 +39,15 @@ def test_sets_of_labels():
     assert found["exact"] == pytest.approx(1 / 3)
 
 
+def test_sets_that_are_all_empty():
+    assert multi_label_scores([[], []], [[], []]) == {
+        "micro_f1": 0.0,
+        "macro_f1": 0.0,
+        "exact": 1.0,
+    }
+    assert multi_label_scores([[], []], [[], ["a"]])["exact"] == 0.5
+
+
 def test_numbers():
     true, predicted = [1.0, 2.0, 4.0, 3.0], [1.0, 3.0, 9.0, 8.0]
     found = regression_scores(true, predicted)

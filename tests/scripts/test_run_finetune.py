@@ -172,6 +172,7 @@ def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
         ({"init-from": "/nowhere"}, ["/nowhere is not a folder"]),
         ({"sequence-length": 33}, ["33", "32 positions"]),
         ({"epochs": 0}, ["epochs is 0"]),
+        ({"sequence-length": 4}, ["sequence_length is 4", "at least 5"]),
         ({"optimizer.frozen": "encoder/layer_9"}, ["encoder/layer_9", "encoder/layer_0"]),
         ({"columns.first": "text"}, ["train.tsv:2: there is no column 'text'", "sentence, label"]),
         ({"batch-size": 6}, ["batch_size 6 is not divisible by 4 device(s)"]),

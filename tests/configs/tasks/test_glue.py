@@ -9,6 +9,8 @@ import tensorflow_datasets as tfds
 from configs.tasks.glue import GLUE
 from configs.tasks.registry import find_task
 from configs.tasks.task import resolve
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.tables import read_rows
 
 CONFIGS = {config.name: config for config in tfds.builder_cls("glue").BUILDER_CONFIGS}
 
@@ -24,21 +26,29 @@ def test_columns_and_labels_are_those_of_the_catalogue(task):
         assert known == tuple(config.label_classes)
 
 
-def test_its_rows_are_those_of_the_files(monkeypatch, tmp_path):
-    names = ["not_equivalent", "equivalent"]
-    records = [
-        {"idx": 0, "sentence1": b"A cat.", "sentence2": b"Cats.", "label": np.int64(1)},
-        {"idx": 1, "sentence1": b"A dog.", "sentence2": b"Cats.", "label": np.int64(0)},
-    ]
-    features = dict.fromkeys(records[0]) | {"label": SimpleNamespace(int2str=names.__getitem__)}
-    splits = {"train": records, "validation": records[:1]}
+def data_set(monkeypatch, name, splits, classes):
+    """Puts a data set into TensorFlow Datasets; `classes` are the names of a column's numbers."""
+    features = dict.fromkeys(next(iter(splits.values()))[0])
+    features |= {
+        column: SimpleNamespace(int2str=names.__getitem__) for column, names in classes.items()
+    }
     builder = SimpleNamespace(
         info=SimpleNamespace(features=features),
         download_and_prepare=lambda: None,
         as_dataset=lambda split: splits[split],
     )
-    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: {"glue/mrpc": builder}[name])
+    monkeypatch.setattr(tfds, "builder", lambda asked, data_dir: {name: builder}[asked])
     monkeypatch.setattr(tfds, "as_numpy", iter)
+
+
+def test_its_rows_are_those_of_the_files(monkeypatch, tmp_path):
+    records = [
+        {"idx": 0, "sentence1": b"A cat.", "sentence2": b"Cats.", "label": np.int64(1)},
+        {"idx": 1, "sentence1": b"A dog.", "sentence2": b"Cats.", "label": np.int64(0)},
+        {"idx": 2, "sentence1": b"A cow.", "sentence2": b"Cats.", "label": np.int64(-1)},
+    ]
+    splits = {"train": records[:2], "validation": records[:1], "test": records[2:]}
+    data_set(monkeypatch, "glue/mrpc", splits, {"label": ["not_equivalent", "equivalent"]})
     table = tmp_path / "train.tsv"
     table.write_text("Quality\t#1 String\t#2 String\n1\tA cat.\tCats.\n0\tA dog.\tCats.\n")
     task = find_task("mrpc")
@@ -48,6 +58,53 @@ def test_its_rows_are_those_of_the_files(monkeypatch, tmp_path):
 
     assert rows(resolve(task, "train", "glue/mrpc", "")) == rows(str(table))
     assert rows(resolve(task, "dev", "glue/mrpc", "")) == rows(str(table))[:1]
+    assert rows("tfds:glue/mrpc/test") == [("A cow.", "Cats.", None)]
+    task.check(task.read("tfds:glue/mrpc/test").rows, ("0", "1"))
+    assert read_rows("tfds:glue/mrpc/test")[0]["label"] is None
+
+
+def test_numbers_that_are_not_known(monkeypatch):
+    records = [
+        {"sentence1": b"a", "sentence2": b"b", "label": np.float32(label)} for label in (2.5, -1)
+    ]
+    data_set(monkeypatch, "glue/stsb", {"test": records}, {})
+    found = find_task("stsb").read("tfds:glue/stsb/test")
+    assert [row.label for row in found.rows] == ["2.5", None]
+    assert len(found.usable().rows) == 1
+
+
+def test_lists_of_classes(monkeypatch):
+    records = [{"text": b"a", "label": np.array([1, 0])}, {"text": b"b", "label": np.array([1])}]
+    data_set(monkeypatch, "mine", {"train": records}, {"label": ["x", "y, z"]})
+    rows = find_task("multilabel").read("tfds:mine/train").rows
+    assert [row.labels for row in rows] == [("y, z", "x"), ("y, z",)]
+
+
+def test_the_files_of_cola(tmp_path):
+    source = tmp_path / "a.tsv"
+    source.write_text("gj04\t1\t\tIt rains.\ngj04\t0\t*\tRains it.\n")
+    rows = find_task("cola").read(str(source)).rows
+    assert [(row.first, row.label) for row in rows] == [("It rains.", "1"), ("Rains it.", "0")]
+    source.write_text("index\tsentence\n0\tIt rains.\n")
+    (row,) = find_task("cola").read(str(source)).rows
+    assert (row.first, row.label) == ("It rains.", None)
+
+
+def test_damaged_rows_of_qqp_are_left_out(tmp_path):
+    names = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+    (tmp_path / "a.tsv").write_text(f"{names}1\t1\t2\ta\tb\t1\n2\t3\tc\n3\t4\t5\td\t\t0\n")
+    found = find_task("qqp").read(f"{tmp_path}/a.tsv")
+    assert len(found.rows) == 2
+    assert len(found.usable().rows) == 1
+    assert len(found.usable().skipped) == 2
+
+
+def test_labels_that_are_not_the_tasks(tmp_path):
+    (tmp_path / "a.tsv").write_text("sentence1\tsentence2\tlabel\na\tb\t0\nc\td\t1\n")
+    task = find_task("rte")
+    rows = task.read(f"{tmp_path}/a.tsv").rows
+    with pytest.raises(DataError, match="'0' is not among those of the task rte: entailment, not"):
+        task.check(rows, task.labels_of(rows))
 
 
 def test_a_name_is_taken_for_a_data_set_only_where_there_is_one(tmp_path):

@@ -47,7 +47,17 @@ def test_the_loss_leaves_out_missing_choices_labels_and_rows_that_fill_up():
     second = np.log(np.exp([0, 1]).sum()) - 0
     assert total == pytest.approx(first + second, rel=1e-6)
     assert weight == 2
-    assert np.isfinite(task.loss(logits, batch, 0.1)[0])
+    # A tenth of the target is spread over three choices, then over two.
+    smoothed = np.log(np.exp([0, 1, 2]).sum()) - (0.9 * 2 + 0.1 * (0 + 1 + 2) / 3)
+    smoothed += np.log(np.exp([0, 1]).sum()) - (0.9 * 0 + 0.1 * (0 + 1) / 2)
+    assert task.loss(logits, batch, 0.1)[0] == pytest.approx(smoothed, rel=1e-6)
+
+
+def test_the_submission_of_c3():
+    name, content = find_task("c3").submission([{"index": 2}, {"index": 0}])
+    assert name == "c311_predict.json"
+    assert content == '{"id": 0, "label": 2}\n{"id": 1, "label": 0}\n'
+    assert find_task("dream").submission([{"index": 2}]) is None
 
 
 @pytest.mark.parametrize("task", MULTIPLE_CHOICE, ids=lambda task: task.name)

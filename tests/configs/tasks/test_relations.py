@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -44,6 +45,15 @@ def test_predictions_name_entities_and_relations(source):
     name, content = task.submission(predictions)
     assert name == "proposed_answers.txt"
     assert content == "7\tCause-Effect(e1,e2)\n8\tOther\n"
+
+
+def test_sentences_whose_relation_is_not_known_are_not_scored(source):
+    task = find_task("relate")
+    first, second = task.read(source).rows
+    examples = [first, dataclasses.replace(second, label=None)]
+    predictions = [{"label": first.label}, {"label": first.label}]
+    assert task.score(predictions, examples) == {"macro_f1": 1, "accuracy": 1}
+    assert task.confusion(predictions, examples) == ([first.label], [first.label])
 
 
 def test_relations_of_ones_own_are_those_of_the_training_data(source):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -31,6 +32,18 @@ def perfect(features, labels, noise=0):
     return rows
 
 
+def test_texts_whose_entities_are_not_known_are_not_scored(tmp_path):
+    task = find_task("tag")
+    known, other = task.read(columns(tmp_path, "a/B-PER b/O", "c/B-PER d/O")).rows
+    examples = [known, dataclasses.replace(other, entities=None)]
+    labels = ("O", "B-PER", "I-PER")
+    features = task.features([known, other], TOKENIZER, 8, labels)
+    predictions = task.predict(perfect(features, labels), features, examples, labels)
+    assert len(predictions[1]["entities"]) == 1
+    assert task.score(predictions, examples)["precision"] == 1
+    assert task.confusion(predictions, examples) == (["PER", "O"], ["PER", "O"])
+
+
 def test_predictions_of_windows_come_together(tmp_path):
     task = find_task("tag")
     source = columns(
@@ -38,7 +51,7 @@ def test_predictions_of_windows_come_together(tmp_path):
         "a/O bx/B-PER cx/I-PER bx/B-PER d/O " + "e/O " * 20 + "a/B-LOC",
         "c/O",
     )
-    examples, skipped, note = task.read(source)
+    examples, skipped, note, *_ = task.read(source)
     assert (skipped, note) == ([], "tags in BIO")
     labels = task.labels_of(examples)
     assert labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")

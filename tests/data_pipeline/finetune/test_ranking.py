@@ -33,31 +33,38 @@ def table(folder, rows):
     return str(path)
 
 
-def test_rows_of_a_query_are_a_group_and_one_without_a_relevant_passage_is_left_out(tmp_path):
+def test_rows_of_a_query_are_a_group_and_one_without_a_relevant_passage_is_only_predicted(
+    tmp_path,
+):
     source = table(tmp_path, ROWS)
-    examples, skipped = read_passages(source, COLUMNS)
-    assert examples == [
+    found = read_passages(source, COLUMNS)
+    expected = [
         RankingExample(f"{source}:1", ("q one",), ("a", "c"), (False, True)),
+        RankingExample(f"{source}:2", ("q two",), ("b", "d"), None),
         RankingExample(f"{source}:5", ("q one",), ("e",), (True,)),
     ]
-    assert skipped == [f"{source}:2: none of the 2 passages of id '8' is relevant"]
+    assert found.rows == expected
+    assert found.usable().rows == [expected[0], expected[2]]
+    assert found.usable().skipped == [f"{source}:2: none of the 2 passages of id '8' is relevant"]
 
 
 def test_without_an_id_the_text_of_the_query_is_it(tmp_path):
     rows = [row | {"query": row["query"].replace("  ", " ")} for row in ROWS]
-    examples, _ = read_passages(table(tmp_path, rows), Columns("query", "passage"))
-    assert [example.candidates for example in examples] == [("a", "c", "e")]
+    examples = read_passages(table(tmp_path, rows), Columns("query", "passage")).rows
+    assert [example.candidates for example in examples] == [("a", "c", "e"), ("b", "d")]
 
 
 def test_without_labels_all_groups_are_there(tmp_path):
     rows = [{name: row[name] for name in ("id", "query", "passage")} for row in ROWS]
-    examples, skipped = read_passages(table(tmp_path, rows), COLUMNS)
+    found = read_passages(table(tmp_path, rows), COLUMNS)
+    examples = found.rows
     assert [(e.candidates, e.relevant) for e in examples] == [
         (("a", "c"), None),
         (("b", "d"), None),
         (("e",), None),
     ]
-    assert not skipped
+    assert not found.unusable
+    assert "there is no column 'label'; there are: id, query, passage" in found.unlabelled
     with pytest.raises(DataError, match=r"d.jsonl:1: there is no label"):
         check_ranked(examples)
 
@@ -84,9 +91,9 @@ def test_missing_columns_and_nothing_to_compare_with(tmp_path):
     source = table(tmp_path, ROWS)
     with pytest.raises(DataError, match="no column 'query_id'; there are: id, query"):
         read_passages(source, Columns("query", "passage", group="query_id"))
-    examples, _ = read_passages(source, COLUMNS)
+    examples = read_passages(source, COLUMNS).rows
     with pytest.raises(DataError, match="all training rows are relevant"):
-        check_ranked(examples[1:])
+        check_ranked(examples[2:])
 
 
 DIALOGUES = [

@@ -32,6 +32,27 @@ def test_tables_without_a_header(tmp_path):
     ]
 
 
+def test_a_header_is_recognised_by_one_of_the_names(tmp_path):
+    source = table(tmp_path, "a.tsv", "index\ttext\n0\ta b\n1\ttext\n")
+    expected = [{"index": "0", "text": "a b"}, {"index": "1", "text": "text"}]
+    assert values(source, header=("text", "label", "more")) == expected
+    with pytest.raises(DataError, match=r"a.tsv:1 has 2 columns, not the 1 of this task \(words\)"):
+        values(source, header=("words",))
+
+
+def test_a_long_field_of_a_csv(tmp_path):
+    source = table(tmp_path, "a.csv", f'text,label\n"{"a" * 140_000}",x\n')
+    assert len(values(source)[0]["text"]) == 140_000
+
+
+def test_half_of_a_surrogate_pair_is_replaced(tmp_path):
+    line = '{"\\ud83d": ["a \\uDe00 b", {"c": "\\ud83d\\ude00"}], "d": 1}'
+    expected = {"\ufffd": ["a \ufffd b", {"c": "\U0001f600"}], "d": 1}
+    assert values(table(tmp_path, "a.jsonl", line + "\n")) == [expected]
+    assert values(table(tmp_path, "a.json", f"[{line}]")) == [expected]
+    assert read_json(table(tmp_path, "b.json", line)) == expected
+
+
 def test_csv_is_quoted(tmp_path):
     source = table(tmp_path, "a.csv", 'text,label\n"a, ""b""\nc",1\n')
     assert values(source) == [{"text": 'a, "b"\nc', "label": "1"}]

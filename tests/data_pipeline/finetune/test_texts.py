@@ -7,6 +7,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.finetune.texts import (
     Columns,
     TextExample,
+    label_sets_of,
     labels_of,
     read_texts,
     split_labels,
@@ -19,23 +20,87 @@ def example(label, text="a"):
     return TextExample("file:1", text, None, label)
 
 
-def test_rows_become_examples_and_those_without_agreement_are_named(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text(
+def written(tmp_path, content, name="a.tsv"):
+    path = tmp_path / name
+    path.write_text(content)
+    return str(path)
+
+
+def test_rows_become_examples_and_those_without_agreement_are_only_predicted(tmp_path):
+    source = written(
+        tmp_path,
         '{"sentence1": "a", "sentence2": " b\\u0000 ", "label": "x"}\n'
         '{"sentence1": "c", "sentence2": "d", "label": "-"}\n'
-        '{"sentence1": "e", "sentence2": "f", "label": null}\n'
+        '{"sentence1": "e", "sentence2": "f", "label": null}\n',
+        "a.jsonl",
     )
-    columns = Columns("sentence1", "sentence2", unlabelled=("-", ""))
-    examples, skipped = read_texts(str(path), columns)
-    assert examples == [TextExample(f"{path}:1", "a", "b", "x")]
-    assert [line.split(":")[1] for line in skipped] == ["2", "3"]
+    found = read_texts(source, Columns("sentence1", "sentence2", unlabelled=("-", "")))
+    assert found.rows == [
+        TextExample(f"{source}:1", "a", "b", "x"),
+        TextExample(f"{source}:2", "c", "d", None),
+        TextExample(f"{source}:3", "e", "f", None),
+    ]
+    assert not found.skipped
+    assert found.usable().rows == found.rows[:1]
+    assert [line.split(":")[1] for line in found.usable().skipped] == ["2", "3"]
 
 
 def test_a_file_without_labels_is_one_to_predict(tmp_path):
-    path = tmp_path / "a.tsv"
-    path.write_text("text\na\n")
-    assert read_texts(str(path), Columns())[0] == [TextExample(f"{path}:2", "a", None, None)]
+    source = written(tmp_path, "text\na\n")
+    found = read_texts(source, Columns())
+    assert found.rows == found.usable().rows == [TextExample(f"{source}:2", "a", None, None)]
+    assert found.unlabelled == f"{source}:2: there is no column 'label'; there are: text"
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_so_is_one_whose_labels_are_empty(tmp_path, several):
+    source = written(tmp_path, "text\tlabel\na\t\nb\t\n")
+    found = read_texts(source, Columns(), several)
+    assert [(row.label, row.labels) for row in found.rows] == [(None, None)] * 2
+    assert found.unlabelled == f"{source}: no row has a label"
+
+
+def test_an_empty_label_is_not_known_and_an_empty_set_is(tmp_path):
+    source = written(tmp_path, "text\tlabel\na\t\nb\tx, y\n")
+    assert [row.label for row in read_texts(source, Columns()).rows] == [None, "x, y"]
+    assert [row.labels for row in read_texts(source, Columns(), True).rows] == [(), ("x", "y")]
+    source = written(
+        tmp_path, '{"text": "a", "label": null}\n{"text": "b", "label": 3}\n', "a.json"
+    )
+    assert [row.label for row in read_texts(source, Columns()).rows] == [None, "3"]
+    assert [row.labels for row in read_texts(source, Columns(), True).rows] == [None, ("3",)]
+    assert not read_texts(source, Columns()).unlabelled
+
+
+def test_labels_in_an_array_may_have_commas(tmp_path):
+    line = '{"text": "a", "label": ["x, y", "z"]}\n{"text": "b", "label": []}\n'
+    source = written(tmp_path, line, "a.jsonl")
+    assert [row.labels for row in read_texts(source, Columns(), True).rows] == [("x, y", "z"), ()]
+    with pytest.raises(DataError, match=r"a.jsonl:1: its label is a list.*multilabel"):
+        read_texts(source, Columns())
+
+
+def test_a_list_of_texts_is_one_text(tmp_path):
+    source = written(tmp_path, '{"text": ["水", "a b"]}\n', "a.jsonl")
+    assert read_texts(source, Columns()).rows[0].first == "水 a b"
+    source = written(tmp_path, '{"text": [["a"]]}\n', "a.jsonl")
+    with pytest.raises(DataError, match=r"a.jsonl:1: its text is no text, but"):
+        read_texts(source, Columns())
+
+
+def test_damaged_rows_are_left_out_or_only_predicted(tmp_path):
+    source = written(tmp_path, "q\tp\tlabel\na\tb\t1\na\nc\t\t0\n\td\t0\n")
+    found = read_texts(source, Columns("q", "p", damaged=True))
+    assert [(row.first, row.second) for row in found.rows] == [("a", "b"), ("c", ""), ("", "d")]
+    assert [line.split("a.tsv:")[1] for line in found.skipped] == [
+        "3 has 1 columns, not the 3 of its header (q, p, label)"
+    ]
+    assert list(found.unusable.values()) == [
+        f"{source}:4: its p is empty",
+        f"{source}:5: its q is empty",
+    ]
+    with pytest.raises(DataError, match=r"a.tsv:3 has 1 columns"):
+        read_texts(source, Columns("q", "p"))
 
 
 def test_an_empty_text_is_refused(tmp_path):
@@ -48,9 +113,12 @@ def test_an_empty_text_is_refused(tmp_path):
 def test_labels_are_sorted_by_value_or_name():
     assert labels_of([example("10"), example("9"), example("-1")]) == ("-1", "9", "10")
     assert labels_of([example("b"), example("a"), example("b")]) == ("a", "b")
-    several = [example("x, y"), example(""), example("y,a")]
-    assert labels_of(several, multi_label=True) == ("a", "x", "y")
-    assert split_labels(" a,, b ") == ["a", "b"]
+    several = [
+        TextExample("file:1", "a", None, None, labels=labels)
+        for labels in (("x", "y"), (), ("y", "a"))
+    ]
+    assert label_sets_of(several) == ("a", "x", "y")
+    assert split_labels(" a,, b ") == ("a", "b")
 
 
 def test_one_class_only_and_a_missing_label_are_refused():
@@ -58,6 +126,20 @@ def test_one_class_only_and_a_missing_label_are_refused():
         labels_of([example("x"), example("x")])
     with pytest.raises(DataError, match="file:1: there is no label"):
         labels_of([example("x"), example(None)])
+    with pytest.raises(DataError, match="file:1: there is no label"):
+        label_sets_of([example("x")])
+    with pytest.raises(DataError, match="no training row has a label"):
+        label_sets_of([TextExample("file:1", "a", None, None, labels=())])
+
+
+def test_a_label_of_its_own_for_each_row_is_refused():
+    texts = [example("x" * 99 + str(number)) for number in range(300)]
+    with pytest.raises(DataError, match="300 training rows have 300 different labels") as caught:
+        labels_of(texts)
+    assert "--columns.label" in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert len(labels_of(texts[:200])) == 200  # one row for each class
+    assert len(labels_of(texts * 2)) == 300
 
 
 def test_features_count_what_is_cut():
