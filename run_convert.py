@@ -166,10 +166,7 @@ def from_tf1(request: FromTF1, console: Console) -> None:
     if request.optimizer_state:
         mu, nu, step = adam_from_tf1(tensors, config)
         adam = AdamState(mu, nu)
-    labels = tuple(
-        f"LABEL_{i}" for i in range(len(converted.params.get("classifier", {}).get("bias", ())))
-    )
-    model = Model(config, converted, architecture_of(set(converted.params)), labels)
+    model = Model(config, converted, architecture_of(set(converted.params)), labels=())
     notes = [
         f"GELU: the {request.gelu} form, which bert_config.json does not tell (--gelu)",
         f"optimizer: Adam's moments, step {step:,}" if adam else "optimizer: left behind",
@@ -261,6 +258,7 @@ def _finish(
         "model": dataclasses.asdict(config),
         "architecture": model.architecture,
         "labels": list(model.labels),
+        "problem_type": model.problem_type,
     }
     with whole_folder(request.output) as folder:
         save_params(folder, params, saved, step=step, adam=adam)

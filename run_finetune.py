@@ -211,7 +211,7 @@ def _open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console
         dataclasses.replace(config.optimizer, frozen=frozen),
         config.learning_rate_schedule(total_steps),
     )
-    start = warm_start(config, source, data.labels, shapes)
+    start = warm_start(config, source, task, data.labels, shapes, console.print)
     sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]
     parameters = sum(sizes)
     trained = parameters - sum(map(operator.mul, sizes, jax.tree.leaves(mask)))
@@ -337,6 +337,7 @@ def _saved_config(run: Run, seed: int) -> dict[str, Any]:
         "model": dataclasses.asdict(run.model),
         "labels": list(run.data.labels),
         "architecture": run.task.architecture,
+        "problem_type": run.task.problem_type,
         "data_fingerprint": run.data.fingerprint,
     }
     if run.unsaved:

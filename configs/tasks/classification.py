@@ -215,6 +215,8 @@ class MultiLabel(TextTask):
 
     best: str = "micro_f1"
 
+    problem_type: ClassVar[str] = "multi_label_classification"
+
     def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
         return labels_of(examples, multi_label=True)
 
@@ -274,6 +276,7 @@ class Regression(TextTask):
     leaderboard: tuple[str, Literal["glue", "clue"]] | None = None
 
     has_classes: ClassVar[bool] = False
+    problem_type: ClassVar[str] = "regression"
 
     def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
         for example in examples:

@@ -75,6 +75,7 @@ class Task(abc.ABC, Generic[Example]):
     has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
     # The class of transformers with the same output layer; empty where there is none.
     architecture: ClassVar[str] = "BertForSequenceClassification"
+    problem_type: ClassVar[str] = ""  # its name for the loss, where it is not to guess
     command: ClassVar[str] = "classify"  # of run_predict.py
     usage: ClassVar[str] = "TEXT ..."  # what is typed behind it
 

@@ -252,7 +252,7 @@ def test_another_head_is_refused_and_can_start_fresh(data, finetuned, tmp_path, 
         (folder / name).write_text(text.replace("\tcat", "\tfeline"))
     arguments = finetune_options(folder, finetuned, tmp_path / "run", changes={"epochs": 1})
     error = mistake(capsys, run_finetune.main, arguments)
-    assert "output layer for other classes (cat, dog)" in error
+    assert "output layer for sst2 (cat, dog), not for sst2 (dog, feline)" in error
     assert "--fresh-head" in error
     run_finetune.main([*arguments, "--fresh-head"])
 
