@@ -29,6 +29,7 @@ from bert_jax.optimizer import AdamState
 from bert_jax.resize import extend_positions, resize_vocabulary
 from configs.errors import user_errors
 from configs.export import check_output, listed, to_hugging_face, whole_folder
+from configs.predict_task import settings_of
 from configs.source import load_run
 from configs.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.command_line import parse
@@ -199,11 +200,13 @@ def merge_run(request: Merge, console: Console) -> None:
         raise UserError(f"{request.checkpoint} holds all weights already; use it as it is")
     method = method_of(saved)
     params = merge(method, params)
+    settings = settings_of(request.checkpoint, step, console.print)
     base = saved.pop("base")["folder"]
     saved |= {"method": dataclasses.asdict(MethodConfig())}
     with whole_folder(request.output) as folder:
         save_params(folder, params, saved, step=step)
         write_json(folder / "config.json", saved)
+        write_json(folder / "summary.json", {"step": step, "settings": settings})
         load_tokenizer(request.checkpoint).save(folder)
     parameters = sum(array.size for array in jax.tree.leaves(params))
     console.print(

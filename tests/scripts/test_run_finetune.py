@@ -265,6 +265,7 @@ def test_another_head_is_refused_and_can_start_fresh(data, finetuned, tmp_path, 
         (["classify", "--checkpoint={tuned}"], ["type TEXT", "--input FILE"]),
         (["classify", "--checkpoint={tuned}", " "], ["text is empty"]),
         (["classify", "--checkpoint={tuned}", "--input=/nowhere.tsv"], ["cannot be read"]),
+        (["classify", "--checkpoint=/nowhere", "x"], ["error: /nowhere is not a folder"]),
     ],
 )
 def test_mistakes_of_asking(pretrained, finetuned, capsys, arguments, words):
