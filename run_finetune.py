@@ -51,7 +51,13 @@ from configs.finetune_start import model_of, warm_start
 from configs.source import Source, open_source
 from configs.tasks.registry import find_task
 from configs.tasks.task import Prediction, Task, batch_shapes
-from configs.work_dir import check_same_run, earlier_config, first_start_of, locked
+from configs.work_dir import (
+    FINETUNING_FIELDS,
+    check_same_run,
+    earlier_config,
+    first_start_of,
+    locked,
+)
 from data_pipeline.finetune.batches import TrainingBatches, ordered_batches, steps_per_epoch
 from data_pipeline.shards import write_json
 
@@ -268,7 +274,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
         check_base(
             saved_config["base"]["fingerprint"], earlier["base"]["fingerprint"], config.init_from
         )
-    check_same_run(work_dir, earlier, saved_config)
+    check_same_run(work_dir, earlier, saved_config, FINETUNING_FIELDS)
     stage = loop.Stage(
         steps=config.epochs * epoch_steps,
         batches=batches,
@@ -281,7 +287,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
         f"on {described(mesh)}"
     )
     with locked(work_dir), contextlib.ExitStack() as stack:
-        first_start = first_start_of(work_dir, saved_config) or time.time()
+        first_start = first_start_of(work_dir, saved_config, FINETUNING_FIELDS) or time.time()
         write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
         run.source.tokenizer.save(work_dir)
         checkpoints = Checkpoints(
@@ -339,6 +345,8 @@ def _saved_config(run: Run, seed: int) -> dict[str, Any]:
         "architecture": run.task.architecture,
         "problem_type": run.task.problem_type,
         "data_fingerprint": run.data.fingerprint,
+        "dev_fingerprint": run.data.dev.features.fingerprint(),
+        "start_fingerprint": fingerprint(run.start.params),
     }
     if run.unsaved:
         saved["base"] = {
