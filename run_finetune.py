@@ -326,7 +326,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
                 if name == "dev":
                     settings = task.tune(found, split.examples)
                 predictions[name] = task.decide(found, settings)
-                labelled = _is_labelled(split)
+                labelled = task.is_labelled(split.examples, split.features)
                 scores[name] = task.score(predictions[name], split.examples) if labelled else {}
         write_report(
             work_dir, config, task, data, rows, predictions, scores, run.source.origin, run.command
@@ -355,10 +355,6 @@ def _saved_config(run: Run, seed: int) -> dict[str, Any]:
             "fingerprint": fingerprint(run.unsaved),
         }
     return saved
-
-
-def _is_labelled(split: Split) -> bool:
-    return any((row.values | row.tokens)["weights"].any() for row in split.features.rows)
 
 
 def _flops(run: Run) -> float:

@@ -174,6 +174,11 @@ class Task(abc.ABC, Generic[Example]):
         fields: dict[str, Any] = {"columns": dataclasses.replace(columns, **changes)}
         return dataclasses.replace(self, **fields)
 
+    def is_labelled(self, examples: Sequence[Example], features: Features) -> bool:
+        """Whether there is an example that `score` can judge a prediction by."""
+        del examples
+        return any((row.values | row.tokens)["weights"].any() for row in features.rows)
+
     def baselines(self, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
         """The scores of answers that need no training, by what they are, to judge a model by."""
         del examples
