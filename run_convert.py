@@ -29,6 +29,7 @@ from bert_jax.optimizer import AdamState
 from bert_jax.resize import extend_positions, resize_vocabulary
 from configs.errors import user_errors
 from configs.export import check_output, listed, to_hugging_face, whole_folder
+from configs.predict_task import settings_of
 from configs.source import load_run
 from configs.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.command_line import parse
@@ -166,10 +167,7 @@ def from_tf1(request: FromTF1, console: Console) -> None:
     if request.optimizer_state:
         mu, nu, step = adam_from_tf1(tensors, config)
         adam = AdamState(mu, nu)
-    labels = tuple(
-        f"LABEL_{i}" for i in range(len(converted.params.get("classifier", {}).get("bias", ())))
-    )
-    model = Model(config, converted, architecture_of(set(converted.params)), labels)
+    model = Model(config, converted, architecture_of(set(converted.params)), labels=())
     notes = [
         f"GELU: the {request.gelu} form, which bert_config.json does not tell (--gelu)",
         f"optimizer: Adam's moments, step {step:,}" if adam else "optimizer: left behind",
@@ -202,11 +200,13 @@ def merge_run(request: Merge, console: Console) -> None:
         raise UserError(f"{request.checkpoint} holds all weights already; use it as it is")
     method = method_of(saved)
     params = merge(method, params)
+    settings = settings_of(request.checkpoint, step, console.print)
     base = saved.pop("base")["folder"]
     saved |= {"method": dataclasses.asdict(MethodConfig())}
     with whole_folder(request.output) as folder:
         save_params(folder, params, saved, step=step)
         write_json(folder / "config.json", saved)
+        write_json(folder / "summary.json", {"step": step, "settings": settings})
         load_tokenizer(request.checkpoint).save(folder)
     parameters = sum(array.size for array in jax.tree.leaves(params))
     console.print(
@@ -261,6 +261,7 @@ def _finish(
         "model": dataclasses.asdict(config),
         "architecture": model.architecture,
         "labels": list(model.labels),
+        "problem_type": model.problem_type,
     }
     with whole_folder(request.output) as folder:
         save_params(folder, params, saved, step=step, adam=adam)

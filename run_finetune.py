@@ -51,7 +51,13 @@ from configs.finetune_start import model_of, warm_start
 from configs.source import Source, open_source
 from configs.tasks.registry import find_task
 from configs.tasks.task import Prediction, Task, batch_shapes
-from configs.work_dir import check_same_run, earlier_config, first_start_of, locked
+from configs.work_dir import (
+    FINETUNING_FIELDS,
+    check_same_run,
+    earlier_config,
+    first_start_of,
+    locked,
+)
 from data_pipeline.finetune.batches import TrainingBatches, ordered_batches, steps_per_epoch
 from data_pipeline.shards import write_json
 
@@ -212,7 +218,7 @@ def _open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console
         dataclasses.replace(config.optimizer, frozen=frozen),
         config.learning_rate_schedule(total_steps),
     )
-    start = warm_start(config, source, data.labels, shapes)
+    start = warm_start(config, source, task, data.labels, shapes, console.print)
     sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]
     parameters = sum(sizes)
     trained = parameters - sum(map(operator.mul, sizes, jax.tree.leaves(mask)))
@@ -269,7 +275,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
         check_base(
             saved_config["base"]["fingerprint"], earlier["base"]["fingerprint"], config.init_from
         )
-    check_same_run(work_dir, earlier, saved_config)
+    check_same_run(work_dir, earlier, saved_config, FINETUNING_FIELDS)
     stage = loop.Stage(
         steps=config.epochs * epoch_steps,
         batches=batches,
@@ -282,7 +288,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
         f"on {described(mesh)}"
     )
     with locked(work_dir), contextlib.ExitStack() as stack:
-        first_start = first_start_of(work_dir, saved_config) or time.time()
+        first_start = first_start_of(work_dir, saved_config, FINETUNING_FIELDS) or time.time()
         write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
         run.source.tokenizer.save(work_dir)
         checkpoints = Checkpoints(
@@ -321,7 +327,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
                 if name == "dev":
                     settings = task.tune(found, split.examples)
                 predictions[name] = task.decide(found, settings)
-                labelled = split.is_labelled
+                labelled = task.is_labelled(split.examples, split.features)
                 scores[name] = task.score(predictions[name], split.examples) if labelled else {}
         write_report(
             work_dir, config, task, data, rows, predictions, scores, run.source.origin, run.command
@@ -338,7 +344,10 @@ def _saved_config(run: Run, seed: int) -> dict[str, Any]:
         "model": dataclasses.asdict(run.model),
         "labels": list(run.data.labels),
         "architecture": run.task.architecture,
-        "data_fingerprint": run.data.fingerprint,
+        "problem_type": run.task.problem_type,
+        "data_fingerprint": run.data.train.features.fingerprint(),
+        "dev_fingerprint": run.data.dev.features.fingerprint(),
+        "start_fingerprint": fingerprint(run.start.params),
     }
     if run.unsaved:
         saved["base"] = {

@@ -18,7 +18,7 @@ from bert_jax.pretraining import fill_mask
 from bert_jax.tracker import ProgressBar
 from configs.errors import user_errors
 from configs.finetune_data import say_skipped
-from configs.predict_task import open_predictor, write_predictions
+from configs.predict_task import check_output_file, open_predictor, write_predictions
 from data_pipeline.command_line import parse
 from data_pipeline.predict import fill_mask_inputs
 from data_pipeline.tokenizer import load_tokenizer
@@ -99,10 +99,12 @@ def predict(command: str, arguments: Sequence[str]) -> None:
     request: Any = parse(Predict, arguments, program=f"run_predict.py {command}")
     if request.batch_size < 1:
         raise UserError(f"--batch-size is {request.batch_size}; it must be at least 1")
-    predictor = open_predictor(request.checkpoint, request.step, command)
+    if request.output:
+        check_output_file(request.output)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    predictor = open_predictor(request.checkpoint, request.step, command, console.print)
     if bool(request.texts) == bool(request.input):
         raise UserError(f"type {predictor.task.usage}, or give --input FILE, and not both")
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     if request.input:
         found = predictor.task.read(request.input)
         examples = found.rows

@@ -27,13 +27,16 @@ class Model(NamedTuple):
       config: its architecture.
       converted: its parameters, and what was missing and unused.
       architecture: a key of ARCHITECTURES.
-      labels: names of the classes, for a classifier.
+      labels: names of the classes, for a classifier; empty where they have none.
+      problem_type: transformers' name of what a classifier's outputs are, such as "regression";
+        empty where its configuration does not say.
     """
 
     config: BertConfig
     converted: Converted
     architecture: str
     labels: tuple[str, ...]
+    problem_type: str = ""
 
 
 def load_hugging_face(folder: Path) -> Model:
@@ -55,8 +58,16 @@ def load_hugging_face(folder: Path) -> Model:
         names = values.get("id2label") or {}
         if not isinstance(names, dict):
             raise UserError(f"id2label is {names!r}; it must be a JSON object, or left out")
-        labels = tuple(str(names.get(str(i), f"LABEL_{i}")) for i in range(number))
-    return Model(config, converted, architecture, labels)
+        unnamed = _unnamed(number)
+        labels = tuple(str(names.get(str(i), name)) for i, name in enumerate(unnamed))
+        labels = () if labels == unnamed else labels
+    problem_type = str(values.get("problem_type") or "")
+    return Model(config, converted, architecture, labels, problem_type)
+
+
+def _unnamed(number: int) -> tuple[str, ...]:
+    """What transformers calls classes without names."""
+    return tuple(f"LABEL_{i}" for i in range(number))
 
 
 def save_hugging_face(
@@ -66,6 +77,7 @@ def save_hugging_face(
     architecture: str,
     pad_token_id: int,
     labels: Sequence[str] = (),
+    problem_type: str = "",
 ) -> None:
     """Writes `config.json` and `model.safetensors` into an existing folder.
 
@@ -75,7 +87,9 @@ def save_hugging_face(
       params: our tree; parts that `architecture` does not have are left out.
       architecture: a key of ARCHITECTURES.
       pad_token_id: id of [PAD] in the vocabulary.
-      labels: names of a classifier's classes.
+      labels: names of a classifier's classes, if they have any.
+      problem_type: see `Model`; without it transformers goes by the number of outputs, and takes a
+        softmax of several.
 
     Raises:
       UserError: `params` lack a part of the architecture, other than the pooler of a BertModel.
@@ -94,9 +108,11 @@ def save_hugging_face(
         "architectures": [architecture],
         "pad_token_id": pad_token_id,
     }
-    if labels:
+    if "classifier" in parts:  # the names also say how many outputs there are
+        labels = labels or _unnamed(len(params["classifier"]["bias"]))
         values["id2label"] = {str(i): label for i, label in enumerate(labels)}
         values["label2id"] = {label: i for i, label in enumerate(labels)}
+        values |= {"problem_type": problem_type} if problem_type else {}
     (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 

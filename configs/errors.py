@@ -55,8 +55,9 @@ def _fail(error: Exception) -> None:
         fail(f"{who}{error}", code=1)
     if "RESOURCE_EXHAUSTED" in str(error):  # XLA's word
         fail(
-            f"{who}out of memory; lower phases.N.batch_size, or raise loop.accumulation_steps to "
-            "train each batch in parts; --dry-run tells what a step needs"
+            f"{who}out of memory; lower batch_size (in pre-training phases.N.batch_size), or train "
+            "each batch in parts: raise accumulation_steps (loop.accumulation_steps, and --dry-run "
+            "tells what a step needs)"
         )
     if _disk_is_full(error):
         _end_at_once(

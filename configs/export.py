@@ -67,7 +67,15 @@ def to_hugging_face(
         )
     with whole_folder(output) as folder:
         pad = tokenizer.special_ids["pad"]
-        save_hugging_face(folder, config, params, architecture, pad, saved.get("labels", ()))
+        save_hugging_face(
+            folder,
+            config,
+            params,
+            architecture,
+            pad,
+            saved.get("labels", ()),
+            saved.get("problem_type", ""),
+        )
         tokenizer_files = save_for_transformers(tokenizer, folder, config.max_position_embeddings)
     parts = ARCHITECTURES[architecture]
     console.print(f"{output}: {architecture} of {checkpoint}, step {found_step}")
@@ -104,7 +112,7 @@ def whole_folder(output: Path) -> Iterator[Path]:
         output.parent.mkdir(parents=True, exist_ok=True)
         aside = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
     except OSError as error:
-        raise UserError(f"--output {output} cannot be written ({error.strerror})") from None
+        raise UserError(f"{output} cannot be written ({error.strerror}); give another") from None
     with aside as private:
         folder = Path(private) / output.name  # with the permissions that a folder usually gets
         folder.mkdir()

@@ -1,6 +1,5 @@
 """The examples and features of a fine-tuning, with all that can be wrong with them looked at."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,11 +26,6 @@ class Split(NamedTuple):
     examples: Sequence[Any]
     features: Features
 
-    @property
-    def is_labelled(self) -> bool:
-        """Whether there is a label to learn from or to score by."""
-        return any((row.values | row.tokens)["weights"].any() for row in self.features.rows)
-
 
 class Data(NamedTuple):
     """All data of a fine-tuning.
@@ -40,14 +34,12 @@ class Data(NamedTuple):
       labels: names of the classes.
       train, dev: the two that training needs.
       test: what is to be predicted at the end, None for nothing.
-      fingerprint: SHA-256 of what is trained on.
     """
 
     labels: tuple[str, ...]
     train: Split
     dev: Split
     test: Split | None
-    fingerprint: str
 
 
 def load_data(
@@ -95,7 +87,7 @@ def load_data(
         if not features.rows:
             raise UserError(f"{sources[name]}: none of its {len(rows):,} examples can be used")
         splits[name] = Split(sources[name], rows, features)
-        if name != "test" and not splits[name].is_labelled:
+        if name != "test" and not task.is_labelled(rows, features):
             raise UserError(f"{sources[name]}: no example has a label (--{name} needs labels)")
         say(_described(name, splits[name], config.sequence_length))
         for note in features.notes:
@@ -105,11 +97,7 @@ def load_data(
     for name, scores in task.baselines(examples["dev"]).items():
         shown = ", ".join(f"{score} {value:.4f}" for score, value in scores.items())
         say(f"dev by {name}: {shown}")
-    digest = hashlib.sha256()
-    for row in splits["train"].features.rows:
-        for array in (*row.tokens.values(), *row.values.values()):
-            digest.update(array.tobytes())
-    return Data(labels, splits["train"], splits["dev"], splits.get("test"), digest.hexdigest())
+    return Data(labels, splits["train"], splits["dev"], splits.get("test"))
 
 
 def say_skipped(source: str, skipped: Sequence[str], say: Callable[[str], None]) -> None:

@@ -1,6 +1,7 @@
 """What a fine-tuning takes of the checkpoint that it starts from."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +12,9 @@ from bert_jax.model import BertConfig
 from bert_jax.warm_start import WarmStart, match_params
 from configs.finetune import FinetuneConfig
 from configs.source import Source
+from configs.tasks.task import Task
+
+_SHOWN = 12  # classes that a message names
 
 
 def model_of(config: FinetuneConfig, source: Source) -> BertConfig:
@@ -42,12 +46,17 @@ def model_of(config: FinetuneConfig, source: Source) -> BertConfig:
 
 
 def warm_start(
-    config: FinetuneConfig, source: Source, classes: tuple[str, ...], shapes: Any
+    config: FinetuneConfig,
+    source: Source,
+    task: Task[Any],
+    classes: tuple[str, ...],
+    shapes: Any,
+    say: Callable[[str], None],
 ) -> WarmStart:
-    """The source's parameters that the run uses.
+    """The source's parameters that the run uses; says so where its output layer is among them.
 
     Raises:
-      UserError: the source has another task's output layer.
+      UserError: the source has an output layer of another kind or for other classes.
     """
     if config.from_scratch:
         return WarmStart({}, ["everything"], [])
@@ -55,16 +64,23 @@ def warm_start(
     for head in set(shapes) - {"encoder", "pooler"}:
         if head not in loaded:
             continue
-        labels = source.saved.get("labels", list(classes))
+        if config.fresh_head:
+            del loaded[head]
+            continue
+        kind, labels = source.saved.get("architecture"), tuple(source.saved.get("labels", ()))
+        theirs = _named(source.saved.get("task") or kind, labels)
         same_shape = jax.tree.map(lambda x: x.shape, loaded[head]) == jax.tree.map(
             lambda x: x.shape, shapes[head]
         )
-        if config.fresh_head:
-            del loaded[head]
-        elif not same_shape or labels != list(classes):
+        if not same_shape or (kind, labels) != (task.architecture, classes):
             raise UserError(
-                f"{source.origin} has an output layer for other classes "
-                f"({', '.join(labels) or 'a number'}) than the data; add --fresh-head to start "
-                "with a new one"
+                f"{source.origin} has an output layer for {theirs}, not for "
+                f"{_named(task.name, classes)}; add --fresh-head to start with a new one"
             )
+        say(f"the output layer for {theirs} is kept; --fresh-head starts with a new one")
     return match_params(shapes, loaded, source.origin)
+
+
+def _named(task: str | None, classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[:_SHOWN]) + (" ..." if len(classes) > _SHOWN else "")
+    return f"{task or 'another task'} ({shown})" if shown else f"{task or 'another task'}"

@@ -1,8 +1,9 @@
 """What a fine-tuned checkpoint says of new examples."""
 
 import json
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,13 +89,16 @@ class Predictor(NamedTuple):
             yield self.task.decide(found, self.settings)
 
 
-def open_predictor(folder: Path, step: int | None, command: str) -> Predictor:
+def open_predictor(
+    folder: Path, step: int | None, command: str, say: Callable[[str], None]
+) -> Predictor:
     """Reads a fine-tuned checkpoint.
 
     Args:
       folder: work folder of a fine-tuning.
       step: which checkpoint; the best by default.
       command: of run_predict.py; the task must be of its kind.
+      say: for what the user should know.
 
     Raises:
       UserError: the folder holds another kind of model.
@@ -120,15 +124,36 @@ def open_predictor(folder: Path, step: int | None, command: str) -> Predictor:
         source.tokenizer,
         source.model,
         source.params,
-        _settings(folder),
+        settings_of(folder, source.step, say),
         method_of(source.saved),
     )
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    """What the dev set decided; nothing in a run that has not ended."""
+def settings_of(folder: Path, step: int | None, say: Callable[[str], None]) -> dict[str, Any]:
+    """What `Task.tune` decided; nothing in a run that has not ended.
+
+    It says so where that was for another step than the one that is asked.
+    """
     path = folder / "summary.json"
-    return read_json(path).get("settings", {}) if path.is_file() else {}
+    summary = read_json(path) if path.is_file() else {}
+    settings: dict[str, Any] = summary.get("settings", {})
+    if settings and step != summary["step"]:
+        say(
+            f"{' and '.join(settings)} in {path} is for step {summary['step']}, not for step "
+            f"{step}, which may need another"
+        )
+    return settings
+
+
+def check_output_file(output: Path) -> None:
+    """Raises UserError for a file that cannot be written."""
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder; give the name of a file")
+    if not os.access(output.parent, os.W_OK):
+        raise UserError(
+            f"--output {output} cannot be written: its folder is not there or not writable; make "
+            "it, or give another"
+        )
 
 
 def write_predictions(predictions: Iterator[list[Prediction]], output: Path | None) -> int:

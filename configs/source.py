@@ -8,7 +8,7 @@ from bert_jax.checkpoint import load_params
 from bert_jax.convert import from_tensors
 from bert_jax.convert_config import config_from_tf1
 from bert_jax.errors import UserError
-from bert_jax.hugging_face import load_hugging_face, read_json
+from bert_jax.hugging_face import architecture_of, load_hugging_face, read_json
 from bert_jax.model import BertConfig
 from configs.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer
@@ -23,7 +23,8 @@ class Source(NamedTuple):
       model: its architecture.
       tokenizer: its tokenizer.
       origin: where it is from, in words.
-      saved: the configuration that is saved in it; empty for models of others.
+      saved: the configuration that is saved in it; of models of others only the "architecture" and
+        the names of its classes, "labels".
       step: which checkpoint of a run; None for models of others.
     """
 
@@ -48,7 +49,7 @@ def open_source(folder: Path, step: int | None = None) -> Source:
       UserError: the folder holds none of these, or its parts do not fit together.
     """
     if not folder.is_dir():
-        raise UserError(f"--init-from {folder} is not a folder; give that of a checkpoint")
+        raise UserError(f"{folder} is not a folder; give that of a checkpoint")
     if (folder / "checkpoints").is_dir():
         params, saved, found = load_run(folder, step)
         model = BertConfig(**saved["model"])
@@ -58,13 +59,15 @@ def open_source(folder: Path, step: int | None = None) -> Source:
         read = load_hugging_face(folder)
         tokenizer, _ = load_foreign_tokenizer(folder)
         origin = f"{folder}, converted from Hugging Face's {read.architecture}"
-        source = Source(read.converted.params, read.config, tokenizer, origin, {})
+        saved = {"architecture": read.architecture, "labels": list(read.labels)}
+        source = Source(read.converted.params, read.config, tokenizer, origin, saved)
     elif (folder / "bert_config.json").is_file():
         model = config_from_tf1(read_json(folder / "bert_config.json"), "erf")
         tensors = read_tf1(checkpoint_prefix(folder), optimizer_state=False)
         tokenizer, _ = load_foreign_tokenizer(folder)
         params = from_tensors(tensors, "tf1", model).params
-        source = Source(params, model, tokenizer, f"{folder}, converted from TF1", {})
+        saved = {"architecture": architecture_of(set(params)), "labels": []}
+        source = Source(params, model, tokenizer, f"{folder}, converted from TF1", saved)
     else:
         raise UserError(
             f"{folder} holds no checkpoint: neither checkpoints/ (a run of ours), nor config.json "

@@ -21,6 +21,15 @@ RESUMABLE_FIELDS = (
     "model.remat",
     "base.folder",  # its fingerprint counts
 )
+# Likewise of a fine-tuning: of what it starts from, trains on and is judged by the content counts,
+# not the place; what it predicts at the end has no part in it.
+FINETUNING_FIELDS = (*RESUMABLE_FIELDS, "init_from", "data", "train", "dev", "test")
+
+_FINGERPRINTS = {
+    "start_fingerprint": "other parameters in --init-from",
+    "data_fingerprint": "other training data",
+    "dev_fingerprint": "other dev data",
+}
 
 # Storage over a network may show a new file late.
 _SECONDS_UNTIL_SEEN = 60
@@ -54,10 +63,16 @@ def earlier_config(work_dir: Path) -> dict[str, Any]:
     return {}
 
 
-def check_same_run(work_dir: Path, earlier: dict[str, Any], saved_config: dict[str, Any]) -> None:
+def check_same_run(
+    work_dir: Path,
+    earlier: dict[str, Any],
+    saved_config: dict[str, Any],
+    ignored: Sequence[str] = RESUMABLE_FIELDS,
+) -> None:
     """Raises UserError where the work folder was made with another configuration."""
     known = {name: value for name, value in earlier.items() if name in saved_config}
-    differing = differences(known, saved_config) if earlier else []
+    differing = differences(known, saved_config, ignored=ignored) if earlier else []
+    differing = [_FINGERPRINTS.get(line.partition(":")[0], line) for line in differing]
     if differing and differing[0].startswith("corpus_fingerprint"):
         differing = [f"another text: {earlier['corpus']} -> {saved_config['corpus']}"]
     if differing:
@@ -67,7 +82,9 @@ def check_same_run(work_dir: Path, earlier: dict[str, Any], saved_config: dict[s
         )
 
 
-def first_start_of(work_dir: Path, saved_config: dict[str, Any]) -> float | None:
+def first_start_of(
+    work_dir: Path, saved_config: dict[str, Any], ignored: Sequence[str] = RESUMABLE_FIELDS
+) -> float | None:
     """Unix time at which the run that the work folder holds was first started.
 
     None where it holds no run, or another one, as it may while that has saved nothing.
@@ -77,7 +94,7 @@ def first_start_of(work_dir: Path, saved_config: dict[str, Any]) -> float | None
         first_start = earlier.pop("first_start")
     except (OSError, ValueError, KeyError):
         return None
-    return None if differences(earlier, saved_config) else float(first_start)
+    return None if differences(earlier, saved_config, ignored=ignored) else float(first_start)
 
 
 def check_shared(work_dir: Path, saved_config: dict[str, Any]) -> None:

@@ -225,6 +225,7 @@ class MultiLabel(TextTask):
 
     best: str = "micro_f1"
 
+    problem_type: ClassVar[str] = "multi_label_classification"
     several: ClassVar[bool] = True
 
     def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
@@ -296,6 +297,7 @@ class Regression(TextTask):
     leaderboard: tuple[str, Literal["glue", "clue"]] | None = None
 
     has_classes: ClassVar[bool] = False
+    problem_type: ClassVar[str] = "regression"
 
     def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
         for example in examples:

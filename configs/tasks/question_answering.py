@@ -157,11 +157,25 @@ class QuestionAnswering(Task[QuestionExample]):
             predictions.append(prediction | {"nbest": nbest})
         return predictions
 
+    def is_labelled(self, examples: Sequence[QuestionExample], features: Features) -> bool:
+        """An answer can be right without a place to learn it from."""
+        del features
+        return any(map(self._is_scored, examples))
+
+    def _is_scored(self, example: QuestionExample) -> bool:
+        return bool(example.answers) or (self.unanswerable and example.answers is not None)
+
+    def _scored(
+        self, predictions: Sequence[Prediction], examples: Sequence[QuestionExample]
+    ) -> list[tuple[Prediction, QuestionExample]]:
+        pairs = zip(predictions, examples, strict=True)
+        return [pair for pair in pairs if self._is_scored(pair[1])]
+
     def tune(
         self, predictions: Sequence[Prediction], examples: Sequence[QuestionExample]
     ) -> dict[str, Any]:
         """With "squad2" the "no_answer_threshold" of the margin of none over the best answer."""
-        pairs = [pair for pair in _labelled(predictions, examples) if pair[0]["nbest"]]
+        pairs = [pair for pair in self._scored(predictions, examples) if pair[0]["nbest"]]
         if not self.unanswerable or not pairs:
             return {}
         answers = [_texts(example) for _, example in pairs]
@@ -189,9 +203,7 @@ class QuestionAnswering(Task[QuestionExample]):
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[QuestionExample]
     ) -> dict[str, float]:
-        pairs = _labelled(predictions, examples)
-        if not self.unanswerable:
-            pairs = [(prediction, example) for prediction, example in pairs if example.answers]
+        pairs = self._scored(predictions, examples)
         return _SCORES[self.rules](
             [prediction["answer"] for prediction, _ in pairs],
             [_texts(example) for _, example in pairs],
@@ -253,13 +265,6 @@ def _different(spans: Sequence[_Span], context: str) -> list[_Span]:
     for span in sorted(spans, key=lambda span: (-span.score, span.start, span.end)):
         best.setdefault(context[span.start : span.end], span)
     return list(best.values())
-
-
-def _labelled(
-    predictions: Sequence[Prediction], examples: Sequence[QuestionExample]
-) -> list[tuple[Prediction, QuestionExample]]:
-    pairs = zip(predictions, examples, strict=True)
-    return [(prediction, example) for prediction, example in pairs if example.answers is not None]
 
 
 def _texts(example: QuestionExample) -> list[str]:

@@ -63,6 +63,7 @@ class Task(abc.ABC, Generic[Example]):
     has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
     # The class of transformers with the same output layer; empty where there is none.
     architecture: ClassVar[str] = "BertForSequenceClassification"
+    problem_type: ClassVar[str] = ""  # its name for the loss, where it is not to guess
     command: ClassVar[str] = "classify"  # of run_predict.py
     usage: ClassVar[str] = "TEXT ..."  # what is typed behind it
 
@@ -165,6 +166,11 @@ class Task(abc.ABC, Generic[Example]):
             raise UserError(f"{self.name} reads no tables; leave out --columns")
         fields: dict[str, Any] = {"columns": dataclasses.replace(columns, **changes)}
         return dataclasses.replace(self, **fields)
+
+    def is_labelled(self, examples: Sequence[Example], features: Features) -> bool:
+        """Whether there is an example that `score` can judge a prediction by."""
+        del examples
+        return any((row.values | row.tokens)["weights"].any() for row in features.rows)
 
     def baselines(self, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
         """The scores of answers that need no training, by what they are, to judge a model by."""

@@ -1,5 +1,6 @@
 """Features: what the model is given for an example, as arrays of their own length."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -44,6 +45,14 @@ class Features(NamedTuple):
     rows: list[Feature]
     cut: int
     notes: tuple[str, ...] = ()
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the arrays of all rows: the inputs, and the labels among them."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            for array in (*row.tokens.values(), *row.values.values()):
+                digest.update(array.tobytes())
+        return digest.hexdigest()
 
 
 class Inputs(NamedTuple):

@@ -161,7 +161,13 @@ def _parallel_answers(record: Any, place: str) -> tuple[Answer, ...]:
         raise DataError(
             f"{place}: its answers have {len(texts)} texts, but {len(starts)} positions"
         )
-    return tuple(Answer(str(text), int(start)) for text, start in zip(texts, starts, strict=True))
+    for text, start in zip(texts, starts, strict=True):
+        if not isinstance(text, str) or not isinstance(start, int):
+            raise DataError(
+                f"{place}: its answer must be a text and a number, not {str(text)[:40]!r} and "
+                f"{str(start)[:40]!r}"
+            )
+    return tuple(map(Answer, texts, starts))
 
 
 _NAMES = {list: "a list", str: "a text", int: "a number", dict: "an object"}

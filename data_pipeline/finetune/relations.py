@@ -14,7 +14,7 @@ from data_pipeline.finetune.features import (
     pair_sizes,
     token_arrays,
 )
-from data_pipeline.finetune.tables import read_lines
+from data_pipeline.finetune.tables import read_lines, split_source
 from data_pipeline.finetune.texts import TextExample
 from data_pipeline.tokenizer import Tokenizer
 
@@ -46,12 +46,14 @@ def read_relations(source: str) -> list[RelationExample]:
 
     Each is a line `number, tab, "sentence"` with <e1>, </e1>, <e2> and </e2> in it; the relation is
     in the next line, or is not known. Empty lines and those that begin with "Comment" say nothing.
+    "FILE[A:B]" takes some of the sentences, as Python slices a list.
 
     Raises:
       DataError: a mark of an entity is missing or at a wrong place, or a line is none of these.
     """
     examples: list[RelationExample] = []
     takes_label = False
+    source, chosen = split_source(source)
     for line_number, line in enumerate(read_lines(source), 1):
         place = f"{source}:{line_number}"
         if not line.strip() or line.startswith("Comment"):
@@ -69,7 +71,7 @@ def read_relations(source: str) -> list[RelationExample]:
                 f"{place}: {line[:40]!r} is neither number, tab and sentence, nor the relation of "
                 "the line before, nor a comment"
             )
-    return examples
+    return examples[chosen]
 
 
 def _without_quotes(sentence: str) -> str:

@@ -1,6 +1,7 @@
 """Examples of extractive summarisation: articles, and which of their sentences the summary has."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -93,12 +94,14 @@ def split_article(text: str, language: str) -> list[Sentence]:
     """The sentences of an article with their places in it; a line break ends a sentence."""
     split = splitter(language)
     sentences, end = [], 0
-    for paragraph in text.split("\n"):
+    # The splitter is made for cleaned text. Other white space than spaces can even end the process.
+    spaced = re.sub(r"[^\S\n]", " ", text)  # one for one: places stay
+    for paragraph in spaced.split("\n"):
         for sentence in split(paragraph.strip()):
-            start = text.index(sentence, end)
+            start = spaced.index(sentence, end)
             end = start + len(sentence)
             if clean_text(sentence):
-                sentences.append(Sentence(sentence, start, end))
+                sentences.append(Sentence(text[start:end], start, end))
     return sentences
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.tables import Row, read_lines, read_rows
+from data_pipeline.finetune.tables import Row, read_lines, read_rows, split_source
 from data_pipeline.finetune.tags import Span, find_scheme, spans_of_tags, split_tag, tags_of_spans
 from data_pipeline.tokenizer_wordpiece import split_words
 
@@ -69,10 +69,12 @@ class TaggedTexts(NamedTuple):
 def read_tagged_texts(source: str, unit: Unit) -> TaggedTexts:
     """The texts of a file: JSON by the end of its name (.json, .jsonl), else columns.
 
+    "FILE[A:B]" takes some of its texts, as Python slices a list.
+
     Raises:
       DataError: something in the file is not as it must be; says in which line.
     """
-    if Path(source).suffix in (".json", ".jsonl"):
+    if Path(split_source(source)[0]).suffix in (".json", ".jsonl"):
         return read_spans(source, unit)
     return read_columns(source, "" if unit == "character" else " ")
 
@@ -84,7 +86,7 @@ def read_columns(source: str, joiner: str) -> TaggedTexts:
     words to be tagged. The tags may be BIO, IOB1 or BIOES (see `tags.py`).
 
     Args:
-      source: the file.
+      source: the file, see `read_tagged_texts`.
       joiner: what stands between words in the text: a space, or nothing.
 
     Raises:
@@ -93,6 +95,7 @@ def read_columns(source: str, joiner: str) -> TaggedTexts:
     sentences: list[tuple[int, list[list[str]]]] = []  # line of the first word, cells of each word
     part, first_line, width = re.compile(r"[ \t]+"), 0, 0
     is_open = False
+    source, chosen = split_source(source)
     for number, line in enumerate(read_lines(source), 1):
         stripped = line.strip(" \t")
         if not stripped or stripped.startswith(_DOCUMENT_START):
@@ -126,7 +129,7 @@ def read_columns(source: str, joiner: str) -> TaggedTexts:
     return TaggedTexts(
         [
             _sentence(source, line, sentence, joiner, tagged=width > 1)
-            for line, sentence in sentences
+            for line, sentence in sentences[chosen]
         ],
         note,
     )
@@ -200,7 +203,7 @@ def words_of(text: str, unit: Unit) -> tuple[tuple[int, int], ...] | None:
     """What gets tags in a text that is not cut into words; see `TaggedText.words`.
 
     Words end at white space; punctuation marks and CJK characters are words of their own, as BERT
-    cuts them.
+    cuts them. Control characters end no word, even those that Python calls white space.
 
     >>> words_of("Ms. Haag", "word")
     ((0, 2), (2, 3), (4, 8))
@@ -215,7 +218,7 @@ def words_of(text: str, unit: Unit) -> tuple[tuple[int, int], ...] | None:
             spans[-1] = (spans[-1][0], index + 1)
         elif not character.isspace():
             spans.append((index, index + 1))
-        goes_on = parts == 1
+        goes_on = parts == 1 and (goes_on or not character.isspace())
     return tuple(spans)
 
 

@@ -5,6 +5,7 @@ import pytest
 from bert_jax.errors import UserError
 from configs.finetune import FinetuneConfig
 from configs.finetune_data import load_data
+from configs.tasks.registry import find_task
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.texts import ColumnOptions
 from tests.data_pipeline.finetune.letters import LETTERS
@@ -35,8 +36,8 @@ def test_a_dev_file_without_labels_is_refused(tmp_path, task):
     with pytest.raises(UserError, match=r"dev.tsv: no row has a label \(--dev needs labels\)"):
         load(tmp_path, task, train, TABLE.format("", "", ""))
     data, _ = load(tmp_path, task, train, train, TABLE.format("", "", ""))
-    assert data.dev.is_labelled
-    assert not data.test.is_labelled
+    for split in (data.dev, data.test):
+        assert find_task(task).is_labelled(split.examples, split.features) == (split is data.dev)
 
 
 def test_a_wrong_label_column_is_named_in_training(tmp_path):

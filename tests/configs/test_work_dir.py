@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from configs.work_dir import first_start_of
+from bert_jax.errors import UserError
+from configs.work_dir import FINETUNING_FIELDS, check_same_run, first_start_of
 
 CONFIG = {"seed": 0, "loop": {"save_every": 8}}
 
@@ -16,6 +17,16 @@ CONFIG = {"seed": 0, "loop": {"save_every": 8}}
 def test_the_first_start_is_that_of_the_same_run(tmp_path, change, found):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"first_start": 5.0}))
     assert first_start_of(tmp_path, CONFIG | change) == found
+
+
+def test_places_count_for_pretraining_alone(tmp_path):
+    """There "data" holds how examples are made, and a checkpoint has no fingerprint."""
+    old = {"init_from": "a", "data": "b", "dev_fingerprint": "c"}
+    check_same_run(tmp_path, old, old | {"init_from": "x", "data": "y"}, FINETUNING_FIELDS)
+    with pytest.raises(UserError, match=r"\(init_from: a -> x; data: b -> y\)"):
+        check_same_run(tmp_path, old, old | {"init_from": "x", "data": "y"})
+    with pytest.raises(UserError, match=r"\(other dev data\)"):
+        check_same_run(tmp_path, old, old | {"dev_fingerprint": "d"}, FINETUNING_FIELDS)
 
 
 @pytest.mark.parametrize("text", [None, "{", "{}"])

@@ -12,6 +12,7 @@ import transformers
 import run_convert
 from bert_jax.checkpoint import load_params
 from bert_jax.heads import BertForPreTraining
+from bert_jax.hugging_face import save_hugging_face
 from bert_jax.model import BertConfig, Encoder
 from bert_jax.torch_pickle import read_torch_file
 from data_pipeline.tokenizer import load_tokenizer
@@ -147,6 +148,49 @@ def test_models_of_transformers_come_back_the_same(tmp_path, quiet, architecture
     if labels:
         assert copy.config.id2label == labels
     assert copy.config.hidden_act == "gelu_pytorch_tanh"
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "labels", "expected"),
+    [
+        ("regression", (), ["LABEL_0"]),
+        ("multi_label_classification", ("a", "b", "c"), ["a", "b", "c"]),
+        ("", ("bad", "good"), ["bad", "good"]),
+        ("", (), ["LABEL_0", "LABEL_1", "LABEL_2"]),
+    ],
+)
+def test_a_pipeline_gives_the_values_that_the_outputs_mean(
+    tmp_path, quiet, problem_type, labels, expected
+):
+    write_tf1(tmp_path / "tf1", tf1_tensors(random_params()))
+    source = str(tmp_path / "tf1")
+    run_convert.main(["tf1", "--input", source, "--output", str(tmp_path / "base")])
+    run_convert.main(
+        ["to-hf", "--checkpoint", str(tmp_path / "base"), "--output", str(tmp_path / "hf")]
+    )  # for its tokenizer
+    (tmp_path / "hf" / "config.json").unlink()
+    random = np.random.default_rng(0)
+    params = {name: random_params()[name] for name in ("encoder", "pooler")}
+    params["classifier"] = {
+        "kernel": random.normal(size=(TINY.hidden_size, len(expected))).astype(np.float32),
+        "bias": random.normal(size=len(expected)).astype(np.float32),
+    }
+    architecture = "BertForSequenceClassification"
+    save_hugging_face(tmp_path / "hf", TINY, params, architecture, 0, labels, problem_type)
+    model = load_quietly(architecture, tmp_path / "hf")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    text = "a quick brown fox"
+    pipeline = transformers.TextClassificationPipeline(model=model, tokenizer=tokenizer)
+    found = {row["label"]: row["score"] for row in pipeline(text, top_k=None)}
+    assert sorted(found) == sorted(expected)
+    with torch.no_grad():
+        logits = model(**tokenizer(text, return_tensors="pt")).logits[0].double().numpy()
+    meant = {
+        "regression": lambda x: x,
+        "multi_label_classification": lambda x: 1 / (1 + np.exp(-x)),
+        "": lambda x: np.exp(x) / np.exp(x).sum(),
+    }[problem_type](logits)
+    np.testing.assert_allclose([found[name] for name in expected], meant, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", ["lower", "keep"])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -172,6 +173,21 @@ def test_merged_and_exported(folder, run, capsys):
             f"--output={folder / 'nothing'}", main=run_convert.main)  # fmt: skip
     refused("no plain BERT but one with lora; merge it: python run_convert.py merge",
             *options(folder, folder / "next"), f"--init-from={run}")  # fmt: skip
+
+
+def test_merging_keeps_what_the_dev_set_decided(folder, run, capsys):
+    decided = shutil.copytree(run, folder / "decided")
+    (step, *_) = saved_steps(decided)
+    settings = {"no_answer_threshold": 1.5}
+    for number in (step, 7):
+        (decided / "summary.json").write_text(json.dumps({"step": number, "settings": settings}))
+        merged = folder / f"decided-merged-{number}"
+        arguments = ["merge", f"--checkpoint={decided}", f"--output={merged}", f"--step={step}"]
+        run_convert.main(arguments)
+        found = json.loads((merged / "summary.json").read_text())
+        assert found == {"step": step, "settings": settings}
+        said = f"is for step 7, not for step {step}" in capsys.readouterr().out
+        assert said == (number == 7)
 
 
 def test_predictions_are_those_of_the_run(folder, run):

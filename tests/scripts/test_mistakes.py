@@ -169,7 +169,9 @@ def test_out_of_memory_is_one_line(capsys):
     def step(arguments):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
-    assert "lower phases.N.batch_size" in mistake(capsys, step, [])
+    error = mistake(capsys, step, [])  # the same for all scripts, which call their options so
+    assert "lower batch_size (in pre-training phases.N.batch_size)" in error
+    assert "raise accumulation_steps (loop.accumulation_steps" in error
 
 
 def test_programming_errors_keep_their_traceback():

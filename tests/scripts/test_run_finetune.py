@@ -5,13 +5,14 @@ import math
 import shutil
 import signal
 
+import jax
 import pytest
 
 import run_convert
 import run_finetune
 import run_predict
 import run_pretrain
-from bert_jax.checkpoint import saved_steps
+from bert_jax.checkpoint import load_params, save_params, saved_steps
 from bert_jax.tracker import read_metrics
 from tests.scripts.finetuning import finetune_options, start_finetune, write_texts
 from tests.scripts.runs import ROOT, assert_same_run, mistake, options, wait_for
@@ -253,7 +254,7 @@ def test_another_head_is_refused_and_can_start_fresh(data, finetuned, tmp_path, 
         (folder / name).write_text(text.replace("\tcat", "\tfeline"))
     arguments = finetune_options(folder, finetuned, tmp_path / "run", changes={"epochs": 1})
     error = mistake(capsys, run_finetune.main, arguments)
-    assert "output layer for other classes (cat, dog)" in error
+    assert "output layer for sst2 (cat, dog), not for sst2 (dog, feline)" in error
     assert "--fresh-head" in error
     run_finetune.main([*arguments, "--fresh-head"])
 
@@ -266,6 +267,7 @@ def test_another_head_is_refused_and_can_start_fresh(data, finetuned, tmp_path, 
         (["classify", "--checkpoint={tuned}"], ["type TEXT", "--input FILE"]),
         (["classify", "--checkpoint={tuned}", " "], ["text is empty"]),
         (["classify", "--checkpoint={tuned}", "--input=/nowhere.tsv"], ["cannot be read"]),
+        (["classify", "--checkpoint=/nowhere", "x"], ["error: /nowhere is not a folder"]),
     ],
 )
 def test_mistakes_of_asking(pretrained, finetuned, capsys, arguments, words):
@@ -281,3 +283,30 @@ def test_the_same_command_after_the_end_says_so(data, pretrained, finetuned, tmp
     run_finetune.main(finetune_options(data, pretrained, tmp_path / "run"))
     assert "Scores on the dev set" in capsys.readouterr().out
     assert_same_run(tmp_path / "run", finetuned)
+
+
+def test_files_may_move_but_not_change(data, pretrained, finetuned, tmp_path, capsys):
+    """A finished run is asked for a test file, from where everything has another place."""
+    start, files, work_dir = (tmp_path / name for name in ("start", "files", "run"))
+    for source, place in ((pretrained, start), (data, files), (finetuned, work_dir)):
+        shutil.copytree(source, place)
+    changes = {"test": files / "dev.tsv"}
+    run_finetune.main(finetune_options(files, start, work_dir, changes=changes))
+    assert_same_run(work_dir, finetuned)
+    scores = json.loads((work_dir / "summary.json").read_text())["scores"]
+    assert scores["test"] == scores["dev"]
+    capsys.readouterr()
+
+    def error(change):
+        arguments = finetune_options(files, start, work_dir, changes=change)
+        return mistake(capsys, run_finetune.main, arguments)
+
+    other = tmp_path / "other.tsv"
+    other.write_text((data / "dev.tsv").read_text().replace("\tcat", "\tdog", 1))
+    assert "another configuration (other dev data); type" in error({"dev": other})
+    other.write_text((data / "train.tsv").read_text().replace("\tcat", "\tdog", 1))
+    assert "(other training data)" in error({"train": other})
+    params, saved, _ = load_params(start)
+    shutil.rmtree(start / "checkpoints")
+    save_params(start, jax.tree.map(lambda x: 2 * x, params), saved)
+    assert "(other parameters in --init-from)" in error({})

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+import run_convert
 import run_finetune
 import run_predict
 from bert_jax.convert import to_tensors
@@ -48,6 +49,26 @@ KINDS = {
     "rerank": (passages, "mrr", "rank", ["The fox", "The dog walked.", "The cat walked."]),
     "summarize": (articles, "rouge1", "summarize", ["The cat walked. The fox walked. A dog."]),
 }
+
+
+def test_an_exported_regression_says_that_it_is_one(tmp_path):
+    """transformers shapes the output layer, and reads its value, by these."""
+    source, model, exported = (tmp_path / name for name in ("train.tsv", "model", "exported"))
+    rows = [f"the {OTHERS[n % 4]} runs\t{n / 2}\n" for n in range(8)]
+    source.write_text("text\tlabel\n" + "".join(rows))
+    write_hugging_face(model, to_tensors(random_params(CONFIG), "hugging_face"), CONFIG)
+    run_finetune.main(
+        f"regress --init-from {model} --train {source} --dev {source} --work-dir {tmp_path}/run "
+        f"--sequence-length 16 --batch-size 8 --epochs 1 --export hf {exported}".split()
+    )
+    values = json.loads((exported / "config.json").read_text())
+    assert values["problem_type"] == "regression"
+    assert values["id2label"] == {"0": "LABEL_0"}
+    # Through a converted checkpoint and back nothing is lost.
+    ours, again = tmp_path / "ours", tmp_path / "again"
+    run_convert.main(["from-hf", f"--input={exported}", f"--output={ours}"])
+    run_convert.main(["to-hf", f"--checkpoint={ours}", f"--output={again}"])
+    assert json.loads((again / "config.json").read_text()) == values
 
 
 @pytest.mark.parametrize("task", KINDS)

@@ -1,5 +1,6 @@
 """From logits to answers: against a search of all spans, and with logits that know the answer."""
 
+import dataclasses
 import json
 import os
 import tarfile
@@ -75,6 +76,27 @@ def test_the_best_spans_are_the_best_of_all():
         found = sorted(best_spans(logits, window, count, longest), reverse=True)
         assert [span[1:] for span in found] == [span[1:] for span in every[:count]]
         assert [span.score for span in found] == pytest.approx([span[0] for span in every[:count]])
+
+
+@pytest.mark.parametrize(
+    ("answers", "squad", "squad2"),
+    [
+        (None, False, False),
+        ((), False, True),
+        ((Answer("w3", 0),), True, True),
+        ((Answer("w3", 0, certain=False),), True, True),  # right, but no place to learn
+    ],
+)
+def test_which_questions_tell_how_good_an_answer_is(answers, squad, squad2):
+    unknown = QuestionExample("f", "a", "w1", "w3 w4 w3", None)
+    examples = [unknown, dataclasses.replace(unknown, id="b", answers=answers)]
+    for task, expected in ((SQUAD, squad), (SQUAD2, squad2)):
+        features = _features(task, examples)
+        assert task.is_labelled(examples, features) == expected
+        if expected:
+            right = answers[0].text if answers else ""
+            scores = task.score([EMPTY | {"answer": "w9"}, EMPTY | {"answer": right}], examples)
+            assert scores["f1"] == 1.0
 
 
 @pytest.mark.parametrize("task", [SQUAD, SQUAD2], ids=["squad", "squad2"])

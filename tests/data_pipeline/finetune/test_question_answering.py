@@ -153,6 +153,12 @@ def test_rows_of_a_table(tmp_path):
     path.write_text(json.dumps(rows[0] | {"answers": {"text": ["x"], "answer_start": []}}))
     with pytest.raises(DataError, match=r"squad.jsonl:1, question r: its answers have 1 texts"):
         read_questions(str(path))
+    for text, start in (("x", None), (None, 0), ("x", "0")):
+        path.write_text(
+            json.dumps(rows[0] | {"answers": {"text": [text], "answer_start": [start]}})
+        )
+        with pytest.raises(DataError, match="question r: its answer must be a text and a number"):
+            read_questions(str(path))
 
 
 def test_tensorflow_datasets(monkeypatch):

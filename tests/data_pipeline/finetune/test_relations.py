@@ -44,6 +44,7 @@ def test_the_format_of_semeval(tmp_path):
         ["b", "c"],
     ]
     assert (rows[1].place, rows[1].label_place) == (f"{source}:5", f"{source}:6")
+    assert read_relations(f"{source}[-2:]") == rows[-2:]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,15 @@ def test_sentences_know_their_places():
     ]
 
 
+@pytest.mark.parametrize("space", ["\xa0", "\u2028", "\u3000", "\x85", "\x1c", "\t"])
+def test_unusual_white_space_splits_like_a_space(space):
+    """The library that splits ends with a panic on some of these."""
+    texts = [s.text for s in split_article(f"x I{space}.{space}He sat.\nIt{space}ran.", "en")]
+    plain = [s.text for s in split_article("x I . He sat.\nIt ran.", "en")]
+    assert [text.replace(space, " ") for text in texts] == plain
+    assert f"It{space}ran." in texts
+
+
 @pytest.mark.parametrize("language", ["en", "zh", "lines"])
 def test_any_text_is_split_without_loss(language):
     random = np.random.default_rng(0)

@@ -160,6 +160,27 @@ def test_words_of_a_raw_text():
     assert words_of(text, "piece") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("\x85ab", ["ab"]), ("a \x1fb", ["a", "b"]), ("a\x1cb c", ["a\x1cb", "c"]), ("\x0c", [])],
+)
+def test_control_characters_that_python_calls_white_space_end_no_word(text, words):
+    assert [text[start:end] for start, end in words_of(text, "word")] == words
+
+
+@pytest.mark.parametrize("bounds", [":1", "1:", "-1:", ":"])
+def test_some_of_the_texts(tmp_path, bounds):
+    start, end = (int(bound) if bound else None for bound in bounds.split(":"))
+    sources = {
+        write(tmp_path, CONLL): "word",
+        spans_file(tmp_path, {"text": "一", "label": {}}, {"text": "二"}): "piece",
+    }
+    for source, unit in sources.items():
+        rows = read_tagged_texts(source, unit).rows
+        assert len(rows) == 2
+        assert read_tagged_texts(f"{source}[{bounds}]", unit).rows == rows[start:end]
+
+
 def test_tags_by_where_units_begin():
     generator = random.Random(0)
     for _ in range(500):
