@@ -58,6 +58,7 @@ from configs.work_dir import (
     first_start_of,
     locked,
 )
+from data_pipeline.buckets import fitted_boundaries
 from data_pipeline.finetune.batches import TrainingBatches, ordered_batches, steps_per_epoch
 from data_pipeline.shards import write_json
 
@@ -72,6 +73,7 @@ class Run(NamedTuple):
       source: what it starts from.
       start: the source's parameters that are used.
       data: its examples.
+      boundaries: of the buckets of lengths.
       mesh: the devices.
       objective, optimizer: what is trained, and how.
       predict_step: from `make_predict_step`.
@@ -86,6 +88,7 @@ class Run(NamedTuple):
     source: Source
     start: WarmStart
     data: Data
+    boundaries: tuple[int, ...]
     mesh: Mesh
     objective: FinetuningObjective
     optimizer: Optimizer
@@ -98,7 +101,9 @@ class Run(NamedTuple):
         """What parameters say of a split, undecided, and the loss."""
         size = self.config.batch_size + -self.config.batch_size % batch_shards(self.mesh)
         batches = ordered_batches(
-            split.features.rows, batch_size=size, max_length=self.config.sequence_length
+            split.features.rows,
+            batch_size=size,
+            boundaries=sorted({*self.boundaries, self.config.sequence_length}),
         )
         logits, loss = predict(self.predict_step, params, batches, self.mesh)
         found = self.task.predict(logits, split.features, split.examples, self.data.labels)
@@ -227,6 +232,7 @@ def _open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console
         f"{'; fresh: ' + ', '.join(start.fresh) if start.fresh else ''}\n"
         f"trained: {trained:,} of {parameters:,} parameters ({trained / parameters:.2%})"
     )
+    lengths = np.array([row.length for row in data.train.features.rows])
     return Run(
         config,
         task,
@@ -234,6 +240,7 @@ def _open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console
         source,
         start,
         data,
+        fitted_boundaries(lengths, config.sequence_length),
         mesh,
         objective,
         optimizer,
@@ -263,7 +270,7 @@ def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
     batches = TrainingBatches(
         data.train.features.rows,
         batch_size=config.batch_size,
-        max_length=config.sequence_length,
+        boundaries=run.boundaries,
         seed=seed,
         host_index=index,
         host_count=count,

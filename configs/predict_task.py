@@ -20,6 +20,7 @@ from bert_jax.tracker import ProgressBar
 from configs.source import open_source
 from configs.tasks.registry import find_task
 from configs.tasks.task import Prediction, Task, batch_shapes
+from data_pipeline.buckets import bucket_boundaries
 from data_pipeline.finetune.batches import ordered_batches
 from data_pipeline.finetune.texts import ColumnOptions
 from data_pipeline.tokenizer import Tokenizer
@@ -81,7 +82,9 @@ class Predictor(NamedTuple):
                 )
                 step = make_predict_step(objective, mesh)
             batches = ordered_batches(
-                features.rows, batch_size=batch_size, max_length=self.sequence_length
+                features.rows,
+                batch_size=batch_size,
+                boundaries=bucket_boundaries(self.sequence_length),
             )
             batches = watched(first, len(chunk) / len(features.rows), batches)
             logits: list[np.ndarray] = predict(step, self.params, batches, mesh)[0]

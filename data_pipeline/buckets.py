@@ -1,7 +1,7 @@
 """Batches of examples of about the same length, for fine-tuning: short ones are padded little.
 
-Each batch is padded to the boundary of a bucket (32, 64, 128, ...) and not to its own longest
-example, since every shape that the model sees is compiled once.
+Each batch is padded to the boundary of a bucket and not to its own longest example, since every
+shape that the model sees is compiled once.
 """
 
 from collections.abc import Sequence
@@ -40,6 +40,43 @@ def bucket_boundaries(longest: int, shortest: int = 32) -> tuple[int, ...]:
         boundaries.append(shortest)
         shortest *= 2
     return (*boundaries, longest)
+
+
+def fitted_boundaries(
+    lengths: np.ndarray, longest: int, number: int = 5, step: int = 8
+) -> tuple[int, ...]:
+    """The boundaries that leave the least padding, were every batch of one bucket.
+
+    Args:
+      lengths: integer [N], tokens of each example, at most `longest`.
+      longest: the last boundary is at most this.
+      number: of boundaries, at most.
+      step: boundaries are multiples of it, or `longest`.
+
+    >>> fitted_boundaries(np.array([5, 6, 7, 30, 31, 60]), longest=100, number=2)
+    (8, 64)
+    """
+    places = np.minimum(-(-lengths // step) * step, longest)
+    ends, counts = np.unique(places, return_counts=True)
+    # up_to[i]: examples that are shorter than the i-th candidate.
+    up_to = np.concatenate([[0], np.cumsum(counts)])
+    # padded[i, j]: places of the examples from the i-th candidate to the j-th as one bucket.
+    padded = np.where(
+        np.arange(len(ends))[:, None] <= np.arange(len(ends)),
+        (up_to[1:] - up_to[:-1, None]) * ends,
+        np.inf,
+    )
+    least, chosen = padded[0], [(int(end),) for end in ends]
+    for _ in range(min(number, len(ends)) - 1):
+        # What is least with one more bucket, from the candidate after some i to the j-th.
+        with_last = least[:-1, None] + padded[1:]
+        before = with_last.argmin(axis=0)
+        better = with_last.min(axis=0) < least
+        least = np.where(better, with_last.min(axis=0), least)
+        chosen = [
+            (*chosen[before[j]], int(end)) if better[j] else chosen[j] for j, end in enumerate(ends)
+        ]
+    return chosen[-1]
 
 
 def bucket_batches(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data_pipeline.buckets import bucket_batches, bucket_boundaries, padding_share
+from data_pipeline.buckets import bucket_batches, padding_share
 from data_pipeline.finetune.features import Batch, Feature, collate
 
 
@@ -24,7 +24,7 @@ class TrainingBatches:
       rows: the features.
       batch_size: rows of a batch, over all hosts; the last batch of an epoch is filled up with
         zeros.
-      max_length: the longest feature may have this many tokens.
+      boundaries: of the length buckets, see `buckets`.
       seed: of the order.
       host_index, host_count: this host's part of each batch.
     """
@@ -34,14 +34,14 @@ class TrainingBatches:
         rows: Sequence[Feature],
         *,
         batch_size: int,
-        max_length: int,
+        boundaries: Sequence[int],
         seed: int,
         host_index: int = 0,
         host_count: int = 1,
     ):
         self._rows = rows
         self._lengths = np.array([row.length for row in rows])
-        self._boundaries = bucket_boundaries(max_length)
+        self._boundaries = tuple(boundaries)
         self._batch_size = batch_size
         self._seed = seed
         self._part = slice(
@@ -76,22 +76,21 @@ class TrainingBatches:
 
 
 def ordered_batches(
-    rows: Sequence[Feature], *, batch_size: int, max_length: int
+    rows: Sequence[Feature], *, batch_size: int, boundaries: Sequence[int]
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """Every feature once, by length, so that little is padding.
 
     Args:
       rows: the features.
       batch_size: rows of a batch; the last one is filled up with zeros.
-      max_length: as for `TrainingBatches`.
+      boundaries: increasing lengths that batches are padded to; the longest feature fits the last.
 
     Yields:
       (numbers of the features, int64 [n]; their batch).
     """
     lengths = np.array([row.length for row in rows], np.int64)
-    boundaries = np.array(bucket_boundaries(max_length))
     order = np.argsort(lengths, kind="stable")
     for first in range(0, len(order), batch_size):
         chosen = order[first : first + batch_size]
-        length = int(boundaries[np.searchsorted(boundaries, lengths[chosen].max())])
+        length = int(boundaries[int(np.searchsorted(boundaries, lengths[chosen].max()))])
         yield chosen, collate([rows[index] for index in chosen], length, batch_size)

@@ -1,9 +1,16 @@
 """Length buckets: what they promise, on random lengths."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from data_pipeline.buckets import bucket_batches, bucket_boundaries, padding_share
+from data_pipeline.buckets import (
+    bucket_batches,
+    bucket_boundaries,
+    fitted_boundaries,
+    padding_share,
+)
 from data_pipeline.errors import DataError
 
 BOUNDARIES = (8, 16, 32, 64)
@@ -90,3 +97,29 @@ def test_boundaries():
 def test_bad_input(change, message):
     with pytest.raises(DataError, match=message):
         batches(np.array([3, 64]), **change)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("longest", [61, 64, 90])
+def test_fitted_boundaries_leave_the_least_padding(number, longest):
+    lengths = np.random.default_rng(number).integers(1, 62, 40)
+    found = fitted_boundaries(lengths, longest, number)
+    assert len(found) <= number
+
+    def places(boundaries):
+        return np.array(boundaries)[np.searchsorted(boundaries, lengths)].sum()
+
+    candidates = [*range(8, min(longest, 64), 8), min(longest, 64)]
+    assert set(found) <= set(candidates)
+    possible = [
+        chosen
+        for size in range(1, number + 1)
+        for chosen in itertools.combinations(candidates, size)
+        if chosen[-1] >= lengths.max()
+    ]
+    assert places(found) == min(map(places, possible))
+
+
+def test_one_length_is_one_bucket():
+    assert fitted_boundaries(np.array([7, 7]), 128) == (8,)
+    assert fitted_boundaries(np.array([20]), 20) == (20,)
