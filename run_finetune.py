@@ -170,13 +170,14 @@ def finetune_seeds(
       The work folder of the best, None where a signal ended it.
     """
     run = _open_run(config, arguments, console)
+    saved_config = _saved_config(run)
     results = {}
     for seed in config.seeds:
         folder = Path(config.work_dir)
         if len(config.seeds) > 1:
             folder /= f"seed-{seed}"
             console.print(f"\nseed {seed}")
-        result = finetune(run, seed, folder)
+        result = finetune(run, seed, folder, saved_config | {"seeds": [seed]})
         if result is None:
             return None
         results[seed] = result.scores
@@ -185,8 +186,9 @@ def finetune_seeds(
             return None
     best = Path(config.work_dir)
     if len(results) > 1:
-        console.print(spread_table(results))
-        write_json(best / "seeds.json", spread(results))
+        found = spread(results)
+        console.print(spread_table(found))
+        write_json(best / "seeds.json", found)
         best /= f"seed-{max(results, key=lambda seed: results[seed][run.task.best])}"
     if config.export:
         to_hugging_face(best, config.export[1], console)
@@ -263,7 +265,7 @@ class Result(NamedTuple):
     interrupted: bool
 
 
-def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
+def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) -> Result | None:
     """One run of the loop and its report; None where a signal ended it before its end."""
     config, task, data, mesh = run.config, run.task, run.data, run.mesh
     index, count = host_rows(mesh)
@@ -276,7 +278,6 @@ def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
         host_count=count,
     )
     epoch_steps = steps_per_epoch(len(data.train.features.rows), config.batch_size)
-    saved_config = _saved_config(run, seed)
     earlier = earlier_config(work_dir)
     if run.unsaved and "base" in earlier:
         check_base(
@@ -344,10 +345,9 @@ def finetune(run: Run, seed: int, work_dir: Path) -> Result | None:
     return Result(scores["dev"], outcome.interrupted)
 
 
-def _saved_config(run: Run, seed: int) -> dict[str, Any]:
-    """What the work folder and every checkpoint say of the run."""
+def _saved_config(run: Run) -> dict[str, Any]:
+    """What the work folders and all checkpoints say of the runs, whatever their seeds."""
     saved = run.config.resolved() | {
-        "seeds": [seed],
         "model": dataclasses.asdict(run.model),
         "labels": list(run.data.labels),
         "architecture": run.task.architecture,

@@ -1,8 +1,8 @@
 """The peer of `benchmarks.finetune`: a fine-tuning with `transformers` and PyTorch.
 
-Reads the work from a JSON file and writes what it found beside it; imports nothing of ours. Written
-as its users do it: sequences of about the same length share a batch that is padded to the longest,
-fused AdamW without decay of biases and LayerNorm, the linear schedule.
+Reads the work from a JSON file and writes what it found beside it; imports nothing of bert_jax.
+Written as its users do it: sequences of about the same length share a batch that is padded to the
+longest, fused AdamW without decay of biases and LayerNorm, the linear schedule.
 """
 
 import json
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import transformers
 from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from benchmarks.step_transformers import fused_adamw
 
 IGNORED = -100  # label of tokens that have none
 
@@ -84,15 +86,7 @@ def finetune(work: dict[str, Any]) -> dict[str, Any]:
     train, dev = (encoded(tokenizer, work, split) for split in ("train", "dev"))
     lengths, batch_size = [len(row["input_ids"]) for row in train], work["batch_size"]
     steps = -(-len(train) // batch_size) * work["epochs"]
-    groups: dict[float, list[torch.Tensor]] = {0.01: [], 0.0: []}
-    for name, parameter in model.named_parameters():
-        groups[0.0 if name.endswith("bias") or "LayerNorm" in name else 0.01].append(parameter)
-    optimizer = torch.optim.AdamW(
-        [{"params": group, "weight_decay": decay} for decay, group in groups.items()],
-        lr=work["learning_rate"],
-        eps=1e-6,
-        fused=True,
-    )
+    optimizer = fused_adamw(model, work["learning_rate"])
     schedule = transformers.get_linear_schedule_with_warmup(
         optimizer, round(work["warmup_proportion"] * steps), steps
     )

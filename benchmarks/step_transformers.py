@@ -28,6 +28,19 @@ def hugging_face_batch(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: value.astype(np.int64) for name, value in arguments.items()}
 
 
+def fused_adamw(model: torch.nn.Module, learning_rate: float) -> torch.optim.AdamW:
+    """AdamW as BERT is trained: decay of 0.01, none of biases and LayerNorm."""
+    groups: dict[float, list[torch.Tensor]] = {0.01: [], 0.0: []}
+    for name, parameter in model.named_parameters():
+        groups[0.0 if name.endswith("bias") or "LayerNorm" in name else 0.01].append(parameter)
+    return torch.optim.AdamW(
+        [{"params": group, "weight_decay": decay} for decay, group in groups.items()],
+        lr=learning_rate,
+        eps=1e-6,
+        fused=True,
+    )
+
+
 def set_up(task: dict[str, Any]) -> tuple[TakeSteps, dict[str, Any]]:
     """Makes the model and its step.
 
@@ -51,17 +64,8 @@ def set_up(task: dict[str, Any]) -> tuple[TakeSteps, dict[str, Any]]:
         name: torch.from_numpy(value).to(device)
         for name, value in hugging_face_batch(synthetic_batch(task)).items()
     }
-    named = list(model.named_parameters())
-    parameters = [parameter for _, parameter in named]
-    groups: dict[float, list[torch.Tensor]] = {0.01: [], 0.0: []}
-    for name, parameter in named:
-        groups[0.0 if name.endswith("bias") or "LayerNorm" in name else 0.01].append(parameter)
-    optimizer = torch.optim.AdamW(
-        [{"params": group, "weight_decay": decay} for decay, group in groups.items()],
-        lr=task["learning_rate"],
-        eps=1e-6,
-        fused=True,
-    )
+    parameters = list(model.parameters())
+    optimizer = fused_adamw(model, task["learning_rate"])
 
     def loss_of(arguments: dict[str, torch.Tensor]) -> torch.Tensor:
         return model(**arguments).loss

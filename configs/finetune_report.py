@@ -12,6 +12,7 @@ from rich.table import Table
 from bert_jax.plots import plot_confusion, plot_curves
 from configs.finetune import FinetuneConfig
 from configs.finetune_data import Data, Split
+from configs.tasks.leaderboard import json_lines
 from configs.tasks.task import Prediction, Task
 
 # Of the rows of metrics.jsonl, what is no score.
@@ -64,13 +65,12 @@ def spread(results: Mapping[int, Mapping[str, float]]) -> dict[str, dict[str, di
     }
 
 
-def spread_table(results: Mapping[int, Mapping[str, float]]) -> Table:
-    """What `spread` finds, as a table."""
-    names = list(next(iter(results.values())))
+def spread_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """What `spread` found, as a table."""
+    names = list(found["spread"]["mean"])
     table = Table(title="Scores of the best epoch", title_justify="left")
     for name in ("seed", *names):
         table.add_column(name, justify="right")
-    found = spread(results)
     for title, scores in (*found["seeds"].items(), *found["spread"].items()):
         if title == "mean":
             table.add_section()
@@ -104,8 +104,7 @@ def write_report(
     """
     for name, found in predictions.items():
         prefix = "" if name == "dev" else f"{name}_"
-        lines = [json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found]
-        _write(work_dir / f"{prefix}predictions.jsonl", "".join(lines))
+        _write(work_dir / f"{prefix}predictions.jsonl", json_lines(found))
     if "test" in predictions and (submission := task.submission(predictions["test"])):
         _write(work_dir / submission[0], submission[1])
     names = ["loss", *scores["dev"], "learning_rate", "gradient_norm"]

@@ -1,7 +1,6 @@
 """A tag for each word: named entities and other parts of a text."""
 
 import dataclasses
-import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,6 +13,7 @@ from bert_jax.model import BertConfig
 from bert_jax.scores import entity_scores
 from bert_jax.task_heads import BertForTokenClassification
 from configs.tasks.classification import cross_entropy_loss
+from configs.tasks.leaderboard import json_lines
 from configs.tasks.task import Examples, Prediction, Task, with_truth
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
@@ -153,14 +153,14 @@ class Tagging(Task[TaggedText]):
         """As of CLUENER: the spans by type and text, with inclusive ends."""
         if not self.leaderboard:
             return None
-        lines = []
+        records = []
         for number, prediction in enumerate(predictions):
             label: dict[str, dict[str, list[list[int]]]] = {}
             for entity in prediction["entities"]:
                 mentions = label.setdefault(entity["type"], {})
                 mentions.setdefault(entity["text"], []).append([entity["start"], entity["end"] - 1])
-            lines.append(json.dumps({"id": number, "label": label}, ensure_ascii=False) + "\n")
-        return f"{self.leaderboard}.json", "".join(lines)
+            records.append({"id": number, "label": label})
+        return f"{self.leaderboard}.json", json_lines(records)
 
 
 def _type(tag: str) -> str:
