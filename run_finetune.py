@@ -242,7 +242,7 @@ def _open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console
         source,
         start,
         data,
-        fitted_boundaries(lengths, config.sequence_length),
+        fitted_boundaries(lengths, config.sequence_length, epochs=config.epochs),
         mesh,
         objective,
         optimizer,

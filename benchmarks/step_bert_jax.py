@@ -6,6 +6,7 @@ import jax
 import jaxlib
 
 from benchmarks.worker import Missing, TakeSteps, serve, synthetic_batch
+from bert_jax.machine import keep_freed_memory
 from bert_jax.model import BertConfig
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.pretraining import PretrainingObjective
@@ -20,16 +21,14 @@ def set_up(task: dict[str, Any]) -> tuple[TakeSteps, dict[str, Any]]:
       task: `Workload.task`, with `model_settings`, fields of `BertConfig` for ours alone, and
         `keep_freed_memory` as options.
     """
+    if task.get("keep_freed_memory"):
+        keep_freed_memory()  # before jax starts
     found = (jax.default_backend(), jax.device_count())
     if found != (task["platform"], 1):
         raise Missing(
             f"jax has {found[1]} device(s) of the kind {found[0]!r}; this needs one "
             f"{task['platform']!r} (benchmarks.gpu --toy runs on a CPU)"
         )
-    if task.get("keep_freed_memory"):
-        from bert_jax.machine import keep_freed_memory
-
-        keep_freed_memory()
     objective = PretrainingObjective(BertConfig(**task["model"] | task["model_settings"]))
     settings = OptimizerConfig(
         learning_rate=task["learning_rate"], schedule="constant", warmup_steps=0

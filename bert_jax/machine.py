@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import os
 import sys
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,28 @@ def keep_freed_memory() -> None:
 
     XLA's CPU backend allocates its temporary buffers anew in each step. A large allocation is a
     mapping of its own, whose pages the kernel zeroes each time: see docs/decisions/memory-reuse.md.
+
+    Call it before anything runs on jax. That allocates in the thread that calls a step, then: in
+    the heaps of other threads large allocations are mappings whatever is set.
     """
-    if jax.default_backend() != "cpu" or not sys.platform.startswith("linux"):
+    if not (_has_only_cpus() and sys.platform.startswith("linux")):
         return
-    # M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h
-    settings = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 1 << 28}
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    # M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h
+    settings = {-4: 0, -1: 2**31 - 1, -2: 1 << 28}
     with contextlib.suppress(AttributeError):  # another C library than glibc
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in settings.items():
             mallopt(parameter, value)
+
+
+def _has_only_cpus() -> bool:
+    """Whether jax was told to use CPUs or has no way to anything else; starts no backend."""
+    if chosen := jax.config.jax_platforms:  # type: ignore[attr-defined]
+        return chosen == "cpu"
+    plugins = any(find_spec(name) for name in ("jax_plugins", "libtpu"))
+    plugins = plugins or bool(entry_points(group="jax_plugins"))
+    return not plugins and "TPU_LIBRARY_PATH" not in os.environ
 
 
 def keep_compiled_programs() -> None:

@@ -210,21 +210,27 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, sequence: jax.Array, packed: bool, deterministic: bool
+        self,
+        queries: jax.Array,
+        x: jax.Array,
+        sequence: jax.Array,
+        packed: bool,
+        deterministic: bool,
     ) -> jax.Array:
-        """x: [B, L, H], sequence and packed: see `dot_product_attention` -> [B, L, H]."""
+        """queries: [B, Q, H], x: [B, L, H], the rest see `dot_product_attention` -> [B, Q, H]."""
         config = self.config
         batch, length, hidden = x.shape
         heads = config.num_attention_heads
 
-        def project(name: str) -> jax.Array:
+        def project(name: str, x: jax.Array) -> jax.Array:
             kernel, bias = KernelAndBias(config, ("embed", "heads"), name=name)()
             y = to_positions_last(x, kernel, bias)  # (B, H, L)
-            y = y.reshape(batch, heads, hidden // heads, length)
+            y = y.reshape(batch, heads, hidden // heads, -1)
             return constrain(y, "batch", "heads", "hidden", "length")
 
         rate = 0.0 if deterministic else config.attention_probs_dropout_prob
-        query, key, value = (project(name) for name in ("query", "key", "value"))
+        query = project("query", queries)
+        key, value = (project(name, x) for name in ("key", "value"))
         small = self.variables.get("adapters", {})
         if "prefix_keys" in small:
             key = with_prefix(key, small["prefix_keys"])
@@ -238,9 +244,9 @@ class SelfAttention(nn.Module):
             self.make_rng("dropout") if rate else None,
             rate,
             packed,
-        )  # (B, N, D, L)
+        )  # (B, N, D, Q)
         kernel, bias = KernelAndBias(config, ("heads", "embed"), name="output")()
-        return from_positions_last(context.reshape(batch, hidden, length), kernel, bias)
+        return from_positions_last(context.reshape(batch, hidden, -1), kernel, bias)
 
 
 class FeedForward(nn.Module):
@@ -264,13 +270,32 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, sequence: jax.Array, packed: bool, deterministic: bool
+        self,
+        x: jax.Array,
+        sequence: jax.Array,
+        packed: bool,
+        deterministic: bool,
+        positions: jax.Array | None = None,
     ) -> jax.Array:
-        """x: [B, L, H], sequence and packed: see `dot_product_attention` -> [B, L, H]."""
+        """The hidden states after the block.
+
+        Args:
+          x: [B, L, H].
+          sequence, packed: see `dot_product_attention`.
+          deterministic: False applies dropout.
+          positions: int [B, Q], those to compute; None for all.
+
+        Returns:
+          [B, Q, H], or [B, L, H].
+        """
         config = self.config
         dropout = Dropout(config.hidden_dropout_prob)
         small = self.variables.get("adapters", {})
-        attended = SelfAttention(config, name="attention")(x, sequence, packed, deterministic)
+        attention = SelfAttention(config, name="attention")
+        context = x
+        if positions is not None:
+            x = jnp.take_along_axis(x, positions[..., None], axis=1)
+        attended = attention(x, context, sequence, packed, deterministic)
         attended = dropout(attended, deterministic=deterministic)
         if "attention_adapter" in small:
             attended += bottleneck(attended, small["attention_adapter"], activation(config))
@@ -319,6 +344,7 @@ class Encoder(nn.Module):
         attention_mask: jax.Array,
         deterministic: bool = True,
         position_ids: jax.Array | None = None,
+        positions: jax.Array | None = None,
     ) -> jax.Array:
         """The last hidden states.
 
@@ -330,16 +356,21 @@ class Encoder(nn.Module):
           position_ids: int [B, L], given where a row holds several sequences: the position of each
             token in its own sequence. `attention_mask` is then the number of the sequence, and a
             token attends to those of its own sequence only. None for one sequence in each row.
+          positions: int [B, Q], where the hidden states are wanted; None for everywhere. What the
+            last block would compute elsewhere is left out. Not for rows of several sequences.
 
         Returns:
-          [B, L, H] in the compute dtype.
+          [B, Q, H], or [B, L, H], in the compute dtype.
         """
         packed = position_ids is not None
         x = self.embeddings(input_ids, token_type_ids, position_ids, deterministic)
-        for layer in self.layers:
+        *layers, last = self.layers
+        for layer in layers:
             x = layer(
                 constrain(x, "batch", "length", "hidden"), attention_mask, packed, deterministic
             )
+        x = constrain(x, "batch", "length", "hidden")
+        x = last(x, attention_mask, packed, deterministic, positions)
         return constrain(x, "batch", "length", "hidden")
 
 

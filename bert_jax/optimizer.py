@@ -138,6 +138,20 @@ def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.S
     return schedule
 
 
+def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
+    """Gradients times max_norm / max(norm, max_norm), the formula of `tf.clip_by_global_norm`.
+
+    optax's own divides every tensor by the norm, whose results XLA writes to memory on a CPU; a
+    product it computes where Adam reads it.
+    """
+
+    def update(gradients: Any, _: Any) -> Any:
+        scale = max_norm / jnp.maximum(optax.tree.norm(gradients), max_norm)
+        return jax.tree.map(lambda gradient: gradient * scale, gradients)
+
+    return optax.stateless(update)
+
+
 class AdamState(NamedTuple):
     """Moments of Adam, each a tree like the parameters."""
 
@@ -264,7 +278,7 @@ def make_optimizer(config: OptimizerConfig, learning_rate: optax.Schedule) -> Op
     else:
         adam = optax.scale_by_adam(config.beta_1, config.beta_2, config.epsilon)
     steps = [
-        optax.clip_by_global_norm(config.max_gradient_norm),
+        clip_by_global_norm(config.max_gradient_norm),
         adam,
         optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
     ]

@@ -27,11 +27,21 @@ def output_layer(config: BertConfig, outputs: int, name: str) -> nn.Dense:
     )
 
 
-def _encode(encoder: Encoder, batch: Batch, deterministic: bool) -> jax.Array:
-    """[B, L, H] of the batch's `input_ids`, `token_type_ids` and `attention_mask`, int [B, L]."""
+def _encode(
+    encoder: Encoder, batch: Batch, deterministic: bool, positions: jax.Array | None = None
+) -> jax.Array:
+    """[B, L, H] of the batch's `input_ids`, `token_type_ids` and `attention_mask`, int [B, L].
+
+    With `positions`, int [B, Q], the hidden states there only: [B, Q, H].
+    """
     return encoder(
-        batch["input_ids"], batch["token_type_ids"], batch["attention_mask"], deterministic
+        **{name: batch[name] for name in _INPUTS}, deterministic=deterministic, positions=positions
     )
+
+
+def _first(batch: Batch) -> jax.Array:
+    """int [B, 1]: the position of [CLS]."""
+    return jnp.zeros_like(batch["input_ids"][:, :1])
 
 
 class BertForSequenceClassification(nn.Module):
@@ -49,7 +59,7 @@ class BertForSequenceClassification(nn.Module):
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
         """Inputs int [B, L] -> float32 [B, num_labels]."""
-        pooled = self.pooler(_encode(self.encoder, batch, deterministic))
+        pooled = self.pooler(_encode(self.encoder, batch, deterministic, _first(batch)))
         pooled = self.dropout(pooled, deterministic=deterministic)
         return self.classifier(pooled.astype(jnp.float32))
 
@@ -90,9 +100,8 @@ class BertForRelationClassification(nn.Module):
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
         """Inputs int [B, L] and `entity_positions` int [B, 2] -> float32 [B, num_labels]."""
-        hidden_states = _encode(self.encoder, batch, deterministic)
         positions = jnp.pad(batch["entity_positions"], ((0, 0), (1, 0)))  # [CLS] is at 0
-        states = jnp.take_along_axis(hidden_states, positions[..., None], axis=1)  # (B, 3, H)
+        states = _encode(self.encoder, batch, deterministic, positions)  # (B, 3, H)
         together = self.dropout(states.reshape(len(states), -1), deterministic=deterministic)
         return self.classifier(together.astype(jnp.float32))
 
@@ -128,7 +137,7 @@ class BertForMultipleChoice(nn.Module):
         """Inputs int [B, C, L] -> float32 [B, C], `ABSENT` for a choice without any token."""
         choices = batch["input_ids"].shape[:2]
         flat = {name: batch[name].reshape(-1, batch[name].shape[-1]) for name in _INPUTS}
-        pooled = self.pooler(_encode(self.encoder, flat, deterministic))
+        pooled = self.pooler(_encode(self.encoder, flat, deterministic, _first(flat)))
         pooled = self.dropout(pooled, deterministic=deterministic)
         logits = self.classifier(pooled.astype(jnp.float32)).reshape(choices)
         return jnp.where(present_choices(batch), logits, ABSENT)
@@ -156,9 +165,7 @@ class BertForSentenceScoring(nn.Module):
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
         """Inputs int [B, L] and "cls_positions" int [B, S] -> float32 [B, S]."""
-        hidden_states = _encode(self.encoder, batch, deterministic)
-        positions = batch["cls_positions"][..., None]
-        sentences = jnp.take_along_axis(hidden_states, positions, axis=1)  # (B, S, H)
+        sentences = _encode(self.encoder, batch, deterministic, batch["cls_positions"])  # (B, S, H)
         sentences = self.dropout(sentences, deterministic=deterministic)
         return self.classifier(sentences.astype(jnp.float32))[..., 0]
 

@@ -43,33 +43,42 @@ def bucket_boundaries(longest: int, shortest: int = 32) -> tuple[int, ...]:
 
 
 def fitted_boundaries(
-    lengths: np.ndarray, longest: int, number: int = 5, step: int = 8
+    lengths: np.ndarray,
+    longest: int,
+    *,
+    epochs: int,
+    price: int = 10_000,
+    number: int = 12,
+    step: int = 4,
 ) -> tuple[int, ...]:
     """The boundaries that leave the least padding, were every batch of one bucket.
 
     Args:
       lengths: integer [N], tokens of each example, at most `longest`.
       longest: the last boundary is at most this.
+      epochs: how often each example is read.
+      price: a boundary must spare this many places of padding in all epochs. Each is compiled for
+        on its own, and two cores train a small model on about so many tokens in that time.
       number: of boundaries, at most.
       step: boundaries are multiples of it, or `longest`.
 
-    >>> fitted_boundaries(np.array([5, 6, 7, 30, 31, 60]), longest=100, number=2)
-    (8, 64)
+    >>> fitted_boundaries(np.array([5, 6, 7, 30, 31, 60]), longest=100, epochs=3, price=200)
+    (8, 60)
     """
     places = np.minimum(-(-lengths // step) * step, longest)
     ends, counts = np.unique(places, return_counts=True)
     # up_to[i]: examples that are shorter than the i-th candidate.
     up_to = np.concatenate([[0], np.cumsum(counts)])
-    # padded[i, j]: places of the examples from the i-th candidate to the j-th as one bucket.
-    padded = np.where(
+    # cost[i, j]: of one bucket for the examples from the i-th candidate to the j-th.
+    cost = np.where(
         np.arange(len(ends))[:, None] <= np.arange(len(ends)),
-        (up_to[1:] - up_to[:-1, None]) * ends,
+        (up_to[1:] - up_to[:-1, None]) * ends * epochs + price,
         np.inf,
     )
-    least, chosen = padded[0], [(int(end),) for end in ends]
+    least, chosen = cost[0], [(int(end),) for end in ends]
     for _ in range(min(number, len(ends)) - 1):
         # What is least with one more bucket, from the candidate after some i to the j-th.
-        with_last = least[:-1, None] + padded[1:]
+        with_last = least[:-1, None] + cost[1:]
         before = with_last.argmin(axis=0)
         better = with_last.min(axis=0) < least
         least = np.where(better, with_last.min(axis=0), least)

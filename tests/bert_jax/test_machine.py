@@ -1,11 +1,68 @@
-"""Where compiled programs are kept."""
+"""What becomes of freed memory, and where compiled programs are kept."""
 
+import os
 import stat
+import subprocess
+import sys
 
 import jax
 import pytest
 
-from bert_jax.machine import keep_compiled_programs
+from bert_jax.machine import keep_compiled_programs, keep_freed_memory
+
+# Pages that the kernel had to give for four calls of a program with 64 MiB of temporary buffers.
+FAULTS = """
+import resource, jax, jax.numpy as jnp
+from bert_jax.machine import keep_freed_memory
+{keep}
+x = jnp.ones((4096, 8))
+step = jax.jit(lambda x: jnp.tanh((x @ x.T) @ x).sum())
+faults = []
+for _ in range(24):
+    step(x).block_until_ready()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[-5])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_freed_memory_is_used_again():
+    def faults(keep):
+        command = [sys.executable, "-c", FAULTS.format(keep=keep)]
+        environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return int(found.stdout)
+
+    assert faults("keep_freed_memory()") < faults("") / 10
+
+
+@pytest.fixture
+def platforms():
+    """Puts back the platforms that jax may use."""
+    before = jax.config.jax_platforms
+    yield
+    jax.config.update("jax_platforms", before)
+
+
+@pytest.mark.usefixtures("platforms")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_freed_memory_is_left_alone_where_there_may_be_an_accelerator(monkeypatch):
+    class Called(Exception):
+        pass
+
+    def refuse(_):
+        raise Called
+
+    monkeypatch.setattr("ctypes.CDLL", refuse)
+    with monkeypatch.context() as patch:
+        patch.setattr("bert_jax.machine.find_spec", lambda name: name == "libtpu" or None)
+        jax.config.update("jax_platforms", None)
+        keep_freed_memory()
+        jax.config.update("jax_platforms", "cuda,cpu")
+        keep_freed_memory()
+    jax.config.update("jax_platforms", "cpu")
+    with pytest.raises(Called):
+        keep_freed_memory()
 
 
 @pytest.fixture

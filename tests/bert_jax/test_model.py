@@ -191,6 +191,37 @@ def test_sequences_that_share_a_row_do_not_see_each_other(config, params):
     assert np.abs(encode(row, mask)[lengths[0] : start] - alone).max() > 0.1
 
 
+@pytest.mark.parametrize("remat", ["none", "dots", "block"])
+def test_hidden_states_at_some_positions_are_those_of_all(config, params, batch, remat):
+    """In value and gradient, and the last block does not compute the others."""
+    encoder = Encoder(dataclasses.replace(config, remat=remat))
+    keys = ("input_ids", "token_type_ids", "attention_mask")
+    rows, length = batch["input_ids"].shape
+    positions = np.random.default_rng(0).integers(0, length, (rows, 3))
+    positions[:, 0] = 0
+
+    def loss(params, positions, chosen):
+        states = encoder.apply(
+            {"params": params}, *(batch[key] for key in keys), positions=positions
+        )
+        if chosen is not None:
+            states = jnp.take_along_axis(states, chosen[..., None], axis=1)
+        return jnp.sum(jnp.sin(jnp.arange(states.size).reshape(states.shape)) * states)
+
+    step = jax.jit(jax.value_and_grad(loss))
+    expected = step(params["encoder"], None, positions)
+    found = step(params["encoder"], positions, None)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected
+    )
+    flops = [
+        step.lower(params["encoder"], *where).cost_analysis()["flops"]
+        for where in ((None, positions), (positions, None))
+    ]
+    of_a_block = flops[0] / config.num_hidden_layers
+    assert flops[1] < flops[0] - of_a_block / 2
+
+
 @pytest.mark.parametrize("remat", ["dots", "block"])
 def test_rematerialisation_changes_no_gradient(with_dropout, params, batch, remat):
     def gradients(remat):

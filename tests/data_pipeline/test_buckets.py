@@ -101,13 +101,15 @@ def test_bad_input(change, message):
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 9])
 @pytest.mark.parametrize("longest", [61, 64, 90])
-def test_fitted_boundaries_leave_the_least_padding(number, longest):
+@pytest.mark.parametrize("price", [0, 100])
+def test_fitted_boundaries_leave_the_least_padding(number, longest, price):
     lengths = np.random.default_rng(number).integers(1, 62, 40)
-    found = fitted_boundaries(lengths, longest, number)
+    found = fitted_boundaries(lengths, longest, epochs=3, price=price, number=number, step=8)
     assert len(found) <= number
 
-    def places(boundaries):
-        return np.array(boundaries)[np.searchsorted(boundaries, lengths)].sum()
+    def cost(boundaries):
+        places = np.array(boundaries)[np.searchsorted(boundaries, lengths)].sum()
+        return 3 * places + price * len(boundaries)
 
     candidates = [*range(8, min(longest, 64), 8), min(longest, 64)]
     assert set(found) <= set(candidates)
@@ -117,9 +119,16 @@ def test_fitted_boundaries_leave_the_least_padding(number, longest):
         for chosen in itertools.combinations(candidates, size)
         if chosen[-1] >= lengths.max()
     ]
-    assert places(found) == min(map(places, possible))
+    assert cost(found) == min(map(cost, possible))
+
+
+def test_a_boundary_must_be_worth_its_compilation():
+    few, many = np.array([7, 60] * 10), np.array([7, 60] * 1000)
+    assert fitted_boundaries(few, 128, epochs=3) == (60,)
+    assert fitted_boundaries(many, 128, epochs=3) == (8, 60)
+    assert fitted_boundaries(few, 128, epochs=300) == (8, 60)
 
 
 def test_one_length_is_one_bucket():
-    assert fitted_boundaries(np.array([7, 7]), 128) == (8,)
-    assert fitted_boundaries(np.array([20]), 20) == (20,)
+    assert fitted_boundaries(np.array([7, 7]), 128, epochs=1) == (8,)
+    assert fitted_boundaries(np.array([20]), 20, epochs=1) == (20,)
