@@ -364,13 +364,10 @@ class Encoder(nn.Module):
         """
         packed = position_ids is not None
         x = self.embeddings(input_ids, token_type_ids, position_ids, deterministic)
-        *layers, last = self.layers
-        for layer in layers:
-            x = layer(
-                constrain(x, "batch", "length", "hidden"), attention_mask, packed, deterministic
-            )
-        x = constrain(x, "batch", "length", "hidden")
-        x = last(x, attention_mask, packed, deterministic, positions)
+        for layer in self.layers:
+            wanted = positions if layer is self.layers[-1] else None
+            x = constrain(x, "batch", "length", "hidden")
+            x = layer(x, attention_mask, packed, deterministic, wanted)
         return constrain(x, "batch", "length", "hidden")
 
 
