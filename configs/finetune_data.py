@@ -57,7 +57,7 @@ def load_data(
     }
     if config.test:
         sources["test"] = config.test
-    examples = {}
+    examples, unlabelled = {}, {}
     for name, source in sources.items():
         found = task.read(source)
         if name != "test":
@@ -65,6 +65,7 @@ def load_data(
                 raise UserError(f"{found.unlabelled} (--{name} needs labels)")
             found = found.usable()
         rows = found.rows
+        unlabelled[name] = found.unlabelled or f"{source}: no example has a label"
         if name == "train" and config.train_examples:
             rows = rows[: config.train_examples]
         if not rows:
@@ -87,9 +88,12 @@ def load_data(
         if not features.rows:
             raise UserError(f"{sources[name]}: none of its {len(rows):,} examples can be used")
         splits[name] = Split(sources[name], rows, features)
-        if name != "test" and not task.is_labelled(rows, features):
-            raise UserError(f"{sources[name]}: no example has a label (--{name} needs labels)")
+        labelled = task.is_labelled(rows, features)
+        if not labelled and name != "test":
+            raise UserError(f"{unlabelled[name]} (--{name} needs labels)")
         say(_described(name, splits[name], config.sequence_length))
+        if not labelled:
+            say(f"  {unlabelled[name]}; predicted, not scored")
         for note in features.notes:
             say(f"  {note}")
     if counts := task.class_counts(examples["train"], labels):

@@ -40,6 +40,16 @@ def test_a_dev_file_without_labels_is_refused(tmp_path, task):
         assert find_task(task).is_labelled(split.examples, split.features) == (split is data.dev)
 
 
+def test_a_test_file_without_labels_is_said_to_be_only_predicted(tmp_path):
+    table = TABLE.format("x", "y", "x")
+    _, said = load(tmp_path, train=table, dev=table, test=TABLE.format("", "", ""))
+    assert "no row has a label; predicted, not scored" in "\n".join(said)
+    _, said = load(tmp_path, train=table, dev=table, test=table.replace("label", "lable"))
+    assert "there is no column 'label'" in "\n".join(said)
+    _, said = load(tmp_path, train=table, dev=table, test=table)
+    assert "predicted, not scored" not in "\n".join(said)
+
+
 def test_a_wrong_label_column_is_named_in_training(tmp_path):
     table = TABLE.format("x", "y", "x")
     with pytest.raises(UserError, match=r"train.tsv:2: there is no column 'lable'.*text, label"):
