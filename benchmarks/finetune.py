@@ -90,13 +90,18 @@ def ours(work: Work, seed: int, folder: Path) -> Side:
     command += [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     seconds = _timed(command)
     summary = json.loads((folder / "summary.json").read_text())
+    score = summary["scores"]["dev"][find_task(work.name).best]
+    return Side(score, epoch_seconds_of(folder), seconds)
+
+
+def epoch_seconds_of(folder: Path) -> list[float]:
+    """Training time of each epoch of a work folder of run_finetune.py, evaluations left out."""
     found = read_metrics(folder / "metrics.jsonl")
     evaluations = [row for row in found if row["split"] == "eval"]
     ends = {row["step"]: row["time"] for row in found if row["split"] == "train"}
-    epoch_seconds = [
+    return [
         ends[after["step"]] - before["time"] for before, after in itertools.pairwise(evaluations)
     ]
-    return Side(summary["scores"]["dev"][find_task(work.name).best], epoch_seconds, seconds)
 
 
 def theirs(work: Work, seed: int, folder: Path) -> Side:
@@ -224,19 +229,33 @@ def main() -> None:
         print(f"| {name} | {row['score']} | {' | '.join(cells)} |")
 
 
-def _spread(values: Sequence[float], form: str) -> str:
+def spread(values: Sequence[float], form: str) -> str:
     """Mean and deviation of the seeds."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{statistics.mean(values):{form}} ± {deviation:{form}}"
 
 
+def best_scores(runs: Sequence[dict[str, Any]]) -> str:
+    """Mean and deviation of the runs' scores."""
+    return spread([run["score"] for run in runs], ".4f")
+
+
+def epoch_times(runs: Sequence[dict[str, Any]]) -> str:
+    """Likewise of the seconds of a run's mean epoch, compilation included."""
+    return spread([statistics.mean(run["epoch_seconds"]) for run in runs], ".0f")
+
+
+def later_epoch_times(runs: Sequence[dict[str, Any]]) -> str:
+    """Likewise of the epochs after the first, or of the only one."""
+    later = [run["epoch_seconds"][1:] or run["epoch_seconds"] for run in runs]
+    return spread([statistics.mean(seconds) for seconds in later], ".0f")
+
+
 # What the table shows of the runs of one side.
-_CELLS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
-    "best": lambda runs: _spread([run["score"] for run in runs], ".4f"),
-    "s/epoch": lambda runs: _spread([statistics.mean(run["epoch_seconds"]) for run in runs], ".0f"),
-    "s/later epoch": lambda runs: _spread(
-        [statistics.mean(run["epoch_seconds"][1:] or run["epoch_seconds"]) for run in runs], ".0f"
-    ),
+_CELLS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
+    "best": best_scores,
+    "s/epoch": epoch_times,
+    "s/later epoch": later_epoch_times,
 }
 
 

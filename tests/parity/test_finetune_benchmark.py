@@ -61,6 +61,21 @@ def data(tmp_path_factory):
     return folder
 
 
+def run_benchmark(name, model, data, output, *settings):
+    """Runs benchmarks/<name>.py and returns what it prints."""
+    paths = ["--model", str(model), "--data", str(data), "--output", str(output)]
+    finished = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *settings, *paths],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        timeout=500,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
 def test_both_sides_learn_the_toy_and_are_scored_alike(model, data, tmp_path):
     output = tmp_path / "finetune.json"
     settings = [
@@ -74,16 +89,7 @@ def test_both_sides_learn_the_toy_and_are_scored_alike(model, data, tmp_path):
         "--epochs",
         "4",
     ]
-    paths = ["--model", str(model), "--data", str(data), "--output", str(output)]
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.finetune", *settings, *paths],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        timeout=500,
-    )
-    assert finished.returncode == 0, finished.stderr
+    table = run_benchmark("finetune", model, data, output, *settings)
     found = json.loads(output.read_text())
     assert set(found) == {"sst2", "conll2003"}
     for name, row in found.items():
@@ -94,8 +100,25 @@ def test_both_sides_learn_the_toy_and_are_scored_alike(model, data, tmp_path):
             assert 0 < sum(run["epoch_seconds"]) < run["seconds"]
         seconds = [side[0]["epoch_seconds"] for side in row["sides"].values()]
         means = [statistics.mean(epochs) for epochs in (*seconds, *(some[1:] for some in seconds))]
-        (line,) = (line for line in finished.stdout.splitlines() if line.startswith(f"| {name} |"))
+        (line,) = (line for line in table.splitlines() if line.startswith(f"| {name} |"))
         assert line.split(" | ")[4:] == [
             *(f"{mean:.0f} ± 0" for mean in means[:3]),
             f"{means[3]:.0f} ± 0 |",
         ]
+
+
+def test_the_methods_are_compared_in_one_table(model, data, tmp_path):
+    output = tmp_path / "methods.json"
+    settings = ["--only", "sst2", "--methods", "full", "lora", "--epochs", "2", "--rows", "200"]
+    table = run_benchmark("methods", model, data, output, *settings, "--seeds", "0", "1")
+    found = json.loads(output.read_text())["sst2"]
+    for method, runs in found.items():
+        assert set(runs) == {"0", "1"}
+        scores = [run["score"] for run in runs.values()]
+        (line,) = (line for line in table.splitlines() if line.startswith(f"| {method} |"))
+        assert f"{statistics.mean(scores):.4f} ± {statistics.stdev(scores):.4f}" in line
+        assert all(len(run["epoch_seconds"]) == run["epochs"] == 2 for run in runs.values())
+    full, lora = found["full"]["0"], found["lora"]["0"]
+    assert full["trained"] == full["parameters"] > 10 * lora["trained"]
+    assert full["saved_bytes"] > 4 * full["parameters"] > lora["saved_bytes"]
+    assert lora["peak_bytes"] > 50 * 2**20
