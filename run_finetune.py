@@ -62,6 +62,10 @@ from data_pipeline.buckets import fitted_boundaries
 from data_pipeline.finetune.batches import TrainingBatches, ordered_batches, steps_per_epoch
 from data_pipeline.shards import write_json
 
+# Places of padding that a length of batches must spare, about what is trained on while it compiles:
+# docs/decisions/fine-tuning-speed.md.
+_CPU_PRICE, _ACCELERATOR_PRICE = 10_000, 1_000_000
+
 
 class Run(NamedTuple):
     """What the runs of all seeds share, the compiled steps among it.
@@ -173,11 +177,9 @@ def finetune_seeds(
     saved_config = _saved_config(run)
     results = {}
     for seed in config.seeds:
-        folder = Path(config.work_dir)
         if len(config.seeds) > 1:
-            folder /= f"seed-{seed}"
             console.print(f"\nseed {seed}")
-        result = finetune(run, seed, folder, saved_config | {"seeds": [seed]})
+        result = finetune(run, seed, _seed_dir(config, seed), saved_config | {"seeds": [seed]})
         if result is None:
             return None
         results[seed] = result.scores
@@ -189,7 +191,7 @@ def finetune_seeds(
         found = spread(results)
         console.print(spread_table(found))
         write_json(best / "seeds.json", found)
-        best /= f"seed-{max(results, key=lambda seed: results[seed][run.task.best])}"
+        best = _seed_dir(config, max(results, key=lambda seed: results[seed][run.task.best]))
     if config.export:
         to_hugging_face(best, config.export[1], console)
     return best
@@ -234,7 +236,6 @@ def _open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console
         f"{'; fresh: ' + ', '.join(start.fresh) if start.fresh else ''}\n"
         f"trained: {trained:,} of {parameters:,} parameters ({trained / parameters:.2%})"
     )
-    lengths = np.array([row.length for row in data.train.features.rows])
     return Run(
         config,
         task,
@@ -242,7 +243,7 @@ def _open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console
         source,
         start,
         data,
-        fitted_boundaries(lengths, config.sequence_length, epochs=config.epochs),
+        _boundaries(config, data),
         mesh,
         objective,
         optimizer,
@@ -251,6 +252,27 @@ def _open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console
         console,
         shlex.join(["python", "run_finetune.py", *arguments]),
     )
+
+
+def _boundaries(config: FinetuneConfig, data: Data) -> tuple[int, ...]:
+    """Those that an interrupted run began with, on whatever device; else what costs least here."""
+    earlier = earlier_config(_seed_dir(config, config.seeds[0]))
+    if "boundaries" in earlier:
+        return tuple(earlier["boundaries"])
+    rows = data.train.features.rows
+    lengths = np.array([row.length for row in rows])
+    sequences = [row.tokens["input_ids"].size // row.length for row in rows]  # several of choices
+    return fitted_boundaries(
+        np.repeat(lengths, sequences),
+        config.sequence_length,
+        epochs=config.epochs,
+        price=_CPU_PRICE if jax.default_backend() == "cpu" else _ACCELERATOR_PRICE,
+    )
+
+
+def _seed_dir(config: FinetuneConfig, seed: int) -> Path:
+    """The work folder of one seed."""
+    return Path(config.work_dir, *([f"seed-{seed}"] if len(config.seeds) > 1 else []))
 
 
 class Result(NamedTuple):
@@ -269,6 +291,12 @@ def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) 
     """One run of the loop and its report; None where a signal ended it before its end."""
     config, task, data, mesh = run.config, run.task, run.data, run.mesh
     index, count = host_rows(mesh)
+    earlier = earlier_config(work_dir)
+    if run.unsaved and "base" in earlier:
+        check_base(
+            saved_config["base"]["fingerprint"], earlier["base"]["fingerprint"], config.init_from
+        )
+    check_same_run(work_dir, earlier, saved_config, FINETUNING_FIELDS)
     batches = TrainingBatches(
         data.train.features.rows,
         batch_size=config.batch_size,
@@ -278,12 +306,6 @@ def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) 
         host_count=count,
     )
     epoch_steps = steps_per_epoch(len(data.train.features.rows), config.batch_size)
-    earlier = earlier_config(work_dir)
-    if run.unsaved and "base" in earlier:
-        check_base(
-            saved_config["base"]["fingerprint"], earlier["base"]["fingerprint"], config.init_from
-        )
-    check_same_run(work_dir, earlier, saved_config, FINETUNING_FIELDS)
     stage = loop.Stage(
         steps=config.epochs * epoch_steps,
         batches=batches,
@@ -355,6 +377,7 @@ def _saved_config(run: Run) -> dict[str, Any]:
         "data_fingerprint": run.data.train.features.fingerprint(),
         "dev_fingerprint": run.data.dev.features.fingerprint(),
         "start_fingerprint": fingerprint(run.start.params),
+        "boundaries": list(run.boundaries),
     }
     if run.unsaved:
         saved["base"] = {

@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from bert_jax.checkpoint import load_params
 from bert_jax.errors import UserError
+from bert_jax.machine import keep_freed_memory
 from bert_jax.model import BertConfig
 from bert_jax.pretraining import fill_mask
 from bert_jax.tracker import ProgressBar
@@ -91,6 +92,7 @@ def main(arguments: Sequence[str]) -> None:
             f"unknown command {command!r}; did you mean {nearest!r}? There are: "
             f"{', '.join(commands)}"
         )
+    keep_freed_memory()
     commands[command](arguments[1:])
 
 

@@ -70,9 +70,9 @@ def main(arguments: Sequence[str]) -> None:
         sys.stdout.writelines(f"{step}\t{rate:.9g}\n" for step, rate in enumerate(rates.tolist()))
         return
 
+    keep_freed_memory()
     distributed.initialize(request.distributed)
     console = Console(soft_wrap=True, highlight=False, quiet=not distributed.is_first())
-    keep_freed_memory()
     keep_compiled_programs()
     saved_config = config.resolved() | {"recipe": recipe}
     with distributed.all_or_none():

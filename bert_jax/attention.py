@@ -32,15 +32,16 @@ def dot_product_attention(
     """softmax(query key / sqrt(D)) value, with dropout of the probabilities.
 
     Args:
-      query, key, value: float [B, N, D, L]; with a prefix there are more keys and values.
-      sequence: int [B, L of the keys], the number of the sequence that a token belongs to, 0 for
+      query: float [B, N, D, Q].
+      key, value: float [B, N, D, L]; L is Q but with a prefix or queries of some positions only.
+      sequence: int [B, L], the number of the sequence that a token belongs to, 0 for
         padding.
       dropout_key: a typed random key of jax, None without dropout.
       dropout_rate: share of the probabilities that become 0.
-      packed: a token attends to those of its own sequence; otherwise to all but padding.
+      packed: a token attends to those of its own sequence, for L = Q; otherwise to all but padding.
 
     Returns:
-      [B, N, D, L] in the dtype of `query`.
+      [B, N, D, Q] in the dtype of `query`.
     """
     fits = key.shape == query.shape and attention_tpu.fits(query, jax.sharding.get_abstract_mesh())
     attend = attention_tpu.attention if fits else formula
@@ -62,7 +63,7 @@ def formula(
 
 
 def _mask(sequence: jax.Array, packed: bool) -> jax.Array:
-    """bool [B, 1, L or 1, L] (queries, keys): True for keys to attend to."""
+    """bool [B, 1, Q or 1, L] (queries, keys): True for keys to attend to."""
     mask = (sequence > 0)[:, None, None, :]
     if packed:
         mask = mask & (sequence[:, None, :, None] == sequence[:, None, None, :])
@@ -80,7 +81,7 @@ def _forward(
 ) -> tuple[jax.Array, Any]:
     query = query * query.shape[2] ** -0.5
     scores = jnp.einsum("bndq,bndk->bnqk", query, key, preferred_element_type=jnp.float32)
-    scores += jnp.where(_mask(sequence, packed), 0.0, PENALTY)  # (B, N, L, L), float32
+    scores += jnp.where(_mask(sequence, packed), 0.0, PENALTY)  # (B, N, Q, L), float32
     probabilities = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
     dropped = _dropped(probabilities, dropout_key, dropout_rate)
     context = jnp.einsum("bnqk,bndk->bndq", dropped, value)

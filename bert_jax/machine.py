@@ -18,8 +18,10 @@ def keep_freed_memory() -> None:
     XLA's CPU backend allocates its temporary buffers anew in each step. A large allocation is a
     mapping of its own, whose pages the kernel zeroes each time: see docs/decisions/memory-reuse.md.
 
-    Call it before anything runs on jax. That allocates in the thread that calls a step, then: in
-    the heaps of other threads large allocations are mappings whatever is set.
+    Call it before jax makes its first array or is asked for its devices. It runs steps in the
+    thread that calls them, then: in the heaps of other threads large allocations are mappings
+    whatever is set. Where jax could use an accelerator, nothing is set; JAX_PLATFORMS=cpu says that
+    there is none.
     """
     if not (_has_only_cpus() and sys.platform.startswith("linux")):
         return

@@ -2,8 +2,8 @@
 
 A variable collection "adapters", where `apply` is given one, adds what `adapters.py` describes.
 
-Legend of shapes: B batch, L sequence length, H hidden size, N attention heads, D = H / N head size,
-F feed-forward (intermediate) size, V vocabulary size.
+Legend of shapes: B batch, L sequence length, Q positions that attend, H hidden size, N attention
+heads, D = H / N head size, F feed-forward (intermediate) size, V vocabulary size.
 """
 
 import dataclasses
@@ -173,15 +173,15 @@ class Embeddings(nn.Module):
     ) -> jax.Array:
         """input_ids, token_type_ids, position_ids: int [B, L] -> [B, L, H]."""
         if position_ids is None:
-            positions = self.position_embeddings[: input_ids.shape[1]]
+            position_embeddings = self.position_embeddings[: input_ids.shape[1]]
         else:
-            positions = jnp.take(self.position_embeddings, position_ids, axis=0)
+            position_embeddings = jnp.take(self.position_embeddings, position_ids, axis=0)
         x = (
             jnp.take(self.word_embeddings, input_ids, axis=0)
             # Two rows: a product with one-hot vectors is cheaper than a gather and its scatter.
             + jax.nn.one_hot(token_type_ids, self.config.type_vocab_size)
             @ self.token_type_embeddings
-            + positions
+            + position_embeddings
         )  # (B, L, H), float32
         x = self.norm(x)
         return self.dropout(x, deterministic=deterministic)
@@ -211,15 +211,25 @@ class SelfAttention(nn.Module):
     @nn.compact
     def __call__(
         self,
-        queries: jax.Array,
-        x: jax.Array,
+        from_states: jax.Array,
+        to_states: jax.Array,
         sequence: jax.Array,
         packed: bool,
         deterministic: bool,
     ) -> jax.Array:
-        """queries: [B, Q, H], x: [B, L, H], the rest see `dot_product_attention` -> [B, Q, H]."""
+        """What tokens see of a sequence.
+
+        Args:
+          from_states: [B, Q, H], of the tokens that attend.
+          to_states: [B, L, H], of those attended to.
+          sequence, packed: see `dot_product_attention`.
+          deterministic: False applies dropout.
+
+        Returns:
+          [B, Q, H].
+        """
         config = self.config
-        batch, length, hidden = x.shape
+        batch, length, hidden = to_states.shape
         heads = config.num_attention_heads
 
         def project(name: str, x: jax.Array) -> jax.Array:
@@ -229,8 +239,8 @@ class SelfAttention(nn.Module):
             return constrain(y, "batch", "heads", "hidden", "length")
 
         rate = 0.0 if deterministic else config.attention_probs_dropout_prob
-        query = project("query", queries)
-        key, value = (project(name, x) for name in ("key", "value"))
+        query = project("query", from_states)
+        key, value = (project(name, to_states) for name in ("key", "value"))
         small = self.variables.get("adapters", {})
         if "prefix_keys" in small:
             key = with_prefix(key, small["prefix_keys"])
@@ -291,11 +301,11 @@ class Block(nn.Module):
         config = self.config
         dropout = Dropout(config.hidden_dropout_prob)
         small = self.variables.get("adapters", {})
-        attention = SelfAttention(config, name="attention")
-        context = x
+        to_states = x
         if positions is not None:
             x = jnp.take_along_axis(x, positions[..., None], axis=1)
-        attended = attention(x, context, sequence, packed, deterministic)
+        attention = SelfAttention(config, name="attention")
+        attended = attention(x, to_states, sequence, packed, deterministic)
         attended = dropout(attended, deterministic=deterministic)
         if "attention_adapter" in small:
             attended += bottleneck(attended, small["attention_adapter"], activation(config))
@@ -361,8 +371,13 @@ class Encoder(nn.Module):
 
         Returns:
           [B, Q, H], or [B, L, H], in the compute dtype.
+
+        Raises:
+          ValueError: both `position_ids` and `positions` are given.
         """
         packed = position_ids is not None
+        if packed and positions is not None:
+            raise ValueError("rows of several sequences have hidden states everywhere; positions")
         x = self.embeddings(input_ids, token_type_ids, position_ids, deterministic)
         for layer in self.layers:
             wanted = positions if layer is self.layers[-1] else None

@@ -143,6 +143,9 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 
     optax's own divides every tensor by the norm, whose results XLA writes to memory on a CPU; a
     product it computes where Adam reads it.
+
+    Args:
+      max_norm: the largest norm of all gradients together, positive.
     """
 
     def update(gradients: Any, _: Any) -> Any:

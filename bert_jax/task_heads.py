@@ -4,7 +4,7 @@ All have one signature: (batch, deterministic) -> float32 logits. As in the orig
 `run_classifier.py` and `run_squad.py`, what the classifiers see passes a dropout of 0.1, the span
 does not. The losses make them classification, multi-label or regression (`num_labels` 1).
 
-Legend of shapes: B batch, L sequence length, H hidden size, C choices, S sentences.
+Legend of shapes: B batch, L sequence length, Q positions, H hidden size, C choices, S sentences.
 """
 
 import flax.linen as nn

@@ -65,7 +65,7 @@ def load_data(
                 raise UserError(f"{found.unlabelled} (--{name} needs labels)")
             found = found.usable()
         rows = found.rows
-        unlabelled[name] = found.unlabelled or f"{source}: no example has a label"
+        unlabelled[name] = found.unlabelled or f"{source}: none of its examples can be scored"
         if name == "train" and config.train_examples:
             rows = rows[: config.train_examples]
         if not rows:

@@ -47,18 +47,18 @@ def fitted_boundaries(
     longest: int,
     *,
     epochs: int,
-    price: int = 10_000,
+    price: int,
     number: int = 12,
     step: int = 4,
 ) -> tuple[int, ...]:
-    """The boundaries that leave the least padding, were every batch of one bucket.
+    """The boundaries that cost least, were every batch of one bucket: their padding and `price`.
 
     Args:
       lengths: integer [N], tokens of each example, at most `longest`.
       longest: the last boundary is at most this.
       epochs: how often each example is read.
-      price: a boundary must spare this many places of padding in all epochs. Each is compiled for
-        on its own, and two cores train a small model on about so many tokens in that time.
+      price: each boundary must spare this many places of padding in all epochs, for it is compiled
+        for on its own.
       number: of boundaries, at most.
       step: boundaries are multiples of it, or `longest`.
 

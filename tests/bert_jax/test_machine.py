@@ -4,11 +4,14 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
 
 from bert_jax.machine import keep_compiled_programs, keep_freed_memory
+
+ROOT = Path(__file__).parent.parent.parent
 
 # Pages that the kernel had to give for four calls of a program with 64 MiB of temporary buffers.
 FAULTS = """
@@ -36,12 +39,36 @@ def test_freed_memory_is_used_again():
     assert faults("keep_freed_memory()") < faults("") / 10
 
 
+# What a script has asked jax for by the time that it sets the process.
+START = """
+import sys
+from jax._src import xla_bridge
+import {script} as script
+def stop():
+    sys.exit(f"devices asked for: {{xla_bridge.backends_are_initialized()}}")
+script.keep_freed_memory = stop
+script.main({arguments})
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [("run_pretrain", ["tiny", "--corpus=none"]), ("run_finetune", []), ("run_predict", ["tag"])],
+)
+def test_the_scripts_set_it_before_jax_starts(script, arguments):
+    command = [sys.executable, "-c", START.format(script=script, arguments=arguments)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert found.stderr == "devices asked for: False\n"
+
+
 @pytest.fixture
 def platforms():
-    """Puts back the platforms that jax may use."""
+    """Puts back the platforms that jax may use, and how it runs steps."""
     before = jax.config.jax_platforms
+    ahead = jax.config.read("jax_cpu_enable_async_dispatch")
     yield
     jax.config.update("jax_platforms", before)
+    jax.config.update("jax_cpu_enable_async_dispatch", ahead)
 
 
 @pytest.mark.usefixtures("platforms")

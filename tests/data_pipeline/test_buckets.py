@@ -102,7 +102,7 @@ def test_bad_input(change, message):
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 9])
 @pytest.mark.parametrize("longest", [61, 64, 90])
 @pytest.mark.parametrize("price", [0, 100])
-def test_fitted_boundaries_leave_the_least_padding(number, longest, price):
+def test_fitted_boundaries_cost_least(number, longest, price):
     lengths = np.random.default_rng(number).integers(1, 62, 40)
     found = fitted_boundaries(lengths, longest, epochs=3, price=price, number=number, step=8)
     assert len(found) <= number
@@ -124,11 +124,11 @@ def test_fitted_boundaries_leave_the_least_padding(number, longest, price):
 
 def test_a_boundary_must_be_worth_its_compilation():
     few, many = np.array([7, 60] * 10), np.array([7, 60] * 1000)
-    assert fitted_boundaries(few, 128, epochs=3) == (60,)
-    assert fitted_boundaries(many, 128, epochs=3) == (8, 60)
-    assert fitted_boundaries(few, 128, epochs=300) == (8, 60)
+    assert fitted_boundaries(few, 128, epochs=3, price=10_000) == (60,)
+    assert fitted_boundaries(many, 128, epochs=3, price=10_000) == (8, 60)
+    assert fitted_boundaries(few, 128, epochs=300, price=10_000) == (8, 60)
 
 
 def test_one_length_is_one_bucket():
-    assert fitted_boundaries(np.array([7, 7]), 128, epochs=1) == (8,)
-    assert fitted_boundaries(np.array([20]), 20, epochs=1) == (20,)
+    assert fitted_boundaries(np.array([7, 7]), 128, epochs=1, price=0) == (8,)
+    assert fitted_boundaries(np.array([20]), 20, epochs=1, price=0) == (20,)

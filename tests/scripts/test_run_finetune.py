@@ -120,15 +120,30 @@ def test_a_stopped_run_continues_to_the_same_numbers(data, pretrained, finetuned
     assert_same_run(work_dir, finetuned)
 
 
-def test_kill_9_after_a_checkpoint_loses_nothing(data, pretrained, finetuned, tmp_path):
+def test_kill_9_after_a_checkpoint_loses_nothing(
+    data, pretrained, finetuned, tmp_path, monkeypatch
+):
+    """Continued where other lengths would be cheaper, it keeps those that it began with."""
     work_dir = tmp_path / "run"
     arguments = finetune_options(data, pretrained, work_dir)
     process = start_finetune(arguments)
     wait_for(process, lambda: saved_steps(work_dir))
     process.kill()
     process.communicate()
+    monkeypatch.setattr(run_finetune, "_CPU_PRICE", 0)
     run_finetune.main(arguments)
     assert_same_run(work_dir, finetuned)
+
+
+def test_a_mesh_that_splits_the_model_trains_the_same(data, pretrained, finetuned, tmp_path):
+    work_dir = tmp_path / "run"
+    changes = {"mesh.data": 1, "mesh.fsdp": 2, "mesh.tensor": 2}
+    run_finetune.main(finetune_options(data, pretrained, work_dir, changes=changes))
+    found, expected = (
+        [row["loss"] for row in read_metrics(folder / "metrics.jsonl")]
+        for folder in (work_dir, finetuned)
+    )
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
