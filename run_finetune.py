@@ -45,7 +45,7 @@ from configs import finetune_demo as demo
 from configs.errors import user_errors
 from configs.export import to_hugging_face
 from configs.finetune import FinetuneConfig, from_command_line
-from configs.finetune_data import Data, Split, load_data
+from configs.finetune_data import Data, Split, length_boundaries, load_data
 from configs.finetune_report import epochs_table, spread, spread_table, write_report
 from configs.finetune_start import model_of, warm_start
 from configs.source import Source, open_source
@@ -58,13 +58,8 @@ from configs.work_dir import (
     first_start_of,
     locked,
 )
-from data_pipeline.buckets import fitted_boundaries
 from data_pipeline.finetune.batches import TrainingBatches, ordered_batches, steps_per_epoch
 from data_pipeline.shards import write_json
-
-# Places of padding that a length of batches must spare, about what is trained on while it compiles:
-# docs/decisions/fine-tuning-speed.md.
-_CPU_PRICE, _ACCELERATOR_PRICE = 10_000, 1_000_000
 
 
 class Run(NamedTuple):
@@ -259,15 +254,7 @@ def _boundaries(config: FinetuneConfig, data: Data) -> tuple[int, ...]:
     earlier = earlier_config(_seed_dir(config, config.seeds[0]))
     if "boundaries" in earlier:
         return tuple(earlier["boundaries"])
-    rows = data.train.features.rows
-    lengths = np.array([row.length for row in rows])
-    sequences = [row.tokens["input_ids"].size // row.length for row in rows]  # several of choices
-    return fitted_boundaries(
-        np.repeat(lengths, sequences),
-        config.sequence_length,
-        epochs=config.epochs,
-        price=_CPU_PRICE if jax.default_backend() == "cpu" else _ACCELERATOR_PRICE,
-    )
+    return length_boundaries(data.train.features.rows, config)
 
 
 def _seed_dir(config: FinetuneConfig, seed: int) -> Path:

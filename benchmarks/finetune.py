@@ -38,6 +38,12 @@ BATCH_SIZE, WARMUP, LENGTH = 32, 0.1, 128
 TASKS = {"sst2": ("glue/SST-2", 10_000), "mrpc": ("glue/MRPC", 0), "conll2003": ("conll2003", 0)}
 
 
+def training_data(name: str, most: int) -> tuple[str, int]:
+    """A task's folder and its number of training rows, `most` at most; 0 for all."""
+    inner, rows = TASKS[name]
+    return inner, min(rows or most, most or rows)
+
+
 class Work(NamedTuple):
     """What both sides are to do.
 
@@ -89,9 +95,13 @@ def ours(work: Work, seed: int, folder: Path) -> Side:
     command = [sys.executable, "run_finetune.py", work.name]
     command += [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     seconds = _timed(command)
+    return Side(score_of(work.name, folder), epoch_seconds_of(folder), seconds)
+
+
+def score_of(name: str, folder: Path) -> float:
+    """The task's first score of the best epoch of a work folder of run_finetune.py."""
     summary = json.loads((folder / "summary.json").read_text())
-    score = summary["scores"]["dev"][find_task(work.name).best]
-    return Side(score, epoch_seconds_of(folder), seconds)
+    return summary["scores"]["dev"][find_task(name).best]  # type: ignore[no-any-return]
 
 
 def epoch_seconds_of(folder: Path) -> list[float]:
@@ -173,9 +183,7 @@ SIDES = {"bert_jax": ours, "transformers": theirs}
 
 def compare(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
     """All seeds of a task, the sides in turns."""
-    inner, rows = TASKS[name]
-    if arguments.rows:
-        rows = min(rows or arguments.rows, arguments.rows)
+    inner, rows = training_data(name, arguments.rows)
     work = Work(
         name,
         arguments.model.resolve(),

@@ -28,11 +28,12 @@ from benchmarks.finetune import (
     epoch_seconds_of,
     epoch_times,
     later_epoch_times,
+    score_of,
+    training_data,
 )
+from configs.finetune import USUAL_RATES
 from configs.tasks.registry import find_task
 from data_pipeline.shards import write_json
-
-METHODS = ("full", "bitfit", "lora", "houlsby", "pfeiffer", "prefix")
 
 
 class Run(NamedTuple):
@@ -56,8 +57,7 @@ class Run(NamedTuple):
 
 def run(arguments: argparse.Namespace, name: str, method: str, seed: int, folder: Path) -> Run:
     """Runs run_finetune.py to its end."""
-    inner, rows = TASKS[name]
-    rows = min(rows or arguments.rows, arguments.rows) if arguments.rows else rows
+    inner, rows = training_data(name, arguments.rows)
     command = [
         sys.executable, "run_finetune.py", name, "--init-from", arguments.model.resolve(),
         "--data", arguments.data.resolve() / inner, "--train-examples", rows, "--seeds", seed,
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace, name: str, method: str, seed: int, folder
     summary = json.loads((folder / "summary.json").read_text())
     checkpoint = folder / "checkpoints" / str(summary["step"])
     return Run(
-        summary["scores"]["dev"][find_task(name).best],
+        score_of(name, folder),
         trained,
         parameters,
         epoch_seconds_of(folder),
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of transformers")
     parser.add_argument("--data", type=Path, required=True, help="holds glue/")
     parser.add_argument("--only", nargs="+", choices=TASKS, default=["sst2", "mrpc"])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=USUAL_RATES, default=list(USUAL_RATES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=0, help="training rows at most; 0 for all")

@@ -27,8 +27,8 @@ from data_pipeline.finetune.batches import TrainingBatches
 from tests.checkpoints import TINY, assert_same, random_params, write_hugging_face
 from tests.scripts.runs import SPEED
 
-# Half of it are position embeddings, so that size matters and the step does not take long.
-CONFIG = dataclasses.replace(TINY, max_position_embeddings=100_000)
+# Nearly all of it are position embeddings, so that size matters and the step does not take long.
+CONFIG = dataclasses.replace(TINY, max_position_embeddings=200_000)
 WORDS = ["the cat runs", "a dog walks .", "quick brown fox", "to be seen over the house !"]
 
 
@@ -81,9 +81,7 @@ def test_only_the_small_part_is_saved(folder, run):
         sum(path.stat().st_size for path in step.rglob("*") if path.is_file())
         for step in (run / "checkpoints").iterdir()
     )
-    assert (
-        largest < (folder / "base/model.safetensors").stat().st_size / 10
-    )  # names of arrays, mostly
+    assert largest < (folder / "base/model.safetensors").stat().st_size / 20
     saved = _read_part(run / "checkpoints" / str(saved_steps(run)[-1]), "params")
     assert saved.keys() == {"adapters", "pooler", "classifier"}
     config = json.loads((run / "config.json").read_text())

@@ -130,7 +130,7 @@ def test_kill_9_after_a_checkpoint_loses_nothing(
     wait_for(process, lambda: saved_steps(work_dir))
     process.kill()
     process.communicate()
-    monkeypatch.setattr(run_finetune, "_CPU_PRICE", 0)
+    monkeypatch.setattr("configs.finetune_data._CPU_PRICE", 0)
     run_finetune.main(arguments)
     assert_same_run(work_dir, finetuned)
 
