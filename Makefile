@@ -55,11 +55,12 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 # By pip: an index of CPU builds of torch that is set up for pip is not seen by uv. seqeval is built from
-# source: an older pip takes the versions for that from the first variable, a newer one from the second.
+# source: an older pip takes the versions for that from the first variable, a newer one from the second. Without
+# --use-pep517 an older pip builds in another folder, from which the file of the constraints is not seen.
 $(PARITY_READY): $(READY)
 	@if command -v uv >/dev/null; then uv pip install --python $(RUN) pip; fi
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,parity]'
+		$(RUN) -m pip install --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable '.[dev,parity]'
 	@touch $@
 
 # In a folder of its own: in .venv every run would look for a TPU first.

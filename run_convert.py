@@ -99,7 +99,7 @@ class ToHuggingFace:
     Attributes:
       checkpoint: work folder of a run, or what tf1 and from-hf wrote.
       output: folder to make.
-      step: which checkpoint; the latest by default.
+      step: which checkpoint; that of the run's result by default (of a fine-tuning the best).
       architecture: class of transformers to write for, such as BertForMaskedLM; by default the one
         that it came from or the largest that it has the parts of.
     """

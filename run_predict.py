@@ -101,8 +101,9 @@ def predict(command: str, arguments: Sequence[str]) -> None:
     request: Any = parse(Predict, arguments, program=f"run_predict.py {command}")
     if request.batch_size < 1:
         raise UserError(f"--batch-size is {request.batch_size}; it must be at least 1")
+    check_encoding(request.texts)
     if request.output:
-        check_output_file(request.output)
+        check_output_file(request.output, request.input)
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     predictor = open_predictor(request.checkpoint, request.step, command, console.print)
     if bool(request.texts) == bool(request.input):
@@ -123,9 +124,21 @@ def predict(command: str, arguments: Sequence[str]) -> None:
         console.print(f"{number:,} predictions in {request.output}")
 
 
+def check_encoding(texts: Sequence[str]) -> None:
+    """Raises UserError for a typed text that is not UTF-8: Python makes surrogates of its bytes."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"the text {text[:40]!a} is not UTF-8; type it so, or give --input FILE"
+            ) from None
+
+
 def fill_masks(arguments: Sequence[str]) -> None:
     """The command fill-mask."""
     request = parse(FillMask, arguments, program="run_predict.py fill-mask")
+    check_encoding([request.text])
     params, config, step = load_params(request.checkpoint, request.step)
     model = BertConfig(**config["model"])
     if not 1 <= request.top <= model.vocab_size:

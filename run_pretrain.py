@@ -30,7 +30,7 @@ from bert_jax.pretraining import PretrainingObjective, fill_mask
 from bert_jax.sharding import described, host_rows
 from bert_jax.tracker import SilentTracker, Tracker, read_metrics
 from bert_jax.train import EvalStep, TrainState, abstract_state, init_state, make_eval_step
-from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
+from bert_jax.warm_start import check_adam, match_params, with_adam
 from configs import compile_for, dry_run
 from configs.errors import user_errors
 from configs.pretrain import Phase, PretrainConfig, from_command_line
@@ -161,7 +161,8 @@ def main(arguments: Sequence[str]) -> None:
         write_json(work_dir / "summary.json", {"step": step, "reason": outcome.reason})
     console.print(
         f"\nDone in {(time.time() - started) / 60:.1f} minutes. Look at: "
-        f"{work_dir}/curves.png, {work_dir}/metrics.jsonl, tensorboard --logdir {work_dir}\n"
+        f"{work_dir}/curves.png, {work_dir}/metrics.jsonl; or pip install tensorboard and "
+        f"tensorboard --logdir {work_dir}\n"
         f"Type next:\n{_activation()}"
         f'  python run_predict.py fill-mask --checkpoint {work_dir} "{EXAMPLES[0]}"\n'
         f"  python run_convert.py to-hf --checkpoint {work_dir} --output DIR  # for transformers\n"
@@ -216,7 +217,7 @@ def _fresh_state(
     config: PretrainConfig,
     is_dry_run: bool,
     tokenizer: Tokenizer,
-    init: Callable[[], TrainState],
+    init: Callable[..., TrainState],
     shapes: TrainState,
 ) -> tuple[Callable[[], TrainState], str]:
     """What makes the state to start from, and a line that says where it comes from.
@@ -225,7 +226,7 @@ def _fresh_state(
       config: the run's.
       is_dry_run: the work folder does not matter then.
       tokenizer: that of the corpus.
-      init: makes a state with fresh parameters.
+      init: makes a state with the parameters that it is given, if any, and fresh ones.
       shapes: those of that state.
 
     Raises:
@@ -255,7 +256,7 @@ def _fresh_state(
     if start.unused:
         origin += f"; in it and not used: {', '.join(start.unused)}"
     if not config.init_optimizer:
-        return lambda: with_params(init(), start.params), origin
+        return partial(init, start.params), origin
     adam = load_adam(folder)
     if adam is None:
         raise UserError(f"{folder} holds no moments of Adam; leave out --init-optimizer")
@@ -266,7 +267,7 @@ def _fresh_state(
         )
     check_adam(shapes, adam)
     origin += f"; with Adam's moments, from step {step} on"
-    return lambda: with_adam(with_params(init(), start.params), adam, step), origin
+    return lambda: with_adam(init(start.params), adam, step), origin
 
 
 def _stage(

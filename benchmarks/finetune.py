@@ -70,11 +70,13 @@ class Side(NamedTuple):
       score: of its best epoch, by the task's first score.
       epoch_seconds: training time of each epoch.
       seconds: of the whole command.
+      notes: what else it says of itself.
     """
 
     score: float
     epoch_seconds: list[float]
     seconds: float
+    notes: dict[str, int]
 
 
 def ours(work: Work, seed: int, folder: Path) -> Side:
@@ -95,7 +97,7 @@ def ours(work: Work, seed: int, folder: Path) -> Side:
     command = [sys.executable, "run_finetune.py", work.name]
     command += [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     seconds = _timed(command)
-    return Side(score_of(work.name, folder), epoch_seconds_of(folder), seconds)
+    return Side(score_of(work.name, folder), epoch_seconds_of(folder), seconds, {})
 
 
 def score_of(name: str, folder: Path) -> float:
@@ -133,14 +135,15 @@ def theirs(work: Work, seed: int, folder: Path) -> Side:
         "sequence_length": LENGTH,
         "learning_rate": work.learning_rate,
         "warmup_proportion": WARMUP,
-    } | {split: [_shown(row, labels) for row in rows] for split, rows in splits.items()}
+    } | {split: [shown(row, labels) for row in rows] for split, rows in splits.items()}
     folder.mkdir(parents=True)
     file = folder / "work.json"
     file.write_text(json.dumps(given))
     seconds = _timed([sys.executable, "-m", "benchmarks.finetune_transformers", str(file)])
     found = json.loads(file.with_suffix(".found").read_text())
-    scores = [_scored(task, answers, splits["dev"], labels) for answers in found["predictions"]]
-    return Side(max(scores), found["epoch_seconds"], seconds)
+    scores = [scored(task, answers, splits["dev"], labels) for answers in found["predictions"]]
+    notes = {name: found[name] for name in ("dev_rows_of_full_length", "threads")}
+    return Side(max(scores), found["epoch_seconds"], seconds, notes)
 
 
 def _timed(command: Sequence[str]) -> float:
@@ -152,7 +155,7 @@ def _timed(command: Sequence[str]) -> float:
     return time.perf_counter() - start
 
 
-def _shown(example: Any, labels: Sequence[str]) -> tuple[list[str], Any]:
+def shown(example: Any, labels: Sequence[str]) -> tuple[list[str], Any]:
     """An example as texts, or words, and the numbers of its classes."""
     if not hasattr(example, "words"):
         texts = [example.first] + ([example.second] if example.second else [])
@@ -161,7 +164,7 @@ def _shown(example: Any, labels: Sequence[str]) -> tuple[list[str], Any]:
     return words, [labels.index(tag) for tag in tags_at(unit_starts(example), example.entities)]
 
 
-def _scored(
+def scored(
     task: Task[Any], answers: Sequence[Any], examples: Sequence[Any], labels: Sequence[str]
 ) -> float:
     """Our task's score of classes by number."""
@@ -206,7 +209,7 @@ def compare(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
         "learning_rate": work.learning_rate,
         "seeds": arguments.seeds,
         "sides": {side: [run._asdict() for run in runs] for side, runs in found.items()},
-        "cpus": os.cpu_count(),
+        "cpus": len(os.sched_getaffinity(0)),  # as with taskset
         "versions": {
             package: metadata.version(package) for package in ("jax", "torch", "transformers")
         },

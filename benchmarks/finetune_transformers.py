@@ -18,10 +18,14 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from benchmarks.step_transformers import fused_adamw
 
 IGNORED = -100  # label of tokens that have none
+OUTSIDE = 0  # class of a word that the model is not shown: one without a piece, or cut off
 
 
 def encoded(tokenizer: Any, work: dict[str, Any], split: str) -> list[dict[str, Any]]:
-    """The inputs of each example, with `labels`; of words only the first piece has one."""
+    """The inputs of each example, with `labels`.
+
+    Of words only the first piece has a label; `word_ids` is the word of each piece.
+    """
     rows = []
     for texts, label in work[split]:
         words = work["kind"] == "tag"
@@ -35,6 +39,7 @@ def encoded(tokenizer: Any, work: dict[str, Any], split: str) -> list[dict[str, 
             first = [word is not None and word not in ids[:at] for at, word in enumerate(ids)]
             pairs = list(zip(ids, first, strict=True))
             row["labels"] = [label[word] if is_first else IGNORED for word, is_first in pairs]
+            row["word_ids"], row["words"] = ids, len(texts)
         else:
             row["labels"] = label
         rows.append(row)
@@ -43,7 +48,8 @@ def encoded(tokenizer: Any, work: dict[str, Any], split: str) -> list[dict[str, 
 
 def batch_of(tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     """Some rows as tensors, padded to the longest."""
-    inputs = [{name: row[name] for name in row if name != "labels"} for row in rows]
+    names = set(tokenizer.model_input_names)
+    inputs = [{name: row[name] for name in row if name in names} for row in rows]
     batch = dict(tokenizer.pad(inputs, return_tensors="pt"))
     labels = [row["labels"] for row in rows]
     if isinstance(labels[0], list):
@@ -56,7 +62,7 @@ def batch_of(tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, torch.Tens
 def predictions(
     model: Any, tokenizer: Any, rows: list[dict[str, Any]], batch_size: int
 ) -> list[Any]:
-    """The number of the best class of each row, or of each of its labelled tokens."""
+    """The number of the best class of each row, or of each of its words."""
     model.eval()
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]["input_ids"]))
     found: list[Any] = [None] * len(rows)
@@ -65,8 +71,14 @@ def predictions(
         batch = batch_of(tokenizer, [rows[index] for index in chosen])
         labels = batch.pop("labels")
         best = model(**batch).logits.argmax(-1)
-        for index, row, row_labels in zip(chosen, best, labels, strict=True):
-            found[index] = row[row_labels != IGNORED].tolist() if row.ndim else int(row)
+        for index, classes, row_labels in zip(chosen, best, labels, strict=True):
+            row = rows[index]
+            if "words" not in row:
+                found[index] = int(classes)
+                continue
+            found[index] = [OUTSIDE] * row["words"]
+            for position in torch.nonzero(row_labels != IGNORED).flatten().tolist():
+                found[index][row["word_ids"][position]] = int(classes[position])
     return found
 
 
@@ -74,7 +86,8 @@ def finetune(work: dict[str, Any]) -> dict[str, Any]:
     """Trains, and predicts the dev set after each epoch.
 
     Returns:
-      `epoch_seconds` and `predictions` of each epoch, and `versions`.
+      `epoch_seconds` and `predictions` of each epoch; `dev_rows_of_full_length`, which may have
+      been cut; `threads` of PyTorch.
     """
     torch.manual_seed(work["seed"])
     tokenizer = transformers.AutoTokenizer.from_pretrained(work["model"])
@@ -105,8 +118,13 @@ def finetune(work: dict[str, Any]) -> dict[str, Any]:
             optimizer.zero_grad()
         seconds.append(time.perf_counter() - start)
         found.append(predictions(model, tokenizer, dev, batch_size))
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    return {"epoch_seconds": seconds, "predictions": found, "versions": versions}
+    cut = sum(len(row["input_ids"]) == work["sequence_length"] for row in dev)
+    return {
+        "epoch_seconds": seconds,
+        "predictions": found,
+        "dev_rows_of_full_length": cut,
+        "threads": torch.get_num_threads(),
+    }
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +89,19 @@ def run(arguments: argparse.Namespace, name: str, method: str, seed: int, folder
     )
 
 
+def _settings(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
+    """What runs must share to stand in one table."""
+    return {
+        "training_rows": training_data(name, arguments.rows)[1] or "all",
+        "epochs": arguments.epochs,
+        "learning_rates": USUAL_RATES,
+        "batch_size": BATCH_SIZE,
+        "sequence_length": LENGTH,
+        "cpus": len(os.sched_getaffinity(0)),  # as with taskset
+        "jax": metadata.version("jax"),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of transformers")
@@ -101,16 +115,24 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
     for name in arguments.only:
+        settings = _settings(arguments, name)
+        earlier = rows.setdefault(name, {"settings": settings, "methods": {}})
+        if earlier["settings"] != settings:
+            sys.exit(
+                f"error: {arguments.output} has runs of {name} with {earlier['settings']}, not "
+                f"with {settings}; give another --output"
+            )
         # The methods in turns, so that the noise of the machine meets all of them.
         for seed in arguments.seeds:
             for method in arguments.methods:
                 with tempfile.TemporaryDirectory() as scratch:
                     found = run(arguments, name, method, seed, Path(scratch, "run"))
                 print(f"{name} {method} seed {seed}: {found}", file=sys.stderr, flush=True)
-                runs = rows.setdefault(name, {}).setdefault(method, {})
-                runs[str(seed)] = found._asdict() | {"epochs": arguments.epochs}
+                runs = rows[name]["methods"].setdefault(method, {})
+                runs[str(seed)] = found._asdict()
                 write_json(arguments.output, rows)
-    for name, methods in rows.items():
+    for name in arguments.only:
+        methods = rows[name]["methods"]
         print(f"\n| {name}: {find_task(name).best} | {' | '.join(_CELLS)} |")
         print("|---" * (1 + len(_CELLS)) + "|")
         for method, runs in methods.items():

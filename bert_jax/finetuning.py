@@ -16,7 +16,7 @@ from jax.sharding import Mesh, use_abstract_mesh
 from bert_jax.adapters import PART, MethodConfig, init_adapters, variables
 from bert_jax.errors import UserError
 from bert_jax.losses import Sum, divergence
-from bert_jax.sharding import batch_sharding, host_rows, put_batch, replicated
+from bert_jax.sharding import batch_sharding, put_batch, replicated
 
 Batch = dict[str, jax.Array]
 # (logits, batch, label smoothing) -> the loss as (sum, weight).
@@ -36,7 +36,8 @@ class RegularizationConfig:
       r_drop: weight of the divergence between the outputs under two dropout masks
         (arXiv:2106.14448); 0 leaves it out. Costs a second pass. For classes only.
       adversarial: norm of a step of the word embeddings along the loss's gradient, after which the
-        loss counts once more (FGM, arXiv:1605.07725); 0 leaves it out. Doubles the work.
+        loss counts once more (FGM, arXiv:1605.07725); 0 leaves it out. Doubles the work. The norm
+        is that of the table's gradient of a whole micro-batch, in the paper that of an example.
     """
 
     label_smoothing: float = 0.0
@@ -164,19 +165,15 @@ def predict(
       params: the parameters.
       batches: (numbers of the rows, int64 [n]; their batch, whose further rows fill it up). All
         numbers together are 0 to the number of rows.
-      mesh: the device mesh; each host is given whole batches and takes its part.
+      mesh: the device mesh, of one host.
 
     Returns:
       (float32 logits of each row in the order of the numbers; the loss, 0 without any label).
     """
-    index, count = host_rows(mesh)
     outputs: dict[int, np.ndarray] = {}
     total = weight = 0.0
     for numbers, batch in batches:
-        size = len(batch["input_ids"])
-        part = slice(index * size // count, (index + 1) * size // count)
-        mine = put_batch({name: array[part] for name, array in batch.items()}, mesh)
-        logits, sums = jax.device_get(predict_step(params, mine))
+        logits, sums = jax.device_get(predict_step(params, put_batch(batch, mesh)))
         outputs.update(zip(numbers.tolist(), logits, strict=False))
         total, weight = total + float(sums[0]), weight + float(sums[1])
     return [outputs[number] for number in range(len(outputs))], total / max(weight, 1e-5)

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.distributed import is_first, of_first, on_any
 from bert_jax.errors import UserError
+from bert_jax.machine import return_freed_memory
 from bert_jax.optimizer import Optimizer
 from bert_jax.profiler import Profiler
 from bert_jax.sharding import host_rows, put_batch
@@ -289,9 +290,11 @@ def run(
                 if evaluation_due and stage.evaluate:
                     with throughput.paused():
                         found = run_evaluation(step, state, stage.evaluate)
-                    evaluation = {"badness": stage.badness(found), "stage": number}
+                    return_freed_memory()
                     since_best = _evaluations_since_best(tracker, stage, stage_start)
-                    save_due = save_due or (config.keep_best and since_best == 0)
+                    if since_best == 0:  # of equal ones the first stays, whenever is saved
+                        evaluation = {"badness": stage.badness(found), "stage": number}
+                        save_due = save_due or config.keep_best
                     if 0 < config.patience <= since_best:
                         reason = "patience"
                 if stopping and step < total_steps:

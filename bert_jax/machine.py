@@ -34,6 +34,17 @@ def keep_freed_memory() -> None:
             mallopt(parameter, value)
 
 
+def return_freed_memory() -> None:
+    """Hands back what is free now, as after an evaluation, whose arrays are of no further use.
+
+    Without it a process whose freed memory is kept grows by about a checkpoint with each of them:
+    what was free is used in pieces, and the next large array finds no place in it.
+    """
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def _has_only_cpus() -> bool:
     """Whether jax was told to use CPUs or has no way to anything else; starts no backend."""
     if chosen := jax.config.jax_platforms:  # type: ignore[attr-defined]

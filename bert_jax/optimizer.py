@@ -52,18 +52,12 @@ class OptimizerConfig:
     layer_decay: float = 1.0
     frozen: tuple[str, ...] = ()
 
-    def validate(self, total_steps: int) -> None:
-        """Raises UserError where a value is out of range or the warmup outlasts the run."""
+    def validate(self) -> None:
+        """Raises UserError where a value is out of range."""
         if (self.warmup_steps is None) == (self.warmup_proportion is None):
             raise UserError(
                 f"optimizer.warmup_steps is {self.warmup_steps} and optimizer.warmup_proportion "
                 f"is {self.warmup_proportion}; give one of them and set the other to None"
-            )
-        if self.warmup_steps is not None and not 0 <= self.warmup_steps <= total_steps:
-            raise UserError(
-                f"optimizer.warmup_steps is {self.warmup_steps}; it must be between 0 and the "
-                f"run's {total_steps} steps, usually --optimizer.warmup-steps "
-                f"{max(total_steps // 10, 1)}"
             )
         for name in ("warmup_proportion", "end_proportion"):
             value = getattr(self, name)
@@ -83,6 +77,15 @@ class OptimizerConfig:
         if not 0 <= self.weight_decay < float("inf"):
             raise UserError(
                 f"optimizer.weight_decay is {self.weight_decay}; it must not be negative"
+            )
+
+    def check_warmup(self, total_steps: int) -> None:
+        """Raises UserError where the warmup outlasts the run."""
+        if self.warmup_steps is not None and not 0 <= self.warmup_steps <= total_steps:
+            raise UserError(
+                f"optimizer.warmup_steps is {self.warmup_steps}; it must be between 0 and the "
+                f"run's {total_steps} steps, usually --optimizer.warmup-steps "
+                f"{max(total_steps // 10, 1)}"
             )
 
 

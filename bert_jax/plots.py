@@ -87,8 +87,9 @@ def plot_confusion(true: Sequence[str], predicted: Sequence[str], path: Path) ->
         if count:
             shade = "white" if count > 0.6 * matrix[row].sum() else "black"
             axis.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
-    axis.set_xticks(range(len(classes)), classes, rotation=90)
-    axis.set_yticks(range(len(classes)), classes)
+    # Dollar signs are no formulas here.
+    axis.set_xticks(range(len(classes)), classes, rotation=90, parse_math=False)
+    axis.set_yticks(range(len(classes)), classes, parse_math=False)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     _save(figure, path)

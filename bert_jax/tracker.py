@@ -127,8 +127,8 @@ class ProgressBar:
         self._name = name
         self._total = total
         self._done = done
-        self._start = self._last_line = time.monotonic()
-        self._first: int | None = None  # the first step is not timed, for it compiles
+        self._last_line = time.monotonic()
+        self._lines: list[tuple[int, float]] = []  # steps taken at each line, and when
         self._seconds = seconds_between_lines
         self._text = ""
         self._text_step = done
@@ -163,8 +163,6 @@ class ProgressBar:
     def step(self, done: int) -> None:
         """Says how many steps have been taken."""
         self._done = done
-        if self._first is None:
-            self._first, self._start = done, time.monotonic()
         if self._bar:
             self._bar.update(self._task, completed=done)
         else:
@@ -185,9 +183,12 @@ class ProgressBar:
             line = f"{self._name} {self._done}/{self._total} | {self._text or 'no figures yet'}"
             if self._text and self._text_step != self._done:
                 line += f" ({self._name} {self._text_step})"
-            timed = self._done - (self._done if self._first is None else self._first)
-            if self._text and timed:
-                left = (self._total - self._done) * (now - self._start) / timed
+            if not self._lines or self._done > self._lines[-1][0]:
+                self._lines.append((self._done, now))
+            # The later half: the first steps compile, each length of batches anew.
+            steps, start = self._lines[(len(self._lines) - 1) // 2]
+            if self._text and self._done > steps:
+                left = (self._total - self._done) * (now - start) / (self._done - steps)
                 line += f" | {_duration(left)} left"
             self.say(line)
 

@@ -1,18 +1,20 @@
 """The train state, born sharded, and the jitted steps that every objective shares."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from flax import traverse_util
 from jax.sharding import Mesh, use_abstract_mesh
 
 from bert_jax.losses import Sum
 from bert_jax.optimizer import Optimizer, frozen_mask
-from bert_jax.sharding import batch_sharding, replicated, tree_sharding
+from bert_jax.sharding import batch_sharding, place, replicated, tree_sharding
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -53,7 +55,13 @@ class TrainState(NamedTuple):
 TrainStep = Callable[[TrainState, Batch, Seed], tuple[TrainState, Metrics]]
 
 
-def init_state(objective: Objective, optimizer: Optimizer, mesh: Mesh, seed: int) -> TrainState:
+def init_state(
+    objective: Objective,
+    optimizer: Optimizer,
+    mesh: Mesh,
+    seed: int,
+    given: Mapping[str, np.ndarray] | None = None,
+) -> TrainState:
     """A fresh state, every array created where the mesh wants it: none is ever whole on one device.
 
     Args:
@@ -61,10 +69,21 @@ def init_state(objective: Objective, optimizer: Optimizer, mesh: Mesh, seed: int
       optimizer: from `optimizer.make_optimizer`.
       mesh: the device mesh.
       seed: of the parameters.
+      given: parameters by path, such as `WarmStart.params`, instead of random ones; every host has
+        them whole. They get the dtype and the sharding of those that they replace, which are not
+        even drawn.
     """
-    _, shardings = abstract_state(objective, optimizer, mesh)
-    init = jax.jit(_initializer(objective, optimizer), out_shardings=shardings)
-    return init(jax.random.key(seed))
+    shapes, shardings = abstract_state(objective, optimizer, mesh)
+    targets = traverse_util.flatten_dict(shapes.params, sep="/")
+    places = traverse_util.flatten_dict(shardings.params, sep="/")
+    placed = {
+        path: place(value, targets[path].update(sharding=places[path]))
+        for path, value in (given or {}).items()
+    }
+    init = jax.jit(
+        _initializer(objective, optimizer), out_shardings=shardings, donate_argnames="given"
+    )
+    return init(jax.random.key(seed), given=placed)
 
 
 def abstract_state(
@@ -84,9 +103,12 @@ def abstract_state(
     )
 
 
-def _initializer(objective: Objective, optimizer: Optimizer) -> Callable[[jax.Array], TrainState]:
-    def init(key: jax.Array) -> TrainState:
+def _initializer(objective: Objective, optimizer: Optimizer) -> Callable[..., TrainState]:
+    def init(key: jax.Array, given: Mapping[str, jax.Array] | None = None) -> TrainState:
         params = nn.unbox(objective.init(key))
+        if given:
+            paths = traverse_util.flatten_dict(params, sep="/")
+            params = traverse_util.unflatten_dict(paths | dict(given), sep="/")
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
     return init
@@ -118,7 +140,8 @@ def make_train_step(
       optimizer: from `optimizer.make_optimizer`.
       mesh: the device mesh.
       accumulation: number of micro-batches whose gradients are added up. The losses are divided by
-        the weights of the whole batch, so the result is that of one large batch.
+        the weights of the whole batch, so the result is that of one large batch (but for FGM, whose
+        step is one of each micro-batch).
 
     Returns:
       A function (state, batch, seed) -> (new state, metrics). The dropout masks depend on the seed,

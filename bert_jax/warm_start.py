@@ -67,16 +67,6 @@ def _modules(paths: list[str]) -> list[str]:
     return list(dict.fromkeys(path.split("/")[0] for path in paths))
 
 
-def with_params(state: TrainState, params: dict[str, np.ndarray]) -> TrainState:
-    """The state with some parameters replaced, each placed and typed like the one that it replaces.
-
-    Args:
-      state: a fresh state.
-      params: `WarmStart.params`.
-    """
-    return state._replace(params=_replaced(state.params, params))
-
-
 def check_adam(state: TrainState, adam: AdamState) -> None:
     """Raises UserError where `with_adam` could not continue the optimizer of a state.
 

@@ -1,6 +1,7 @@
 """Writing folders of models: whole or not at all, ours or those of transformers."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,9 +21,12 @@ from data_pipeline.tokenizer import load_tokenizer
 def check_output(output: Path, option: str = "--output") -> None:
     """Raises UserError for a folder that cannot be made: one that is not empty, or the current."""
     if output.exists() and not (output.is_dir() and next(output.iterdir(), None) is None):
-        raise UserError(f"{option} {output} exists and is not empty; give another")
+        raise UserError(f"{option} {output} exists and is not empty; give another, or delete it")
     if output.resolve() == Path.cwd():  # it would be replaced under the shell's feet
         raise UserError(f"{option} {output} is the current folder; give a new one's name")
+    parent = next(folder for folder in output.resolve().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"{option} {output} cannot be made, as {parent} cannot be written to")
 
 
 def to_hugging_face(

@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from bert_jax.adapters import MethodConfig, can_be_merged
 from bert_jax.errors import UserError
 from bert_jax.finetuning import RegularizationConfig
+from bert_jax.hugging_face import read_json
 from bert_jax.loop import LoopConfig
 from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule
 from bert_jax.sharding import MeshConfig
@@ -32,6 +33,10 @@ USUAL_RATES = {
 }
 
 
+# Steps between checkpoints within a long epoch, as in the Trainer of transformers.
+_SAVE_EVERY = 500
+
+
 @dataclasses.dataclass(frozen=True)
 class FinetuneConfig:
     """A fine-tuning.
@@ -45,7 +50,7 @@ class FinetuneConfig:
       train: training file instead; tfds:NAME/CONFIG/SPLIT for TensorFlow Datasets.
       dev: file whose scores are shown and tell the best epoch, instead.
       test: file to predict at the end; labels in it are scored.
-      work_dir: folder of the run: checkpoints, metrics, predictions, report.
+      work_dir: folder of the run: checkpoints, metrics, predictions, report; runs/TASK if empty.
       export: "hf DIR" also writes the best epoch's model as a folder that transformers loads.
       columns: columns of the tables, where they are not the task's own.
       sequence_length: longest input in tokens; what is longer is cut, or windowed, and counted.
@@ -105,12 +110,28 @@ class FinetuneConfig:
         """The task, with the columns that are given."""
         return find_task(self.task).with_columns(self.columns)
 
+    def seed_dir(self, seed: int) -> Path:
+        """The work folder of one seed."""
+        return Path(self.work_dir, *([f"seed-{seed}"] if len(self.seeds) > 1 else []))
+
+    @property
+    def export_record(self) -> Path:
+        """The file that says where the run's model was exported to."""
+        return Path(self.work_dir, "export.json")
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether this run has ended before and written the folder of `export`."""
+        if not self.export or not self.export[1].is_dir() or not self.export_record.is_file():
+            return False
+        return bool(read_json(self.export_record)["folder"] == str(self.export[1].resolve()))
+
     def loop(self, steps_per_epoch: int) -> LoopConfig:
-        """The loop's settings: it evaluates and saves after each epoch, and keeps the best."""
+        """The loop's settings: it evaluates after each epoch and keeps the best."""
         return LoopConfig(
             log_every=self.log_every,
             evaluate_every=steps_per_epoch,
-            save_every=steps_per_epoch,
+            save_every=min(steps_per_epoch, _SAVE_EVERY),
             keep_checkpoints=1,
             keep_best=True,
             patience=self.patience,
@@ -150,6 +171,7 @@ class FinetuneConfig:
             raise UserError(f"seeds is {self.seeds}; each must be within 0 and 2147483647")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise UserError(f"dropout is {self.dropout}; it must be in [0, 1)")
+        self.optimizer.validate()
         self.method.validate()
         if self.frozen_layers and self.method.name != "full":
             raise UserError(
@@ -161,8 +183,13 @@ class FinetuneConfig:
                 f"method.name {self.method.name} trains a small part beside a pre-trained encoder, "
                 "so --from-scratch has no use with it; leave one of them out"
             )
-        if self.export:
+        if self.export and not self.is_exported:
             check_output(self.export[1], "--export hf")
+            if Path(self.work_dir).resolve().is_relative_to(self.export[1].resolve()):
+                raise UserError(
+                    f"--export hf {self.export[1]} is where the run works ({self.work_dir}); give "
+                    "another folder"
+                )
             if not can_be_merged(self.method):
                 raise UserError(
                     f"--export hf: transformers has no model with {self.method.name}; leave it out"

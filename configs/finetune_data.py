@@ -1,5 +1,6 @@
 """The examples and features of a fine-tuning, with all that can be wrong with them looked at."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from configs.tasks.task import Task, resolve
 from data_pipeline.buckets import fitted_boundaries
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Feature, Features
+from data_pipeline.finetune.tables import NoColumnError, split_source
 from data_pipeline.tokenizer import Tokenizer
 
 SHOWN = 5  # rows that are left out and named; the others are only counted
@@ -32,6 +34,14 @@ class Split(NamedTuple):
     source: str
     examples: Sequence[Any]
     features: Features
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what is predicted and judged, wherever the file is."""
+        digest = hashlib.sha256(self.features.fingerprint().encode())
+        path = repr(split_source(self.source)[0])[:-1]  # with a quotation mark before it
+        for example in self.examples:
+            digest.update(repr(example).replace(f"place={path}", "place=").encode())
+        return digest.hexdigest()
 
 
 class Data(NamedTuple):
@@ -62,26 +72,46 @@ def load_data(
         "train": resolve(task, "train", config.data, config.train),
         "dev": resolve(task, "dev", config.data, config.dev),
     }
+    if sources["dev"] == sources["train"]:
+        say("train and dev are the same file: the scores say nothing of other texts")
     if config.test:
         sources["test"] = config.test
     examples, unlabelled = {}, {}
     for name, source in sources.items():
-        found = task.read(source)
+        try:
+            found = task.read(source)
+        except NoColumnError as error:
+            if not task.column_options:
+                raise
+            raise UserError(
+                f"{error}; say which it is: {task.column_hint(error.column)}; of a file without a "
+                "header name all: --columns.header NAME NAME ..."
+            ) from None
         if name != "test":
             if found.unlabelled:
-                raise UserError(f"{found.unlabelled} (--{name} needs labels)")
+                hint = "; are they in another column? --columns.label NAME"
+                hint = hint if "label" in task.column_options else ""
+                raise UserError(f"{found.unlabelled} (--{name} needs labels{hint})")
             found = found.usable()
         rows = found.rows
         unlabelled[name] = found.unlabelled or f"{source}: none of its examples can be scored"
         if name == "train" and config.train_examples:
             rows = rows[: config.train_examples]
-        if not rows:
-            raise UserError(f"{source} holds no example; give another --{name}")
-        examples[name] = rows
         say_skipped(source, found.skipped, say)
+        if not rows:
+            why = f" that can be used ({found.skipped[0]})" if found.skipped else ""
+            raise UserError(f"{source} holds no example{why}; give another --{name}")
+        examples[name] = rows
         if found.note:
             say(f"{source}: {found.note}")
-    labels = task.labels_of(examples["train"])
+    try:
+        labels = task.labels_of(examples["train"])
+    except DataError as error:
+        if not config.train_examples:
+            raise
+        raise UserError(
+            f"{error} (of the first {config.train_examples:,} rows: --train-examples)"
+        ) from None
     splits = {}
     for name, rows in examples.items():
         try:
@@ -95,12 +125,14 @@ def load_data(
         if not features.rows:
             raise UserError(f"{sources[name]}: none of its {len(rows):,} examples can be used")
         splits[name] = Split(sources[name], rows, features)
-        labelled = task.is_labelled(rows, features)
-        if not labelled and name != "test":
+        judged = task.count_judged(rows, features)
+        if not judged and name != "test":
             raise UserError(f"{unlabelled[name]} (--{name} needs labels)")
         say(_described(name, splits[name], config.sequence_length))
-        if not labelled:
+        if not judged:
             say(f"  {unlabelled[name]}; predicted, not scored")
+        elif judged < len(rows) and name != "train":
+            say(f"  {len(rows) - judged:,} of them cannot be scored, only predicted")
         for note in features.notes:
             say(f"  {note}")
     if counts := task.class_counts(examples["train"], labels):

@@ -1,12 +1,14 @@
 """What a fine-tuning leaves to be read: table, predictions, pictures, model card."""
 
 import json
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from flax import traverse_util
 from rich.table import Table
 
 from bert_jax.plots import plot_confusion, plot_curves
@@ -14,9 +16,14 @@ from configs.finetune import FinetuneConfig
 from configs.finetune_data import Data, Split
 from configs.tasks.leaderboard import json_lines
 from configs.tasks.task import Prediction, Task
+from data_pipeline.shards import write_text
 
 # Of the rows of metrics.jsonl, what is no score.
 _NOT_SCORES = {"step", "split", "time", "loss"}
+# Settings that a model card names also where they are the defaults.
+_ASKED_FOR = {"sequence_length", "batch_size", "epochs", "seeds", "method.name"} | {
+    f"optimizer.{name}" for name in ("name", "learning_rate", "warmup_proportion", "weight_decay")
+}
 
 
 def scores_of(row: Mapping[str, Any]) -> dict[str, float]:
@@ -33,7 +40,10 @@ def epochs_table(rows: Sequence[Mapping[str, Any]], steps_per_epoch: int, best_s
       best_step: of the epoch to mark.
     """
     evaluations = [row for row in rows if row["split"] == "eval"]
-    table = Table(title="Scores on the dev set", title_justify="left")
+    table = Table(
+        title="Scores on the dev set (* the best epoch, which stays; 0 is before training)",
+        title_justify="left",
+    )
     for name in ("epoch", "step", "loss", *scores_of(evaluations[-1])):
         table.add_column(name, justify="right")
     for row in evaluations:
@@ -99,20 +109,20 @@ def write_report(
       rows: of metrics.jsonl.
       predictions: by split, "dev" and perhaps "test".
       scores: likewise, of the best epoch.
-      origin: what was fine-tuned.
+      origin: what was trained, in words.
       command: as it was typed.
     """
     for name, found in predictions.items():
         prefix = "" if name == "dev" else f"{name}_"
-        _write(work_dir / f"{prefix}predictions.jsonl", json_lines(found))
+        write_text(work_dir / f"{prefix}predictions.jsonl", json_lines(found))
     if "test" in predictions and (submission := task.submission(predictions["test"])):
-        _write(work_dir / submission[0], submission[1])
+        write_text(work_dir / submission[0], submission[1])
     names = ["loss", *scores["dev"], "learning_rate", "gradient_norm"]
     plot_curves(rows, work_dir / "curves.png", names=names)
     confusion = task.confusion(predictions["dev"], data.dev.examples)
     if confusion:
         plot_confusion(*confusion, work_dir / "confusion.png")
-    _write(
+    write_text(
         work_dir / "README.md",
         _model_card(config, task, data, scores, origin, command, confusion is not None),
     )
@@ -131,7 +141,7 @@ def _model_card(
     lines = [
         f"# {task.name}",
         "",
-        f"Fine-tuned from {origin}.",
+        f"Trained from {origin}." if config.from_scratch else f"Fine-tuned from {origin}.",
         "",
         "## Scores",
         "",
@@ -156,9 +166,30 @@ def _model_card(
     lines += ["", "## Made by", "", "```", command, "```", ""]
     packages = ("bert_jax", "jax", "flax", "optax")
     lines += [f"- {package} {_version(package)}" for package in packages]
-    settings = json.dumps(config.resolved(), indent=2, ensure_ascii=False)
-    lines += ["", "Settings:", "", "```", settings, "```", ""]
-    return "\n".join(lines)
+    lines += ["", "| setting | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in _settings(config).items()]
+    lines += ["", "All others have their defaults; config.json has every one.", ""]
+    asked = ask_command(task, config.work_dir)
+    return "\n".join([*lines, "## Asked by", "", "```", asked, "```", ""])
+
+
+def ask_command(task: Task[Any], work_dir: Path | str) -> str:
+    """What to type to ask the model of a work folder."""
+    folder = shlex.quote(str(work_dir))
+    return f"python run_predict.py {task.command} --checkpoint {folder} {task.usage}"
+
+
+def _settings(config: FinetuneConfig) -> dict[str, str]:
+    """Those that everybody asks for, and those that are not the defaults."""
+    own, defaults = (
+        traverse_util.flatten_dict(each.resolved(), sep=".")
+        for each in (config, FinetuneConfig(config.task))
+    )
+    return {
+        name: json.dumps(value, ensure_ascii=False)
+        for name, value in own.items()
+        if name in _ASKED_FOR or value != defaults.get(name)
+    }
 
 
 def _version(package: str) -> str:
@@ -166,9 +197,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "(not installed, run from its folder)"
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(text, encoding="utf-8")
-    aside.rename(path)

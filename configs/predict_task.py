@@ -17,12 +17,12 @@ from bert_jax.hugging_face import read_json
 from bert_jax.model import BertConfig
 from bert_jax.sharding import make_mesh
 from bert_jax.tracker import ProgressBar
-from configs.source import open_source
-from configs.tasks.registry import find_task
+from configs.source import is_unfinished, open_source
+from configs.tasks.registry import saved_task
 from configs.tasks.task import Prediction, Task, batch_shapes
 from data_pipeline.buckets import bucket_boundaries
 from data_pipeline.finetune.batches import ordered_batches
-from data_pipeline.finetune.texts import ColumnOptions
+from data_pipeline.finetune.tables import split_source
 from data_pipeline.tokenizer import Tokenizer
 
 CHUNK = 2048  # examples that are in memory at a time
@@ -107,19 +107,23 @@ def open_predictor(
       UserError: the folder holds another kind of model.
     """
     source = open_source(folder, step)
+    if not (folder / "checkpoints").is_dir() and {"classifier", "span"} & set(source.params):
+        raise UserError(
+            f"{folder} is a folder of transformers, which does not say how its task is read; ask "
+            "the run that it was exported from, or use transformers"
+        )
     if "task" not in source.saved:
         raise UserError(
             f"{folder} was not fine-tuned, so it has no answer to {command!r}; fine-tune it with: "
             f"python run_finetune.py TASK --init-from {folder} --data DIR"
         )
-    task = find_task(source.saved["task"])
+    if is_unfinished(folder):
+        say(f"{folder} has not been trained to its end; this is its step {source.step}")
+    task = saved_task(source.saved)
     if task.command != command:
         raise UserError(
             f"{folder} was fine-tuned for {task.name}; ask it with: run_predict.py {task.command}"
         )
-    columns = source.saved["columns"]
-    header = columns["header"] and tuple(columns["header"])
-    task = task.with_columns(ColumnOptions(**columns | {"header": header}))
     return Predictor(
         task,
         tuple(source.saved["labels"]),
@@ -148,8 +152,10 @@ def settings_of(folder: Path, step: int | None, say: Callable[[str], None]) -> d
     return settings
 
 
-def check_output_file(output: Path) -> None:
-    """Raises UserError for a file that cannot be written."""
+def check_output_file(output: Path, source: str) -> None:
+    """Raises UserError for a file that cannot be written, or that is read, too."""
+    if source and output.resolve() == Path(split_source(source)[0]).resolve():
+        raise UserError(f"--output {output} is also --input; give another, or that would be lost")
     if output.is_dir():
         raise UserError(f"--output {output} is a folder; give the name of a file")
     if not os.access(output.parent, os.W_OK):

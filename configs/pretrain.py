@@ -177,7 +177,8 @@ class PretrainConfig:
                         f"phase has no learning_rate of its own; give phases.{number}."
                         "learning_rate, or optimizer.warmup_proportion for the whole run"
                     )
-            self.optimizer.validate(self.total_steps)
+            self.optimizer.validate()
+            self.optimizer.check_warmup(self.total_steps)
             return
         if len(own) < len(self.phases):
             raise UserError(
@@ -191,7 +192,8 @@ class PretrainConfig:
                     f"warmup_proportion of its own; set optimizer.{name} to None and change those"
                 )
         for phase, optimizer in zip(self.phases, own, strict=True):
-            optimizer.validate(phase.steps)
+            optimizer.validate()
+            optimizer.check_warmup(phase.steps)
 
     def resolved(self) -> dict[str, Any]:
         """The configuration as JSON values."""

@@ -68,6 +68,12 @@ def open_source(folder: Path, step: int | None = None) -> Source:
         params = from_tensors(tensors, "tf1", model).params
         saved = {"architecture": architecture_of(set(params)), "labels": []}
         source = Source(params, model, tokenizer, f"{folder}, converted from TF1", saved)
+    elif (folder / "seeds.json").is_file():
+        seeds = read_json(folder / "seeds.json")["seeds"]
+        raise UserError(
+            f"{folder} holds a run for each of several seeds; name one of them: "
+            f"{', '.join(f'{folder}/seed-{seed}' for seed in seeds)}"
+        )
     else:
         raise UserError(
             f"{folder} holds no checkpoint: neither checkpoints/ (a run of ours), nor config.json "
@@ -80,6 +86,27 @@ def open_source(folder: Path, step: int | None = None) -> Source:
             "run_convert.py --resize-vocabulary"
         )
     return source
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder is that of a run which has not come to its end."""
+    return (folder / "metrics.jsonl").is_file() and not (folder / "summary.json").is_file()
+
+
+def check_stays(folder: Path, method: str) -> None:
+    """Raises UserError for a run that is not finished, which will delete the checkpoint it has now.
+
+    Args:
+      folder: of a checkpoint, see `open_source`.
+      method: whose checkpoints will need that of the folder.
+    """
+    if is_unfinished(folder):
+        raise UserError(
+            f"the run in {folder} is not finished and deletes its older checkpoints, but what "
+            f"{method} trains can be read only together with the one it started from; wait until "
+            "the run is finished, or start from a copy: python run_convert.py to-hf --checkpoint "
+            f"{folder} --output DIR"
+        )
 
 
 def load_run(
@@ -98,11 +125,13 @@ def load_run(
 
     def read_base(named: Mapping[str, Any]) -> Any:
         path = base or Path(named["folder"])
+        if not path.is_dir() and (folder / "config.json").is_file():
+            # Where the run was last continued from.
+            path = Path(read_json(folder / "config.json").get("base", named)["folder"])
         if not path.is_dir():
             raise UserError(
                 f"{folder} holds only what was trained on top of {path}, which is gone; bring it "
-                f"back, or name its new place: python run_convert.py merge --checkpoint {folder} "
-                "--base DIR --output DIR"
+                "back, or type the command of that run again with its new place as --init-from"
             )
         return open_source(path, named["step"]).params
 

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,15 @@ RESUMABLE_FIELDS = (
 )
 # Likewise of a fine-tuning: of what it starts from, trains on and is judged by the content counts,
 # not the place; what it predicts at the end has no part in it.
-FINETUNING_FIELDS = (*RESUMABLE_FIELDS, "init_from", "data", "train", "dev", "test")
+FINETUNING_FIELDS = (
+    *RESUMABLE_FIELDS,
+    "init_from",
+    "start_step",
+    "data",
+    "train",
+    "dev",
+    "test",
+)
 
 _FINGERPRINTS = {
     "start_fingerprint": "other parameters in --init-from",
@@ -33,6 +42,10 @@ _FINGERPRINTS = {
 
 # Storage over a network may show a new file late.
 _SECONDS_UNTIL_SEEN = 60
+
+
+class OtherRunError(UserError):
+    """The work folder holds a run of another configuration."""
 
 
 def earlier_config(work_dir: Path) -> dict[str, Any]:
@@ -45,22 +58,38 @@ def earlier_config(work_dir: Path) -> dict[str, Any]:
     """
     path = work_dir / "config.json"
     if path.is_file():
-        if not saved_steps(work_dir):
-            return {}
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            config = dict(json.loads(path.read_text(encoding="utf-8")))
         except ValueError:
             raise UserError(
                 f"{path} is damaged; give another --work-dir or restore it from a checkpoint's "
                 "config/metadata"
             ) from None
-    if work_dir.exists() and (
-        not work_dir.is_dir() or any(set(work_dir.iterdir()) - {work_dir / ".lock"})
-    ):
+        if "first_start" in config:  # others have a config.json too, transformers among them
+            return config if saved_steps(work_dir) else {}
+    # A run that ends while it writes its first file leaves these.
+    begun = {work_dir / ".lock", work_dir / "config.json.tmp"}
+    if work_dir.exists() and (not work_dir.is_dir() or any(set(work_dir.iterdir()) - begun)):
         raise UserError(
             f"{work_dir} is not the work folder of a run and not empty; give another --work-dir"
         )
     return {}
+
+
+def check_seeds_dir(work_dir: Path) -> None:
+    """Raises UserError for a folder that cannot hold the work folders of several seeds.
+
+    What else is in it would be taken for the model that it holds.
+    """
+    if work_dir.exists() and not work_dir.is_dir():
+        raise UserError(f"{work_dir} is no folder; give another --work-dir")
+    known = re.compile(r"seed-\d+|(seeds|export)\.json(\.tmp)?|\..*")
+    others = sorted(path.name for path in work_dir.glob("*") if not known.fullmatch(path.name))
+    if others:
+        raise UserError(
+            f"{work_dir} is no folder of several seeds, as it holds {', '.join(others[:5])}; give "
+            "another --work-dir"
+        )
 
 
 def check_same_run(
@@ -69,14 +98,27 @@ def check_same_run(
     saved_config: dict[str, Any],
     ignored: Sequence[str] = RESUMABLE_FIELDS,
 ) -> None:
-    """Raises UserError where the work folder was made with another configuration."""
+    """Raises OtherRunError where the work folder was made with another configuration."""
+    if earlier and ("task" in earlier) != ("task" in saved_config):
+        kinds = {True: "a fine-tuning", False: "a pre-training"}
+        raise OtherRunError(
+            f"{work_dir} holds {kinds['task' in earlier]}, not {kinds['task' in saved_config]}; "
+            "give another --work-dir"
+        )
     known = {name: value for name, value in earlier.items() if name in saved_config}
     differing = differences(known, saved_config, ignored=ignored) if earlier else []
     differing = [_FINGERPRINTS.get(line.partition(":")[0], line) for line in differing]
+    steps = [config.get("start_step") for config in (earlier, saved_config)]
+    if (
+        _FINGERPRINTS["start_fingerprint"] in differing
+        and None not in steps
+        and len(set(steps)) > 1
+    ):
+        differing.append(f"started from step {steps[0]}, which is not there any more")
     if differing and differing[0].startswith("corpus_fingerprint"):
         differing = [f"another text: {earlier['corpus']} -> {saved_config['corpus']}"]
     if differing:
-        raise UserError(
+        raise OtherRunError(
             f"{work_dir} was made with another configuration ({'; '.join(differing)}); "
             "type the same options to continue it, or another --work-dir to start anew"
         )

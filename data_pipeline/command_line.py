@@ -74,11 +74,15 @@ def _nearest(typed: str, options: Sequence[str]) -> str | None:
     ('--optimizer.learning-rate', '--optimizer.learning-rate')
     >>> _nearest("--steps", options), _nearest("--phases.0.stps", options)
     ('--phases.0.steps', '--phases.0.steps')
+    >>> _nearest("--method", ["--method.rank", "--method.name"])
+    '--method.name'
     >>> _nearest("--colour", options)
     """
     typed = typed.replace("_", "-")
     # One that is not of a numbered part is meant first.
     ordered = sorted(options, key=lambda option: bool(re.search(r"\.\d+\.", option)))
+    if f"{typed}.name" in options:
+        return f"{typed}.name"
     last = _last_part(typed)
     same = [option for option in ordered if _last_part(option) == last]
     short = [
@@ -104,6 +108,9 @@ def _one_line(box: str) -> str:
     if "╭" not in box and len(words) > 1:
         del words[0]
     message = words[0] if words else "the options could not be read; try --help"
+    if found := re.search(r"Error parsing (--[\w.-]+): no type matching .*?\{\{(.*?)\}", message):
+        option, first = found.groups()
+        return f"{option} takes two words: {option} {first} VALUE"
     for python, wanted in (
         (r"invalid literal for int\(\) with base 10", "a whole number"),
         ("could not convert string to float", "a number"),

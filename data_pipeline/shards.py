@@ -39,11 +39,15 @@ def token_dtype(vocab_size: int) -> np.dtype:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as JSON aside and renames it, so that a reader never sees half a file."""
+    """Writes `value` as JSON, see `write_text`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file in UTF-8 aside and renames it, so that a reader never sees half of it."""
     aside = path.with_name(path.name + ".tmp")
     with open(aside, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     aside.rename(path)

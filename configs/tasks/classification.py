@@ -24,7 +24,7 @@ from bert_jax.model import BertConfig
 from bert_jax.scores import classification_scores, multi_label_scores, regression_scores
 from bert_jax.task_heads import BertForSequenceClassification
 from configs.tasks.leaderboard import submission
-from configs.tasks.task import Examples, Prediction, Task, with_truth
+from configs.tasks.task import Examples, Prediction, Task, check_known, with_truth
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
 from data_pipeline.finetune.tables import TFDS_PREFIX
@@ -53,7 +53,11 @@ class TextTask(Task[TextExample]):
     columns: Columns = Columns()
 
     several: ClassVar[bool] = False  # an example has any number of labels
-    usage: ClassVar[str] = "TEXT ..., or for pairs TEXT SECOND"
+    column_options: ClassVar[tuple[str, ...]] = ("first", "second", "label", "header")
+
+    @property
+    def usage(self) -> str:
+        return "TEXT SECOND" if self.columns.second else "TEXT ..."
 
     def read(self, source: str) -> Examples[TextExample]:
         if not source.startswith(TFDS_PREFIX):
@@ -185,11 +189,20 @@ class Classification(OneClass[TextExample], TextTask):
         if self.best not in self.scores:
             raise ValueError(f"best is {self.best!r}, which is not among scores: {self.scores}")
 
+    def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
+        labels = super().labels_of(examples)
+        if "f1" in self.scores and self.positive not in labels:
+            raise DataError(
+                f"the task {self.name} is judged by the F1 of the label {self.positive!r}, which "
+                f"no training row has; there are: {shortened(', '.join(labels))}"
+            )
+        return labels
+
     def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
         where = f"the task {self.name}" if self.labels else "the training data"
         for example in examples:
             if example.label is not None:
-                _check_label(example.place, example.label, where, labels)
+                check_known(example.place, example.label, labels, where=where)
 
     def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSequenceClassification(config, len(labels))
@@ -234,7 +247,7 @@ class MultiLabel(TextTask):
     def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
         for example in examples:
             for label in example.labels or ():
-                _check_label(example.place, label, "the training data", labels)
+                check_known(example.place, label, labels)
 
     def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSequenceClassification(config, len(labels))
@@ -305,10 +318,16 @@ class Regression(TextTask):
                 _number(example)
 
     def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
+        found = set()
         for example in examples:
             if example.label is None:
                 raise DataError(NO_LABEL.format(example.place))
-            _number(example)
+            found.add(_number(example))
+        if len(found) < 2:
+            raise DataError(
+                f"all {len(examples):,} training rows have the number {examples[0].label}; "
+                "there is nothing to learn"
+            )
         return ()
 
     def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
@@ -348,14 +367,6 @@ def shown(example: TextExample) -> Prediction:
     return {"place": example.place, "text": example.first, **second, **true}
 
 
-def _check_label(place: str, label: str, where: str, labels: tuple[str, ...]) -> None:
-    if label not in labels:
-        raise DataError(
-            f"{place}: the label {shortened(label, 60)!r} is not among those of {where}: "
-            f"{shortened(', '.join(labels))}"
-        )
-
-
 def _number(example: TextExample) -> float:
     try:
         value = float(example.label or "")
@@ -376,6 +387,13 @@ def _rounded(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, floa
 
 
 def cross_entropy_loss(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
+    """Weighted cross entropy, see `losses.cross_entropy`.
+
+    Args:
+      logits: float [..., C].
+      batch: `labels`, int32 [...], and `weights`, float32 [...].
+      smoothing: of the labels, from 0 to 1.
+    """
     return cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
 
 

@@ -37,7 +37,7 @@ class MultipleChoice(Task[ChoiceExample]):
       leaderboard: name of the file that CLUE's leaderboard takes, without its ending.
     """
 
-    reader: Callable[[str], list[ChoiceExample]] = read_hellaswag
+    reader: Callable[[str], Examples[ChoiceExample]] = read_hellaswag
     leaderboard: str = ""
 
     architecture: ClassVar[str] = "BertForMultipleChoice"
@@ -45,7 +45,7 @@ class MultipleChoice(Task[ChoiceExample]):
     usage: ClassVar[str] = "CONTEXT CHOICE CHOICE ..."
 
     def read(self, source: str) -> Examples[ChoiceExample]:
-        return Examples(self.reader(source), [])
+        return self.reader(source)
 
     def typed(self, texts: Sequence[str]) -> list[ChoiceExample]:
         return [typed_choice(texts)]

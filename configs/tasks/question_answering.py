@@ -69,7 +69,11 @@ class QuestionAnswering(Task[QuestionExample]):
         return self.rules == "squad2"
 
     def read(self, source: str) -> Examples[QuestionExample]:
-        return Examples(read_questions(source), [])
+        examples = read_questions(source)
+        unlabelled = ""
+        if examples and all(example.answers is None for example in examples):
+            unlabelled = f"{source}: no question has 'answers'"
+        return Examples(examples, [], unlabelled=unlabelled)
 
     def typed(self, texts: Sequence[str]) -> list[QuestionExample]:
         if len(texts) != 2:
@@ -157,10 +161,10 @@ class QuestionAnswering(Task[QuestionExample]):
             predictions.append(prediction | {"nbest": nbest})
         return predictions
 
-    def is_labelled(self, examples: Sequence[QuestionExample], features: Features) -> bool:
+    def count_judged(self, examples: Sequence[QuestionExample], features: Features) -> int:
         """An answer can be right without a place to learn it from."""
         del features
-        return any(map(self._is_scored, examples))
+        return sum(map(self._is_scored, examples))
 
     def _is_scored(self, example: QuestionExample) -> bool:
         return bool(example.answers) or (self.unanswerable and example.answers is not None)

@@ -150,6 +150,8 @@ class PassageRanking(Ranking):
 
     columns: Columns = Columns("query", "passage", group="query_id")
 
+    column_options: ClassVar[tuple[str, ...]] = ("first", "second", "label", "header", "group")
+
     def read(self, source: str) -> Examples[RankingExample]:
         return read_passages(source, self.columns)
 

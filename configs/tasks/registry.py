@@ -1,7 +1,10 @@
 """The tasks by name, and tasks in files of one's own."""
 
 import difflib
+import functools
 import importlib.util
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from configs.tasks.relations import RELATIONS
 from configs.tasks.summarization import SUMMARIZATION
 from configs.tasks.tagging import TAGGING
 from configs.tasks.task import Task
+from data_pipeline.finetune.texts import ColumnOptions
 
 TASKS: dict[str, Task[Any]] = {
     task.name: task
@@ -52,11 +56,22 @@ def find_task(name: str) -> Task[Any]:
     return TASKS[name]
 
 
+def saved_task(saved: Mapping[str, Any]) -> Task[Any]:
+    """The task of a fine-tuning's saved configuration, with its columns."""
+    columns = saved["columns"]
+    header = columns["header"] and tuple(columns["header"])
+    return find_task(saved["task"]).with_columns(ColumnOptions(**columns | {"header": header}))
+
+
+@functools.cache
 def _load(path: Path) -> Task[Any]:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"task file {path}", path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise UserError(f"the task file {path} is not there")
+        raise UserError(
+            f"the task {path} is no file; give a Python file that defines TASK, or bring it back"
+        )
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there for what annotations name
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's file raises

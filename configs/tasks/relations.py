@@ -11,8 +11,7 @@ from bert_jax.model import BertConfig
 from bert_jax.scores import NO_RELATION, relation_scores
 from bert_jax.task_heads import BertForRelationClassification
 from configs.tasks.classification import OneClass
-from configs.tasks.task import Examples, Prediction
-from data_pipeline.errors import DataError
+from configs.tasks.task import Examples, Prediction, check_known
 from data_pipeline.finetune.features import Features
 from data_pipeline.finetune.relations import (
     RelationExample,
@@ -44,11 +43,10 @@ class Relation(OneClass[RelationExample]):
 
     def check(self, examples: Sequence[RelationExample], labels: tuple[str, ...]) -> None:
         for example in examples:
-            if example.label is not None and example.label not in labels:
+            if example.label is not None:
                 where = "the task" if self.labels else "the training data"
-                raise DataError(
-                    f"{example.label_place}: the relation {example.label!r} is not among those of "
-                    f"{where}: {', '.join(labels)}"
+                check_known(
+                    example.label_place, example.label, labels, kind="relation", where=where
                 )
 
     def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:

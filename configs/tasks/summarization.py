@@ -48,10 +48,10 @@ class Summarization(Task[SummaryExample]):
     has_classes: ClassVar[bool] = False
     architecture: ClassVar[str] = ""
     command: ClassVar[str] = "summarize"
-    usage: ClassVar[str] = "TEXT ..."
+    column_options: ClassVar[tuple[str, ...]] = ("first", "label", "header")
 
     def read(self, source: str) -> Examples[SummaryExample]:
-        return Examples(*read_articles(source, self.columns, self.language))
+        return read_articles(source, self.columns, self.language)
 
     def typed(self, texts: Sequence[str]) -> list[SummaryExample]:
         return [typed_article(text, self.language) for text in texts]
@@ -137,7 +137,7 @@ class Summarization(Task[SummaryExample]):
         pairs = [
             (example.summary, summary)
             for summary, example in zip(summaries, examples, strict=True)
-            if example.summary is not None
+            if example.summary is not None and example.chosen is not None
         ]
         return rouge_scores(pairs, characters=self.language == "zh")
 

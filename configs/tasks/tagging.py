@@ -14,7 +14,7 @@ from bert_jax.scores import entity_scores
 from bert_jax.task_heads import BertForTokenClassification
 from configs.tasks.classification import cross_entropy_loss
 from configs.tasks.leaderboard import json_lines
-from configs.tasks.task import Examples, Prediction, Task, with_truth
+from configs.tasks.task import Examples, Prediction, Task, check_known, with_truth
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
 from data_pipeline.finetune.tagged_features import tagged_features
@@ -22,6 +22,7 @@ from data_pipeline.finetune.tagged_texts import (
     Entity,
     TaggedText,
     Unit,
+    apart,
     entity_types,
     read_tagged_texts,
     tags_at,
@@ -69,11 +70,7 @@ class Tagging(Task[TaggedText]):
         types = sorted({label[2:] for label in labels if label != OUTSIDE})
         for example in examples:
             for entity in example.entities or ():
-                if entity.type not in types:
-                    raise DataError(
-                        f"{entity.place}: the type {entity.type!r} is not among those of the "
-                        f"training data: {', '.join(types)}"
-                    )
+                check_known(entity.place, entity.type, types, kind="type")
 
     def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForTokenClassification(config, len(labels))
@@ -92,7 +89,25 @@ class Tagging(Task[TaggedText]):
         *,
         training: bool = False,
     ) -> Features:
-        return tagged_features(examples, tokenizer, max_length, labels, class_weights)
+        features = tagged_features(examples, tokenizer, max_length, labels, class_weights)
+        return features._replace(notes=self._unsaid(features, examples, labels))
+
+    def _unsaid(
+        self, features: Features, examples: Sequence[TaggedText], labels: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """A line about entities that the right tags do not say: they begin or end within a unit."""
+        if not any(example.entities for example in examples):
+            return ()
+        right = [np.eye(len(labels), dtype=bool)[row.tokens["labels"]] for row in features.rows]
+        predictions = self.predict(right, features, examples, labels)
+        places = []
+        for entities, found in with_truth((each.entities for each in examples), predictions):
+            said = {(each["type"], each["start"], each["end"]) for each in found["entities"]}
+            places += [each.place for each in apart(entities) if each[:3] not in said]
+        if not places:
+            return ()
+        line = f"entities that begin or end within a {self.unit}, so that tags cannot say them: "
+        return (line + f"{len(places):,}, such as {places[0]}",)
 
     def predict(
         self,

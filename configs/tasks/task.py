@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -14,10 +15,11 @@ from bert_jax.errors import UserError
 from bert_jax.finetuning import Divergence, Loss
 from bert_jax.losses import divergence
 from bert_jax.model import BertConfig
+from data_pipeline.errors import DataError
 from data_pipeline.finetune.examples import Example, Examples
 from data_pipeline.finetune.features import Features
 from data_pipeline.finetune.tables import TFDS_PREFIX, is_dataset
-from data_pipeline.finetune.texts import ColumnOptions
+from data_pipeline.finetune.texts import ColumnOptions, shortened
 from data_pipeline.tokenizer import Tokenizer
 
 Prediction = dict[str, Any]
@@ -65,11 +67,20 @@ class Task(abc.ABC, Generic[Example]):
     architecture: ClassVar[str] = "BertForSequenceClassification"
     problem_type: ClassVar[str] = ""  # its name for the loss, where it is not to guess
     command: ClassVar[str] = "classify"  # of run_predict.py
-    usage: ClassVar[str] = "TEXT ..."  # what is typed behind it
+
+    column_options: ClassVar[tuple[str, ...]] = ()  # those of `ColumnOptions` that it has a use for
+
+    @property
+    def usage(self) -> str:
+        """What is typed behind the command."""
+        return "TEXT ..."
 
     @abc.abstractmethod
     def read(self, source: str) -> Examples[Example]:
         """The examples of a file, with labels if it has them; all that can be predicted.
+
+        They are dataclasses or named tuples, or have a `repr` of what is in them: by it a continued
+        run knows its dev set again.
 
         Raises:
           DataError: something in the file is not as it must be; says where.
@@ -156,21 +167,42 @@ class Task(abc.ABC, Generic[Example]):
         """The task on tables some of whose columns have other names.
 
         Raises:
-          UserError: it reads no tables.
+          UserError: it reads no tables, or has no use for such a column.
         """
         changes = options.changes()
         if not changes:
             return self
-        columns = getattr(self, "columns", None)
-        if columns is None:
+        if not self.column_options:
             raise UserError(f"{self.name} reads no tables; leave out --columns")
-        fields: dict[str, Any] = {"columns": dataclasses.replace(columns, **changes)}
+        for option in changes:
+            if option not in self.column_options:
+                known = ", ".join(f"--columns.{name}" for name in self.column_options)
+                raise UserError(
+                    f"{self.name} has no use for --columns.{option}; leave it out. It takes {known}"
+                )
+        columns = dataclasses.replace(getattr(self, "columns"), **changes)  # noqa: B009
+        roles = [role for role in ("first", "second", "label") if role in self.column_options]
+        for role, other in itertools.combinations(roles, 2):
+            if getattr(columns, role) == getattr(columns, other):
+                raise UserError(
+                    f"the column {getattr(columns, role)!r} is both {role} and {other}; give each "
+                    f"its own: --columns.{role}, --columns.{other}"
+                )
+        fields: dict[str, Any] = {"columns": columns}
         return dataclasses.replace(self, **fields)
 
-    def is_labelled(self, examples: Sequence[Example], features: Features) -> bool:
-        """Whether there is an example that `score` can judge a prediction by."""
+    def column_hint(self, column: str) -> str:
+        """The options that name a column which a table lacks, as they are typed."""
+        roles = [role for role in self.column_options if role != "header"]
+        named = [role for role in roles if getattr(getattr(self, "columns"), role) == column]  # noqa: B009
+        return ", ".join(f"--columns.{role} NAME" for role in named or roles)
+
+    def count_judged(self, examples: Sequence[Example], features: Features) -> int:
+        """How many examples `score` can judge a prediction by."""
         del examples
-        return any((row.values | row.tokens)["weights"].any() for row in features.rows)
+        return len(
+            {row.example for row in features.rows if (row.values | row.tokens)["weights"].any()}
+        )
 
     def baselines(self, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
         """The scores of answers that need no training, by what they are, to judge a model by."""
@@ -220,6 +252,30 @@ def with_truth(
     """(truth, prediction) of each example whose truth is known; the others are not scored."""
     pairs = zip(truths, predictions, strict=True)
     return [(truth, prediction) for truth, prediction in pairs if truth is not None]
+
+
+def check_known(
+    place: str,
+    name: str,
+    known: Sequence[str],
+    *,
+    kind: str = "label",
+    where: str = "the training data",
+) -> None:
+    """Raises DataError where the name of a class is not among those that are known.
+
+    Args:
+      place: where the name stands.
+      name: of the class.
+      known: the names that there are.
+      kind: what the task calls a class.
+      where: whose names these are.
+    """
+    if name not in known:
+        raise DataError(
+            f"{place}: the {kind} {shortened(name, 60)!r} is not among those of {where}: "
+            f"{shortened(', '.join(known))}; correct it, leave it out, or train with it"
+        )
 
 
 def batch_shapes(features: Features) -> dict[str, jax.ShapeDtypeStruct]:

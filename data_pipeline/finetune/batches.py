@@ -22,11 +22,9 @@ class TrainingBatches:
 
     Args:
       rows: the features.
-      batch_size: rows of a batch, over all hosts; the last batch of an epoch is filled up with
-        zeros.
+      batch_size: rows of a batch; the last batch of an epoch is filled up with zeros.
       boundaries: of the length buckets, see `buckets`.
       seed: of the order.
-      host_index, host_count: this host's part of each batch.
     """
 
     def __init__(
@@ -36,17 +34,12 @@ class TrainingBatches:
         batch_size: int,
         boundaries: Sequence[int],
         seed: int,
-        host_index: int = 0,
-        host_count: int = 1,
     ):
         self._rows = rows
         self._lengths = np.array([row.length for row in rows])
         self._boundaries = tuple(boundaries)
         self._batch_size = batch_size
         self._seed = seed
-        self._part = slice(
-            host_index * batch_size // host_count, (host_index + 1) * batch_size // host_count
-        )
 
     def padding_share(self) -> float:
         """Share of the places of the first epoch's batches that hold padding."""
@@ -69,7 +62,6 @@ class TrainingBatches:
             for number in range(first, len(batches)):
                 chosen = [self._rows[index] for index in batches[number].indices]
                 batch = collate(chosen, batches[number].length, self._batch_size)
-                batch = {name: array[self._part] for name, array in batch.items()}
                 after = (epoch, number + 1) if number + 1 < len(batches) else (epoch + 1, 0)
                 yield batch | {"cursor": np.array(after, np.int64)}
             epoch, first = epoch + 1, 0

@@ -8,9 +8,10 @@ import numpy as np
 
 from data_pipeline.clean import clean_text
 from data_pipeline.errors import DataError
+from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.features import Feature, Features, context_inputs, encode_all
-from data_pipeline.finetune.tables import Row, read_json, read_rows, split_source
-from data_pipeline.finetune.texts import text_of
+from data_pipeline.finetune.tables import Row, plain_text, read_json, read_rows, split_source
+from data_pipeline.finetune.texts import no_labels, text_of
 from data_pipeline.tokenizer import Tokenizer
 
 SWAG_ENDINGS = ("ending0", "ending1", "ending2", "ending3")
@@ -35,23 +36,24 @@ class ChoiceExample:
     label: int | None
 
 
-def read_swag(source: str) -> list[ChoiceExample]:
+def read_swag(source: str) -> Examples[ChoiceExample]:
     """The examples of SWAG's tables (arXiv:1808.05326): sent1, sent2, ending0 to ending3, label.
 
     Raises:
       DataError: a column is not there, a text is empty, a label is not within 0 to 3.
     """
     examples = []
-    for row in read_rows(source):
+    rows = read_rows(source)
+    for row in rows:
         choices = tuple(text_of(row, column) for column in SWAG_ENDINGS)
         # sent2 is the beginning of the sentence that the endings end.
         context, question = text_of(row, "sent1"), text_of(row, "sent2")
         label = _label(row, len(choices))
         examples.append(ChoiceExample(row.place, context, question, choices, label))
-    return examples
+    return Examples(examples, [], unlabelled=_unlabelled(source, rows, examples))
 
 
-def read_hellaswag(source: str) -> list[ChoiceExample]:
+def read_hellaswag(source: str) -> Examples[ChoiceExample]:
     """The examples of tables in HellaSwag's form (arXiv:1905.07830): ctx, endings, label.
 
     Raises:
@@ -59,14 +61,21 @@ def read_hellaswag(source: str) -> list[ChoiceExample]:
         is not the number of one.
     """
     examples = []
-    for row in read_rows(source):
+    rows = read_rows(source)
+    for row in rows:
         choices = _choices(row["endings"], row.place, "endings")
         label = _label(row, len(choices))
         examples.append(ChoiceExample(row.place, text_of(row, "ctx"), "", choices, label))
-    return examples
+    return Examples(examples, [], unlabelled=_unlabelled(source, rows, examples))
 
 
-def read_questions(source: str) -> list[ChoiceExample]:
+def _unlabelled(source: str, rows: Sequence[Row], examples: Sequence[ChoiceExample]) -> str:
+    if not rows or any(example.label is not None for example in examples):
+        return ""
+    return no_labels(source, rows, "label")
+
+
+def read_questions(source: str) -> Examples[ChoiceExample]:
     """The examples of C3 (arXiv:1904.09679) and DREAM (arXiv:1902.00164).
 
     The file is one JSON array with an element for each text: [lines of the text, questions, id]; a
@@ -85,6 +94,8 @@ def read_questions(source: str) -> list[ChoiceExample]:
         place = f"{path}, element {number}"
         try:
             lines, questions = element[:2]
+            if isinstance(lines, str):
+                raise TypeError("its characters would be taken for lines")
             context = clean_text(" ".join(lines))
             found = [(q["question"], q["choice"], q.get("answer")) for q in questions]
         except (TypeError, ValueError, KeyError, AttributeError):
@@ -98,8 +109,7 @@ def read_questions(source: str) -> list[ChoiceExample]:
             where = f"{place}, question {count}"
             choices = _choices(choice, where, "choice")
             label = None
-            if answer is not None:
-                right = clean_text(str(answer))
+            if right := clean_text("" if answer is None else str(answer)):
                 if right not in choices:
                     raise DataError(
                         f"{where}: the answer {right!r} is not among its choices: "
@@ -109,7 +119,10 @@ def read_questions(source: str) -> list[ChoiceExample]:
             row = Row(where, {"question": question})
             text = text_of(row, "question")
             examples.append(ChoiceExample(where, context, text, choices, label))
-    return examples
+    unlabelled = ""
+    if examples and all(example.label is None for example in examples):
+        unlabelled = f"{source}: no question has an answer under the key 'answer'"
+    return Examples(examples, [], unlabelled=unlabelled)
 
 
 def typed_choice(texts: Sequence[str]) -> ChoiceExample:
@@ -127,7 +140,7 @@ def typed_choice(texts: Sequence[str]) -> ChoiceExample:
 def _choices(values: Any, place: str, name: str) -> tuple[str, ...]:
     if not isinstance(values, list) or len(values) < 2:
         raise DataError(f"{place}: its {name} is {values!r}; it must be a list of at least two")
-    texts = tuple(clean_text(str(value)) for value in values)
+    texts = tuple(clean_text(plain_text(value, place, name)) for value in values)
     if "" in texts:
         raise DataError(
             f"{place}: choice {texts.index('')} is empty; leave the row out or fill it in"

@@ -13,6 +13,7 @@ import numpy as np
 from data_pipeline.embedded import MapFiles, module_prose, python_files
 from data_pipeline.errors import DataError
 from data_pipeline.keyed_random import derive_key, permute
+from data_pipeline.shards import write_text
 
 CLASSES = 10
 TRAIN_PER_CLASS, DEV_PER_CLASS = 400, 100
@@ -102,9 +103,7 @@ def write_packages(
         lines = ["text\tlabel\n"]
         for label, split in sorted(rows.items()):
             lines += [f"{text}\t{label}\n" for text in split[name][:limit]]
-        aside = folder / f"{name}.tmp"
-        aside.write_text("".join(lines), encoding="utf-8")
-        aside.rename(folder / f"{name}.tsv")
+        write_text(folder / f"{name}.tsv", "".join(lines))
 
 
 def _paragraphs(paths: Sequence[Path], map_files: MapFiles) -> list[tuple[str, bool]]:

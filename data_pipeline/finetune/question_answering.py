@@ -2,11 +2,17 @@
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.tables import TFDS_PREFIX, Row, read_json, read_rows, split_source
+from data_pipeline.finetune.tables import (
+    TFDS_PREFIX,
+    Row,
+    read_json,
+    read_rows,
+    split_source,
+    suffix_of,
+)
 
 
 class Answer(NamedTuple):
@@ -64,9 +70,10 @@ def read_questions(source: str) -> list[QuestionExample]:
         answers holds the lists "text" and "answer_start".
 
     Raises:
-      DataError: the file is none of these, a text is empty, an id occurs twice.
+      DataError: the file is none of these, a text is empty, an id occurs twice, a question has
+        answers although it is said to be impossible.
     """
-    if source.startswith(TFDS_PREFIX) or Path(split_source(source)[0]).suffix == ".jsonl":
+    if source.startswith(TFDS_PREFIX) or suffix_of(source) == ".jsonl":
         examples = [_of_row(row) for row in read_rows(source)]
     else:
         examples = list(_of_articles(source))
@@ -124,12 +131,20 @@ def _question(
         raise DataError(f"{place}: a question has no id, but {name!r}")
     place = f"{source}, question {name}"
     question = _field(record, "question", str, place)
-    is_impossible = bool(record.get("is_impossible", False))
+    is_impossible = record.get("is_impossible") or False
+    if is_impossible not in (False, True):
+        raise DataError(f"{place}: its 'is_impossible' is {is_impossible!r}, not true or false")
+    answers = read_answers(record, place) if record.get("answers") is not None else None
+    if any(not answer.text.strip() for answer in answers or ()):
+        raise DataError(f"{place} has an empty answer; leave it out or fill it in")
     if is_impossible:
-        answers: tuple[Answer, ...] | None = ()
-    else:
-        answers = read_answers(record, place) if "answers" in record else None
-    example = QuestionExample(place, str(name), question, context, answers, is_impossible)
+        if answers:
+            raise DataError(
+                f"{place} has answers, such as {answers[0].text[:40]!r}, though its "
+                "'is_impossible' is true; correct one of them"
+            )
+        answers = ()
+    example = QuestionExample(place, str(name), question, context, answers, bool(is_impossible))
     _check_texts(example)
     return example
 
@@ -189,7 +204,7 @@ def answer_span(example: QuestionExample) -> Span | None:
     Raises:
       DataError: sure positions are given, but none of them fits the context.
     """
-    certain = [answer for answer in example.answers or () if answer.certain and answer.text]
+    certain = [answer for answer in example.answers or () if answer.certain]
     for text, start, _ in certain:
         if start >= 0 and example.context.startswith(text, start):
             return Span(start, start + len(text), moved=False)

@@ -189,6 +189,7 @@ def _answer_tokens(
     except DataError:
         if training:
             raise
+        notes.elsewhere.append(example.id)
         return None
     if span is None:
         notes.uncertain.append(example.id)
@@ -211,12 +212,16 @@ class _Notes:
         self.unanswered: list[str] = []
         self.uncertain: list[str] = []
         self.moved: list[str] = []
+        self.elsewhere: list[str] = []
         self.vanished: list[str] = []
         self.too_long: list[str] = []
 
     def lines(self, max_question_tokens: int, training: bool) -> tuple[str, ...]:
         """A line for each kind that there is; those about learning only in training."""
-        kinds = [(self.cut, f"are longer than {max_question_tokens} tokens and are cut")]
+        kinds = [
+            (self.cut, f"are longer than {max_question_tokens} tokens and are cut"),
+            (self.elsewhere, "have an answer that is not at answer_start, nor once elsewhere"),
+        ]
         if training:
             kinds += [
                 (self.moved, "have their answer once, but not at answer_start: used where it is"),

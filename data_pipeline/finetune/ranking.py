@@ -84,7 +84,7 @@ def read_passages(source: str, columns: Columns) -> Examples[RankingExample]:
         examples.append(RankingExample(rows[0].place, (query,), tuple(passages), relevant))
     unlabelled = ""
     if table and not unusable and all(example.relevant is None for example in examples):
-        unlabelled = no_labels(source, table, columns)
+        unlabelled = no_labels(source, table, columns.label)
     return Examples(examples, [], unusable=unusable, unlabelled=unlabelled)
 
 
@@ -133,6 +133,8 @@ def read_responses(source: str, others: int) -> tuple[list[RankingExample], list
         raise DataError(f"{path}: no line has two turns; they are parted by {END_OF_TURN}")
     pool = [(dialogue, turn) for dialogue, (_, turns) in enumerate(dialogues) for turn in turns]
     responses = [(d, t) for d, (_, turns) in enumerate(dialogues) for t in range(1, len(turns))]
+    if not responses:
+        return [], skipped
     # A few more than are needed: some are of the same dialogue, or the same text twice.
     draws = np.arange(len(responses) * (others + _SPARE)).reshape(len(responses), -1)
     drawn = uniform_below(random_bits(derive_key(_SEED), draws), len(pool)).tolist()

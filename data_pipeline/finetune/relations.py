@@ -24,6 +24,7 @@ SHORTEST_INPUT = 16  # tokens: [CLS], [SEP], four markers and something of the e
 
 _TAG = re.compile(r"(</?e[12]>)")
 _TAGS = ("<e1>", "</e1>", "<e2>", "</e2>")
+_COMMENT = re.compile(r"Comment\s*:")  # a relation may be called Comment, too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ def read_relations(source: str) -> list[RelationExample]:
     """The sentences of a file.
 
     Each is a line `number, tab, "sentence"` with <e1>, </e1>, <e2> and </e2> in it; the relation is
-    in the next line, or is not known. Empty lines and those that begin with "Comment" say nothing.
+    in the next line, or is not known. Empty lines and those that begin with "Comment:" say nothing.
     "FILE[A:B]" takes some of the sentences, as Python slices a list.
 
     Raises:
@@ -56,7 +57,7 @@ def read_relations(source: str) -> list[RelationExample]:
     source, chosen = split_source(source)
     for line_number, line in enumerate(read_lines(source), 1):
         place = f"{source}:{line_number}"
-        if not line.strip() or line.startswith("Comment"):
+        if not line.strip() or _COMMENT.match(line):
             takes_label = False
         elif "\t" in line:
             number, _, sentence = line.partition("\t")

@@ -3,15 +3,16 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from data_pipeline.clean import clean_text
 from data_pipeline.errors import DataError
+from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.features import Feature, Features, encode_all, token_arrays
-from data_pipeline.finetune.tables import read_rows
-from data_pipeline.finetune.texts import Columns, text_of
+from data_pipeline.finetune.tables import Row, plain_text, read_rows
+from data_pipeline.finetune.texts import Columns, no_labels, text_of
 from data_pipeline.sentences import splitter
 from data_pipeline.tokenizer import Tokenizer
 
@@ -43,51 +44,56 @@ class SummaryExample:
     summary: str | None
 
 
-def read_articles(
-    source: str, columns: Columns, language: str
-) -> tuple[list[SummaryExample], list[str]]:
+def read_articles(source: str, columns: Columns, language: str) -> Examples[SummaryExample]:
     """The examples of a table.
+
+    An empty summary is one that is not known. An article of whose sentences the summary has none
+    can only be predicted.
 
     Args:
       source: see `tables.read_rows`.
-      columns: `first` is the article, whose lines are paragraphs; `label` the summary, a text or a
-        list of sentences, which stand verbatim in the article.
+      columns: `first` is the article, whose lines are paragraphs; `label` the summary, which stands
+        verbatim in the article. Each is a text or a list of sentences.
       language: see `sentences.splitter`.
 
-    Returns:
-      (examples, a line for each part of a summary that is not in its article, and for each row that
-      is left out because its summary has no sentence of the article).
-
     Raises:
-      DataError: a column is not there, an article or a summary is empty.
+      DataError: a column is not there, an article is empty, or something is no text.
     """
-    examples, skipped = [], []
-    for row in read_rows(source, columns.header):
+    examples: list[SummaryExample] = []
+    unusable = {}
+    foreign: list[str] = []  # parts of summaries that are not in their articles
+    rows = read_rows(source, columns.header)
+    for row in rows:
         text_of(row, columns.first)
-        sentences = tuple(split_article(str(row[columns.first]), language))
-        summary = _summary(row.values.get(columns.label))
-        chosen = None
-        if summary is not None:
-            if not clean_text(summary):
-                raise DataError(
-                    f"{row.place}: its {columns.label} is empty; leave the row out or fill it in"
-                )
-            chosen, missing = chosen_sentences([sentence.text for sentence in sentences], summary)
-            skipped += [
-                f"{row.place}: its {columns.label} has {part[:60]!r}, which is not in the article"
-                for part in missing
-            ]
-            if not any(chosen):
-                skipped.append(f"{row.place}: its {columns.label} has no sentence of the article")
-                continue
-        examples.append(SummaryExample(row.place, sentences, chosen, summary))
-    return examples, skipped
+        sentences = tuple(split_article(_lines(row, columns.first), language))
+        summary = _lines(row, columns.label)
+        if not clean_text(summary):
+            examples.append(SummaryExample(row.place, sentences, None, None))
+            continue
+        chosen, missing = chosen_sentences([sentence.text for sentence in sentences], summary)
+        if any(chosen):
+            foreign += [f"{row.place}, {part[:60]!r}" for part in missing]
+        else:
+            unusable[len(examples)] = (
+                f"{row.place}: its {columns.label} has no sentence of the article"
+            )
+        known = chosen if any(chosen) else None
+        examples.append(SummaryExample(row.place, sentences, known, summary))
+    note = ""
+    if foreign:
+        note = f"parts of summaries that are not in their articles: {len(foreign):,}, such as "
+        note += "; ".join(foreign[:3])
+    unlabelled = ""
+    if rows and all(example.summary is None for example in examples):
+        unlabelled = no_labels(source, rows, columns.label)
+    return Examples(examples, [], note, unusable, unlabelled)
 
 
-def _summary(value: Any) -> str | None:
-    if isinstance(value, list):
-        return "\n".join(map(str, value))
-    return None if value is None else str(value)
+def _lines(row: Row, column: str) -> str:
+    """The text of a column, or the sentences of a list with line breaks between."""
+    value = row.values.get(column)
+    parts = value if isinstance(value, list) else [] if value is None else [value]
+    return "\n".join(plain_text(part, row.place, column) for part in parts)
 
 
 def split_article(text: str, language: str) -> list[Sentence]:

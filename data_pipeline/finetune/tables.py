@@ -18,6 +18,18 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _SLICED = re.compile(r"(.+)\[(-?\d+)?:(-?\d+)?\]")
 
 
+class NoColumnError(DataError):
+    """A table has no such column.
+
+    Attributes:
+      column: the name that it lacks.
+    """
+
+    def __init__(self, message: str, column: str):
+        super().__init__(message)
+        self.column = column
+
+
 class Row(NamedTuple):
     """One row of a table.
 
@@ -33,14 +45,24 @@ class Row(NamedTuple):
         """The value of a column.
 
         Raises:
-          DataError: there is no such column; the message names those that there are.
+          NoColumnError: there is no such column; the message names those that there are.
         """
         try:
             return self.values[column]
         except KeyError:
-            raise DataError(
-                f"{self.place}: there is no column {column!r}; there are: {', '.join(self.values)}"
+            names = ", ".join(map(str, self.values))
+            raise NoColumnError(
+                f"{self.place}: there is no column {column!r}; there are: {names}"
+                f"{_separator(names)}",
+                column,
             ) from None
+
+
+def _separator(names: str) -> str:
+    """What to do where the header was not parted."""
+    if "\t" in names:
+        return "; its columns are parted by tabs: name the file .tsv"
+    return "; columns of a .csv are parted by commas" if ";" in names else ""
 
 
 def is_dataset(name: str) -> bool:
@@ -67,8 +89,34 @@ def split_source(source: str) -> tuple[str, slice]:
     return path, slice(int(start) if start else None, int(stop) if stop else None)
 
 
+def suffix_of(source: str) -> str:
+    """The end of a file's name, which says what is in it, in lower case.
+
+    >>> suffix_of("data.JSONL[:-200]")
+    '.jsonl'
+    """
+    return Path(split_source(source)[0]).suffix.lower()
+
+
+def plain_text(value: Any, place: str, name: str) -> str:
+    """A text, or the text of a number or of a truth value.
+
+    Args:
+      value: as JSON or TensorFlow Datasets give it.
+      place: where it stands, for messages.
+      name: of the column, for messages.
+
+    Raises:
+      DataError: it is something else, such as null, a list, or a number that is none.
+    """
+    if not isinstance(value, str | int | float) or value != value:
+        shown = json.dumps(value, ensure_ascii=False, default=str)
+        raise DataError(f"{place}: its {name} must hold text, not {shown[:40]}")
+    return str(value)
+
+
 def read_rows(
-    source: str, header: Sequence[str] = (), damaged: list[str] | None = None
+    source: str, header: Sequence[str] = (), damaged: dict[str, str] | None = None
 ) -> list[Row]:
     """All rows of a table.
 
@@ -78,8 +126,8 @@ def read_rows(
         "[A:B]" after it for some of its rows; or "tfds:NAME/CONFIG/SPLIT", of TensorFlow Datasets.
       header: names of the columns where the file has none; for .tsv, .txt and .csv. A file whose
         first line has one of them in a cell has a header all the same, and that counts.
-      damaged: is given a line for each row that does not fit the header, which is then left out;
-        None refuses such a row.
+      damaged: is given a line for each row that does not fit the header, by its place; what the
+        row lacks is empty then, and what it has too much is left out. None refuses such a row.
 
     Raises:
       DataError: the file cannot be read, or a row does not fit the header.
@@ -88,12 +136,14 @@ def read_rows(
         return list(_tfds_rows(source))
     path, rows = split_source(source)
     lines = read_lines(path)
-    if Path(path).suffix in (".jsonl", ".json"):
+    while lines and not lines[-1]:
+        lines.pop()
+    if suffix_of(path) in (".jsonl", ".json"):
         return list(_json_rows(path, lines))[rows]
-    if Path(path).suffix == ".csv":
+    if suffix_of(path) == ".csv":
         parsed = _csv_rows(path, lines)
     else:
-        parsed = ((number, line.split("\t")) for number, line in enumerate(lines, 1) if line)
+        parsed = ((number, line.split("\t")) for number, line in enumerate(lines, 1))
     return list(_named_rows(path, parsed, list(header), damaged))[rows]
 
 
@@ -106,11 +156,21 @@ def read_text(source: str) -> str:
     try:
         return Path(source).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        hint = "; for some of its rows write FILE[FROM:TO]" if source.endswith("]") else ""
+        hint = ""
+        if source.endswith("]"):
+            hint = "; for some of its rows write FILE[FROM:TO], where this kind of file has rows"
+        elif isinstance(error, FileNotFoundError) and Path(source).parent.is_dir():
+            names = sorted(path.name for path in Path(source).parent.iterdir())
+            hint = f"; its folder has: {', '.join(names[:10])}" + (" ..." if names[10:] else "")
+        elif isinstance(error, FileNotFoundError):
+            hint = f"; there is no folder {Path(source).parent}"
+        elif isinstance(error, IsADirectoryError):
+            hint = "; name a file in it"
         raise DataError(f"{source} cannot be read ({error.strerror}){hint}") from None
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{source} is not UTF-8 (byte {error.start:,}); convert it, as with iconv -t UTF-8"
+            f"{source} is not UTF-8 (byte {error.start:,}); convert text with iconv -t UTF-8, and "
+            "save a spreadsheet as .csv"
         ) from None
 
 
@@ -120,6 +180,12 @@ def read_lines(source: str) -> list[str]:
     if lines and not lines[-1]:
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
+
+
+def numbered_lines(source: str) -> list[tuple[int, str]]:
+    """(number from 1, line) of a file, or of "FILE[A:B]" for some of its lines, as `read_lines`."""
+    path, rows = split_source(source)
+    return list(enumerate(read_lines(path), 1))[rows]
 
 
 def read_json(source: str) -> Any:
@@ -140,8 +206,11 @@ def _parsed_json(text: str) -> Any:
     Raises:
       ValueError: it is no JSON.
     """
-    value = json.loads(text)
-    return _without_surrogates(value) if re.search(r"\\u[dD][89a-fA-F]", text) else value
+    try:
+        value = json.loads(text)
+        return _without_surrogates(value) if re.search(r"\\u[dD][89a-fA-F]", text) else value
+    except RecursionError:
+        raise ValueError("its lists or objects are nested too deeply") from None
 
 
 def _without_surrogates(value: Any) -> Any:
@@ -158,34 +227,52 @@ def _named_rows(
     source: str,
     parsed: Iterator[tuple[int, list[str]]],
     names: list[str],
-    damaged: list[str] | None,
+    damaged: dict[str, str] | None,
 ) -> Iterator[Row]:
-    whose = "this task"
-    for place, (number, cells) in enumerate(parsed):
-        if place == 0 and (not names or set(cells) & set(names)):
+    _check_different(names, "--columns.header")
+    whose, is_first = "this task", True
+    for number, cells in parsed:
+        if cells == [""] and (is_first or len(names) > 1):
+            continue  # no row; in a table of one column it is one, with nothing in it
+        may_be_header, is_first = is_first, False
+        if may_be_header and (not names or set(cells) & set(names)):
             names, whose = cells, "its header"
-            if len(set(names)) < len(names):
-                raise DataError(f"{source}:{number}: the header names a column twice: {names}")
+            _check_different(names, f"{source}:{number}: the header")
             continue
         if len(cells) != len(names):
             line = (
-                f"{source}:{number} has {len(cells)} columns, not the {len(names)} of {whose} "
+                f"{source}:{number} has {counted(len(cells))}, not the {len(names)} of {whose} "
                 f"({', '.join(names)})"
             )
             if damaged is None:
                 raise DataError(line)
-            damaged.append(line)
-            continue
+            damaged[f"{source}:{number}"] = line
+            cells = (cells + [""] * len(names))[: len(names)]
         yield Row(f"{source}:{number}", dict(zip(names, cells, strict=True)))
+
+
+def counted(columns: int) -> str:
+    """A number of columns in words.
+
+    >>> counted(1), counted(2)
+    ('1 column', '2 columns')
+    """
+    return f"{columns} column" + "s" * (columns != 1)
+
+
+def _check_different(names: Sequence[str], whose: str) -> None:
+    if len(set(names)) < len(names):
+        raise DataError(f"{whose} names a column twice: {', '.join(names)}")
 
 
 def _csv_rows(source: str, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(2**31 - 1)  # by default a field of 131,072 characters is refused
     reader = csv.reader((line + "\n" for line in lines), strict=True)
+    before = 0  # lines; a quoted field may go on over several
     try:
         for cells in reader:
-            if cells:
-                yield reader.line_num, cells
+            yield before + 1, cells or [""]
+            before = reader.line_num
     except csv.Error as error:
         raise DataError(f"{source}:{reader.line_num} is no CSV ({error})") from None
 
@@ -214,16 +301,23 @@ def _tfds_rows(source: str) -> Iterator[Row]:
     name, _, split = source.removeprefix(TFDS_PREFIX).rpartition("/")
     try:
         builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+        splits = list(builder.info.splits)  # of some data sets known only when they are prepared
+        if splits and re.split(r"[\[+ ]", split)[0] not in (*splits, "all"):
+            raise ValueError(f"{name} has the splits {', '.join(splits)}, not {split!r}")
         builder.download_and_prepare()
         dataset = builder.as_dataset(split=split)
     except Exception as error:  # of many kinds, from many libraries
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
             f"TensorFlow Datasets gives no {source} ({reason}); write "
             f"{TFDS_PREFIX}NAME/CONFIG/SPLIT"
         ) from None
     features = builder.info.features
-    for number, record in enumerate(tfds.as_numpy(dataset)):
+    records = list(tfds.as_numpy(dataset))
+    if records and isinstance(records[0].get("idx"), int | np.integer):
+        # GLUE's order of the official files; records are stored by a hash of their keys.
+        records.sort(key=lambda record: int(record["idx"]))
+    for number, record in enumerate(records):
         values = {
             column: _named(features[column], value)
             if hasattr(features[column], "int2str")  # classes, or lists of them

@@ -4,13 +4,20 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.tables import Row, read_lines, read_rows, split_source
+from data_pipeline.finetune.tables import (
+    Row,
+    counted,
+    plain_text,
+    read_lines,
+    read_rows,
+    split_source,
+    suffix_of,
+)
 from data_pipeline.finetune.tags import Span, find_scheme, spans_of_tags, split_tag, tags_of_spans
 from data_pipeline.tokenizer_wordpiece import split_words
 
@@ -74,7 +81,7 @@ def read_tagged_texts(source: str, unit: Unit) -> TaggedTexts:
     Raises:
       DataError: something in the file is not as it must be; says in which line.
     """
-    if Path(split_source(source)[0]).suffix in (".json", ".jsonl"):
+    if suffix_of(source) in (".json", ".jsonl"):
         return read_spans(source, unit)
     return read_columns(source, "" if unit == "character" else " ")
 
@@ -104,11 +111,12 @@ def read_columns(source: str, joiner: str) -> TaggedTexts:
         if not width and "\t" in line:
             part = re.compile("\t")
         cells = part.split(line if part.pattern == "\t" else stripped)
+        cells[-1] = cells[-1].strip(" ")
         if not width:
             first_line, width = number, len(cells)
         if len(cells) != width:
             raise DataError(
-                f"{source}:{number} has {_columns(len(cells))}, not the {width} of line "
+                f"{source}:{number} has {counted(len(cells))}, not the {width} of line "
                 f"{first_line}; each line holds a word and, in its last column, its tag"
             )
         if not cells[0].strip(" "):
@@ -135,10 +143,6 @@ def read_columns(source: str, joiner: str) -> TaggedTexts:
     )
 
 
-def _columns(count: int) -> str:
-    return f"{count} column" + "s" * (count > 1)
-
-
 def _sentence(
     source: str, line: int, cells: list[list[str]], joiner: str, tagged: bool
 ) -> TaggedText:
@@ -163,11 +167,11 @@ def read_spans(source: str, unit: Unit) -> TaggedTexts:
     last character of each entity, as in {"name": {"叶老桂": [[9, 11]]}}.
 
     Raises:
-      DataError: a text is empty, or a span is not where its text says.
+      DataError: a text is empty, a type has no name, or a span is not where its text says.
     """
     rows = []
     for row in read_rows(source):
-        text = str(row["text"])
+        text = plain_text(row["text"], row.place, "text")
         if not text.strip():
             raise DataError(f"{row.place}: its text is empty; leave the row out or fill it in")
         rows.append(TaggedText(row.place, text, words_of(text, unit), _spans(row, text)))
@@ -177,12 +181,14 @@ def read_spans(source: str, unit: Unit) -> TaggedTexts:
 
 
 def _spans(row: Row, text: str) -> tuple[Entity, ...] | None:
-    if "label" not in row.values:
+    label: Any = row.values.get("label")
+    if label is None:
         return None
     found = []
-    label: Any = row["label"]
     try:
         for name, mentions in label.items():
+            if not name.strip():
+                raise DataError(f"{row.place}: its label has an entity type without a name")
             for mention, spans in mentions.items():
                 for first, last in spans:
                     if not 0 <= first <= last < len(text) or text[first : last + 1] != mention:

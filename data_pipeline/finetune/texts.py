@@ -11,7 +11,7 @@ from data_pipeline.clean import clean_text
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.features import Feature, Features, encode_all, pair_inputs
-from data_pipeline.finetune.tables import Row, read_rows
+from data_pipeline.finetune.tables import Row, plain_text, read_rows
 from data_pipeline.tokenizer import Tokenizer
 
 
@@ -51,8 +51,8 @@ class Columns:
       header: names of the columns where files have none.
       unlabelled: values of the label that mean "none"; such rows can only be predicted.
       group: column whose equal values make rows one group, for ranking; `first` if it is empty.
-      damaged: whether the official files have rows that do not fit their header, which are left
-        out, or rows without a text, which can only be predicted.
+      damaged: whether the official files have rows that do not fit their header, or have no text;
+        they can only be predicted.
     """
 
     first: str = "text"
@@ -113,10 +113,10 @@ def read_texts(source: str, columns: Columns, several: bool = False) -> Examples
       several: an example has any number of labels, a JSON array or parted by `SEPARATOR`.
 
     Raises:
-      DataError: a column is not there, a text is empty, or a label is a list.
+      DataError: a column is not there, a text is empty, or a label is none.
     """
-    skipped: list[str] = []
-    rows = read_rows(source, columns.header, skipped if columns.damaged else None)
+    damaged: dict[str, str] | None = {} if columns.damaged else None
+    rows = read_rows(source, columns.header, damaged)
     examples: list[TextExample] = []
     unusable = {}
     for row in rows:
@@ -125,32 +125,55 @@ def read_texts(source: str, columns: Columns, several: bool = False) -> Examples
             for column in (columns.first, columns.second)
         )
         value = row.values.get(columns.label)
-        labels = _labels(value) if several else None
+        labels = _labels(value, row.place, columns.label) if several else None
         label = None if several else _label(row, columns)
+        why = ""
         if columns.label in row.values and (label or "") in columns.unlabelled:
-            unusable[len(examples)] = (
-                f"{row.place}: its {columns.label} is {value!r}, so it has none"
-            )
-            label = None
+            why = f"{row.place}: its {columns.label} is {value!r}, so it has none"
+        elif damaged and row.place in damaged:
+            why = damaged[row.place]
         elif "" in (first, second):
-            empty = columns.second if first else columns.first
-            unusable[len(examples)] = f"{row.place}: its {empty} is empty"
+            why = f"{row.place}: its {columns.second if first else columns.first} is empty"
+        if why:
+            unusable[len(examples)] = why
+            label = labels = None
         examples.append(TextExample(row.place, first or "", second, label, labels=labels))
     if several and not any(example.labels for example in examples):
         examples = [dataclasses.replace(example, labels=None) for example in examples]
     unlabelled = ""
     if rows and all(example.label is None and example.labels is None for example in examples):
-        unlabelled = no_labels(source, rows, columns)
-    return Examples(examples, skipped, unusable=unusable, unlabelled=unlabelled)
+        unlabelled = no_labels(source, rows, columns.label)
+    return Examples(examples, [], _header_note(examples, columns), unusable, unlabelled)
 
 
-def no_labels(source: str, rows: Sequence[Row], columns: Columns) -> str:
-    """What is to be said where no row has a label."""
+def _header_note(examples: Sequence[TextExample], columns: Columns) -> str:
+    """A doubt about a first row whose label is no other row's, where the file has no header."""
+    labels = [example.label for example in examples]
+    if not columns.header or len(labels) < 3 or labels[0] is None or labels[0] in labels[1:]:
+        return ""
+    if _is_number(labels[0]):  # no name of a column
+        return ""
+    return (
+        f"no other row has the label {shortened(labels[0], 40)!r} of the first; if that is a "
+        "header, leave out --columns.header"
+    )
+
+
+def _is_number(text: str) -> bool:
     try:
-        rows[0][columns.label]
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def no_labels(source: str, rows: Sequence[Row], column: str) -> str:
+    """What is to be said where no row has a label, which stands in that column."""
+    try:
+        rows[0][column]
     except DataError as error:
         return str(error)
-    return f"{source}: no row has a {columns.label}"
+    return f"{source}: no row has a value in its column {column!r}"
 
 
 def typed_example(first: str, second: str | None) -> TextExample:
@@ -177,9 +200,7 @@ def text_of(row: Row, column: str, may_be_empty: bool = False) -> str:
     value = row[column]
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = " ".join(value)
-    if isinstance(value, list | dict):
-        raise DataError(f"{row.place}: its {column} is no text, but {str(value)[:40]!r}")
-    text = clean_text("" if value is None else str(value))
+    text = clean_text("" if value is None else plain_text(value, row.place, column))
     if not text and not may_be_empty:
         raise DataError(f"{row.place}: its {column} is empty; leave the row out or fill it in")
     return text
@@ -192,13 +213,20 @@ def _label(row: Row, columns: Columns) -> str | None:
             f"{row.place}: its {columns.label} is a list, {str(value)[:40]}; the task multilabel "
             "takes several labels"
         )
-    return None if value is None or value == "" else str(value)
+    if value is None:
+        return None
+    return plain_text(value, row.place, columns.label).strip() or None
 
 
-def _labels(value: Any) -> tuple[str, ...] | None:
-    if isinstance(value, list):
-        return tuple(map(str, value))
-    return None if value is None else split_labels(str(value))
+def _labels(value: Any, place: str, column: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        return split_labels(plain_text(value, place, column))
+    names = tuple(plain_text(name, place, column).strip() for name in value)
+    if "" in names:
+        raise DataError(f"{place}: its {column} holds an empty name, in {value!r}; leave it out")
+    return names
 
 
 def split_labels(cell: str) -> tuple[str, ...]:
@@ -231,19 +259,24 @@ def labels_of(examples: Iterable[TextExample]) -> tuple[str, ...]:
     return _sorted(found)
 
 
-def label_sets_of(examples: Iterable[TextExample]) -> tuple[str, ...]:
+def label_sets_of(examples: Sequence[TextExample]) -> tuple[str, ...]:
     """The same of examples with several labels.
 
     Raises:
-      DataError: the labels of an example are not known, or none has any.
+      DataError: the labels of an example are not known, none has any, or all have the same.
     """
-    found: set[str] = set()
+    found: Counter[str] = Counter()
     for example in examples:
         if example.labels is None:
             raise DataError(NO_LABEL.format(example.place))
-        found.update(example.labels)
+        found.update(set(example.labels))
     if not found:
         raise DataError("no training row has a label; training needs some")
+    if set(found.values()) == {len(examples)}:
+        raise DataError(
+            f"all {len(examples):,} training rows have the same labels, "
+            f"{shortened(', '.join(_sorted(found)))}; there is nothing to tell apart"
+        )
     return _sorted(found)
 
 

@@ -18,9 +18,7 @@ import jax
 import numpy as np
 from bert_jax import distributed
 from bert_jax.errors import UserError
-from bert_jax.sharding import batch_sharding, make_mesh
-from bert_jax.train import TrainState
-from bert_jax.warm_start import with_params
+from bert_jax.sharding import batch_sharding, make_mesh, place
 from configs.errors import user_errors
 
 coordinator, process, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -38,8 +36,8 @@ with user_errors():
     # Sets of names are in another order in each process.
     names = {f"name {number}": np.full((2, number), float(number)) for number in range(1, 30)}
     zeros = jax.device_put(jax.tree.map(np.zeros_like, names), batch_sharding(make_mesh()))
-    state = with_params(TrainState(jax.numpy.int32(0), zeros, ()), names)
-    print(float(sum(part.sum() for part in distributed.gathered(state.params).values())))
+    placed = {name: place(names[name], zeros[name]) for name in set(names)}
+    print(float(sum(part.sum() for part in distributed.gathered(placed).values())))
     distributed.wait_for_all("all is said")
     print("ready", flush=True)
     if mode == "mistake" and process == 1:

@@ -222,6 +222,25 @@ def test_a_score_before_the_first_step_is_no_best(tmp_path):
     assert [row["score"] for row in rows_of(tmp_path, "eval")] == [0.9, 0.1, 0.3, 0.2, 0.2]
 
 
+def test_of_equal_scores_the_first_stays_best_whenever_is_saved(tmp_path):
+    """A signal saves the second of two equal ones, which without it would not be saved."""
+    found = iter([(0.0, False), (0.3, True), (0.3, False)])
+
+    def evaluate(params):
+        score, ends = next(found)
+        if ends:  # seen after the next step
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"loss": 1.0, "score": score}
+
+    scripted = dataclasses.replace(stage(6, best="score"), evaluate=evaluate)
+    settings = {"evaluate_every": 1, "save_every": 50, "keep_checkpoints": 1, "keep_best": True}
+    assert run(tmp_path, [scripted], **settings).reason == "stopped"
+    assert saved_steps(tmp_path) == [1, 2]
+    checkpoints = Checkpoints(tmp_path / "checkpoints", 1, keep_best=True)
+    assert checkpoints.best_step == 1
+    checkpoints.close()
+
+
 def test_a_signal_that_comes_too_late_to_stop_is_told(tmp_path):
     for name in ("whole", "late"):
         (tmp_path / name).mkdir()

@@ -39,6 +39,31 @@ def test_freed_memory_is_used_again():
     assert faults("keep_freed_memory()") < faults("") / 10
 
 
+# MiB of a process with freed memory below memory in use: before it is handed back, and after.
+RESIDENT = """
+import numpy as np
+from bert_jax.machine import keep_freed_memory, return_freed_memory
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) // 256
+keep_freed_memory()
+first, second = np.ones(2**25), np.ones(2**20)
+del first
+print(resident())
+return_freed_memory()
+print(resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_freed_memory_is_handed_back_when_asked_for():
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", RESIDENT]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    before, after = map(int, found.stdout.split())
+    assert before - after > 200
+
+
 # What a script has asked jax for by the time that it sets the process.
 START = """
 import sys

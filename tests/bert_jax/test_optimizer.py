@@ -102,7 +102,7 @@ AFTER_WARMUP = {
 @pytest.mark.parametrize("name", AFTER_WARMUP)
 def test_schedules(name, warmup):
     config = OptimizerConfig(learning_rate=PEAK, schedule=name, **({"warmup_steps": None} | warmup))
-    config.validate(T)
+    config.validate()
     schedule = learning_rate_schedule(config, T)
     found = [float(schedule(step)) for step in range(T + 1)]
     expected = [PEAK * t / W for t in range(W)] + [
@@ -175,7 +175,6 @@ def test_names_that_freeze_nothing_or_everything_are_refused(objective):
     "change",
     [
         {"learning_rate": 0.0},
-        {"warmup_steps": 11},
         {"warmup_steps": None},
         {"warmup_proportion": 0.1},  # as well as steps
         {"warmup_steps": None, "warmup_proportion": 1.5},
@@ -188,4 +187,10 @@ def test_names_that_freeze_nothing_or_everything_are_refused(objective):
 def test_values_out_of_range_are_refused(change):
     config = OptimizerConfig(**({"warmup_steps": 0} | change))
     with pytest.raises(UserError, match=list(change)[-1]):
-        config.validate(total_steps=10)
+        config.validate()
+
+
+@pytest.mark.parametrize("warmup_steps", [-1, 11])
+def test_a_warmup_that_outlasts_the_run_is_refused(warmup_steps):
+    with pytest.raises(UserError, match=r"between 0 and the run's 10 steps, usually .* 1$"):
+        OptimizerConfig(warmup_steps=warmup_steps).check_warmup(10)

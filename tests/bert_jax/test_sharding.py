@@ -77,7 +77,10 @@ def test_every_mesh_equals_one_device(runs, mesh, packed):
     assert len(names) > 60
     for name in names:
         found, expected = runs[f"{mesh}/{packed}/{name}"], runs[prefix + name]
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=name)
+        # A key's bias shifts all scores of a query alike: its gradient is 0 after softmax, and Adam
+        # makes steps of the rounding that stands there.
+        atol = 1e-4 if name.startswith("params") and name.endswith("['key']['bias']") else 1e-5
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=atol, err_msg=name)
     assert np.ptp(runs[prefix + "losses"]) > 1e-3
 
 

@@ -55,20 +55,37 @@ def test_a_log_file_gets_plain_lines(monkeypatch):
     assert "\x1b" not in output.getvalue()
 
 
-def test_the_time_left_leaves_out_the_first_step_which_compiles(monkeypatch):
+def lines_of(monkeypatch, total, done, times):
+    """What a log shows of steps taken at these times, in seconds."""
     clock = {"now": 0.0}
     monkeypatch.setattr(time, "monotonic", lambda: clock["now"])
     output = io.StringIO()
-    progress = ProgressBar(120, 100, seconds_between_lines=1.0)
+    progress = ProgressBar(total, done, seconds_between_lines=1.0)
     progress._console = Console(file=output, width=80)
-    for clock["now"], step in ((600.0, 101), (602.0, 102), (610.0, 106)):
+    for clock["now"], step in times:
         progress.step(step)
         progress.metrics("loss 1.0")
-    assert output.getvalue().splitlines() == [
+    return output.getvalue().splitlines()
+
+
+def test_the_time_left_leaves_out_the_first_step_which_compiles(monkeypatch):
+    assert lines_of(monkeypatch, 120, 100, [(600.0, 101), (602.0, 102), (610.0, 106)]) == [
         "step 101/120 | no figures yet",
         "step 102/120 | loss 1.0 (step 101) | 0:36 left",
-        "step 106/120 | loss 1.0 (step 102) | 0:28 left",
+        "step 106/120 | loss 1.0 (step 102) | 0:28 left",  # 4 steps in 8 seconds, not 5 in 10
     ]
+
+
+def test_the_time_left_is_that_of_the_later_half_of_the_lines(monkeypatch):
+    # Ten steps of a minute, which compile, then eleven of a second.
+    times = [(60.0 * min(step, 10) + max(step - 10, 0), step) for step in range(1, 22)]
+    assert lines_of(monkeypatch, 100, 0, times)[-1].endswith("| 1:19 left")
+
+
+def test_no_time_left_is_said_where_nothing_was_done(monkeypatch):
+    """As while the windows of one long text are answered."""
+    lines = lines_of(monkeypatch, 9, 0, [(5.0, 0), (10.0, 0), (15.0, 0)])
+    assert lines[-1] == "step 0/9 | loss 1.0"
 
 
 def test_curves_are_drawn(tmp_path):

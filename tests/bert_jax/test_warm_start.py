@@ -10,16 +10,16 @@ from bert_jax.optimizer import AdamState, OptimizerConfig, learning_rate_schedul
 from bert_jax.pretraining import PretrainingObjective
 from bert_jax.sharding import make_mesh, put_batch
 from bert_jax.train import init_state, make_train_step
-from bert_jax.warm_start import check_adam, match_params, with_adam, with_params
+from bert_jax.warm_start import check_adam, match_params, with_adam
 from tests.bert_jax.conftest import make_batch
 
 CONFIG = OptimizerConfig(learning_rate=1e-2, warmup_steps=4)
 
 
-def state_of(objective, config=CONFIG, seed=0):
+def state_of(objective, config=CONFIG, seed=0, given=None):
     optimizer = make_optimizer(config, learning_rate_schedule(config, 20))
     mesh = make_mesh(devices=jax.devices()[:1])
-    return init_state(objective, optimizer, mesh, seed), optimizer, mesh
+    return init_state(objective, optimizer, mesh, seed, given), optimizer, mesh
 
 
 def test_what_is_there_is_taken_and_the_rest_is_fresh(objective, params):
@@ -29,7 +29,7 @@ def test_what_is_there_is_taken_and_the_rest_is_fresh(objective, params):
     start = match_params(state.params, headless, "run")
     assert start.fresh == ["masked_lm", "next_sentence_head", "pooler"]
     assert start.unused == ["classifier"]
-    after = jax.device_get(with_params(state, start.params).params)
+    after = jax.device_get(state_of(objective, given=start.params)[0].params)
     jax.tree.map(np.testing.assert_array_equal, after["encoder"], params["encoder"])
     for name in start.fresh:
         jax.tree.map(np.testing.assert_array_equal, after[name], before[name])
@@ -58,10 +58,10 @@ def test_a_run_goes_on_with_the_moments_as_if_never_stopped(objective):
     for batch in batches[3:]:
         state, _ = step(state, batch, 0)
 
-    other = state_of(objective, seed=1)[0]
-    start = match_params(other.params, half.params, "half")
+    start = match_params(half.params, half.params, "half")
+    other = state_of(objective, seed=1, given=start.params)[0]
     check_adam(other, moments)
-    other = with_adam(with_params(other, start.params), moments, 3)
+    other = with_adam(other, moments, 3)
     assert int(other.step) == 3
     for batch in batches[3:]:
         other, _ = step(other, batch, 0)

@@ -26,6 +26,25 @@ def test_settings_are_those_of_the_summary_and_its_step(tmp_path):
     assert len(said) == 1
 
 
+def test_an_input_is_not_written_over(tmp_path, capsys):
+    path = tmp_path / "a.tsv"
+    path.write_text("text\na\n")
+    arguments = ["classify", "--checkpoint=/nowhere", f"--input={path}[:1]", f"--output={path}"]
+    assert "is also --input" in mistake(capsys, run_predict.main, arguments)
+    assert path.read_text() == "text\na\n"
+
+
+@pytest.mark.parametrize("command", ["fill-mask", "tag"])
+def test_a_text_in_another_encoding_is_refused(capsys, command):
+    arguments = [
+        command,
+        "--checkpoint=/nowhere",
+        b"caf\xe9 [MASK]".decode("utf-8", "surrogateescape"),
+    ]
+    error = mistake(capsys, run_predict.main, arguments)
+    assert error.startswith("error: the text 'caf\\udce9 [MASK]' is not UTF-8")
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("none/x.jsonl", "its folder is not there"), ("", "is a folder; give")]
 )

@@ -5,7 +5,14 @@ import json
 import pytest
 
 from bert_jax.errors import UserError
-from configs.work_dir import FINETUNING_FIELDS, check_same_run, first_start_of
+from configs.work_dir import (
+    FINETUNING_FIELDS,
+    OtherRunError,
+    check_same_run,
+    check_seeds_dir,
+    earlier_config,
+    first_start_of,
+)
 
 CONFIG = {"seed": 0, "loop": {"save_every": 8}}
 
@@ -17,6 +24,41 @@ CONFIG = {"seed": 0, "loop": {"save_every": 8}}
 def test_the_first_start_is_that_of_the_same_run(tmp_path, change, found):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"first_start": 5.0}))
     assert first_start_of(tmp_path, CONFIG | change) == found
+
+
+def test_only_a_folder_of_a_run_is_worked_in(tmp_path):
+    path = tmp_path / "config.json"
+    assert earlier_config(tmp_path / "new") == {}
+    path.write_text(json.dumps(CONFIG | {"first_start": 5.0}))
+    assert earlier_config(tmp_path) == {}  # nothing was saved
+    path.rename(tmp_path / "config.json.tmp")
+    assert earlier_config(tmp_path) == {}  # killed while it wrote its first file
+    (tmp_path / "config.json.tmp").rename(path)
+    (tmp_path / "checkpoints/7").mkdir(parents=True)
+    (tmp_path / "checkpoints/7/_CHECKPOINT_METADATA").touch()
+    assert earlier_config(tmp_path)["first_start"] == 5.0
+    for text, message in (('{"model_type": "bert"}', "is not the work fol"), ("{", "is damaged")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            earlier_config(tmp_path)
+
+
+def test_seeds_share_a_folder_with_nothing_else(tmp_path):
+    check_seeds_dir(tmp_path / "new")
+    for name in ("seed-0", "seed-12", "seeds.json", ".hidden"):
+        (tmp_path / name).mkdir()
+    check_seeds_dir(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no folder of several seeds, as it holds checkpoints; gi"):
+        check_seeds_dir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is no folder; give another"):
+        check_seeds_dir(tmp_path / "file")
+
+
+def test_a_run_of_the_other_kind_is_named(tmp_path):
+    with pytest.raises(OtherRunError, match="holds a pre-training, not a fine-tuning; give anoth"):
+        check_same_run(tmp_path, {"phases": []}, {"task": "sst2"}, FINETUNING_FIELDS)
 
 
 def test_places_count_for_pretraining_alone(tmp_path):

@@ -13,6 +13,11 @@ import pytest
 import torch
 import transformers
 
+from benchmarks.finetune import scored, shown
+from benchmarks.finetune_transformers import encoded, predictions
+from configs.tasks.registry import find_task
+from data_pipeline.finetune.tagged_texts import Entity, TaggedText, words_of
+from data_pipeline.finetune.tags import spans_of_tags
 from data_pipeline.tokenizer import SPECIAL_PIECES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -61,10 +66,10 @@ def data(tmp_path_factory):
     return folder
 
 
-def run_benchmark(name, model, data, output, *settings):
-    """Runs benchmarks/<name>.py and returns what it prints."""
+def benchmark(name, model, data, output, *settings):
+    """Runs benchmarks/<name>.py."""
     paths = ["--model", str(model), "--data", str(data), "--output", str(output)]
-    finished = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", *settings, *paths],
         cwd=ROOT,
         capture_output=True,
@@ -72,11 +77,9 @@ def run_benchmark(name, model, data, output, *settings):
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         timeout=500,
     )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
 
 
-def test_both_sides_learn_the_toy_and_are_scored_alike(model, data, tmp_path):
+def test_both_sides_learn_the_toy(model, data, tmp_path):
     output = tmp_path / "finetune.json"
     settings = [
         "--learning-rate",
@@ -89,7 +92,9 @@ def test_both_sides_learn_the_toy_and_are_scored_alike(model, data, tmp_path):
         "--epochs",
         "4",
     ]
-    table = run_benchmark("finetune", model, data, output, *settings)
+    finished = benchmark("finetune", model, data, output, *settings)
+    assert finished.returncode == 0, finished.stderr
+    table = finished.stdout
     found = json.loads(output.read_text())
     assert set(found) == {"sst2", "conll2003"}
     for name, row in found.items():
@@ -110,12 +115,16 @@ def test_both_sides_learn_the_toy_and_are_scored_alike(model, data, tmp_path):
 def test_the_methods_are_compared_in_one_table(model, data, tmp_path):
     output = tmp_path / "methods.json"
     settings = ["--only", "sst2", "--methods", "full", "lora", "--epochs", "2", "--rows", "200"]
-    table = run_benchmark("methods", model, data, output, *settings, "--seeds", "1")
-    found = json.loads(output.read_text())["sst2"]
+    finished = benchmark("methods", model, data, output, *settings, "--seeds", "1")
+    assert finished.returncode == 0, finished.stderr
+    table = finished.stdout
+    written = json.loads(output.read_text())["sst2"]
+    assert (written["settings"]["training_rows"], written["settings"]["epochs"]) == (200, 2)
+    found = written["methods"]
     for method, runs in found.items():
         ((seed, run),) = runs.items()
         assert seed == "1"
-        assert len(run["epoch_seconds"]) == run["epochs"] == 2
+        assert len(run["epoch_seconds"]) == 2
         (line,) = (line for line in table.splitlines() if line.startswith(f"| {method} |"))
         share = run["trained"] / run["parameters"]
         assert line.split(" | ")[1:3] == [f"{run['score']:.4f} ± 0.0000", f"{share:.2%}"]
@@ -123,3 +132,40 @@ def test_the_methods_are_compared_in_one_table(model, data, tmp_path):
     assert full["trained"] == full["parameters"] > 10 * lora["trained"]
     assert full["saved_bytes"] > max(4 * full["parameters"], lora["saved_bytes"])
     assert lora["peak_bytes"] > 50 * 2**20
+    other = [*settings[:-1], "100", "--seeds", "2"]
+    refused = benchmark("methods", model, data, output, *other)
+    assert refused.returncode == 1
+    assert "'training_rows': 200" in refused.stderr
+    assert refused.stderr.rstrip().endswith("give another --output")
+
+
+def test_the_other_sides_tags_count_as_our_own_do():
+    """Our tags as class numbers give our score; one shifted by a word gives another."""
+    task = find_task("conll2003")
+    texts = "New York X Ada", "X Bob Lee X", "X X"
+    tags = (["B-LOC", "I-LOC", "O", "B-PER"], ["O", "B-PER", "I-PER", "O"], ["O", "O"])
+    examples = []
+    for text, row in zip(texts, tags, strict=True):
+        words = words_of(text, "word")
+        entities = tuple(
+            Entity(kind, words[first][0], words[end - 1][1], "")
+            for kind, first, end in spans_of_tags(row)
+        )
+        examples.append(TaggedText("f:1", text, words, entities))
+    labels = task.labels_of(examples)
+    assert [shown(example, labels)[0] for example in examples] == [text.split() for text in texts]
+    answers = [shown(example, labels)[1] for example in examples]
+    assert scored(task, answers, examples, labels) == 1
+    shifted = [answers[0][-1:] + answers[0][:-1], *answers[1:]]
+    assert scored(task, shifted, examples, labels) == pytest.approx(1 / 3)
+
+
+def test_words_that_the_other_side_is_not_shown_are_outside(model):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    network = transformers.AutoModelForTokenClassification.from_pretrained(model, num_labels=3)
+    with torch.no_grad():
+        network.classifier.bias.copy_(torch.tensor([0.0, 0.0, 1e4]))
+    words = ["cat", "\u200b", "dog", "ba", "be", "bi"]  # the second has no piece
+    work = {"kind": "tag", "sequence_length": 5, "dev": [(words, [0, 1, 2, 0, 1, 2])]}
+    rows = encoded(tokenizer, work, "dev")
+    assert predictions(network, tokenizer, rows, 2) == [[2, 0, 2, 2, 0, 0]]

@@ -1,6 +1,7 @@
 """`python run_finetune.py`: a pre-trained model, the same from scratch, and a linear one."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -45,6 +46,22 @@ def test_three_scores_are_compared(small_demo, tmp_path, capsys):
     assert f"{finetune_demo.baseline():.3f}" in table
     assert (tmp_path / "runs/demo-finetuned/README.md").is_file()
     assert "run_predict.py classify --checkpoint runs/demo-finetuned" in output
+    # The second really starts from scratch, and says so.
+    cards, starts = [], set()
+    for name in ("demo-finetuned", "demo-from-scratch"):
+        cards.append((tmp_path / "runs" / name / "README.md").read_text())
+        config = json.loads((tmp_path / "runs" / name / "config.json").read_text())
+        starts.add(config["start_fingerprint"])
+    assert len(starts) == 2
+    assert "Fine-tuned from" in cards[0]
+    assert "Trained from scratch, in the architecture" in cards[1]
+    assert "parameters from scratch, in the architecture" in output
+    assert "fresh: everything" in output
+    # The data of other installed packages.
+    train = tmp_path / "data/train.tsv"
+    train.write_text(train.read_text().replace("tree", "house"))
+    error = mistake(capsys, run_finetune.main, [])
+    assert "runs/demo-finetuned holds the demo of another model or of other data; delete" in error
 
 
 def test_without_a_pretrained_demo_it_says_how_to_make_it(tmp_path, monkeypatch, capsys):

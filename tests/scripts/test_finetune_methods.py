@@ -129,6 +129,70 @@ def test_a_resumed_run_equals_the_uninterrupted_one(folder, run, monkeypatch, ca
     assert one == other
 
 
+PARTS = {
+    "houlsby": {"adapters", "encoder", "pooler", "classifier"},  # LayerNorms of the encoder
+    "pfeiffer": {"adapters", "pooler", "classifier"},
+    "prefix": {"adapters", "pooler", "classifier"},
+    "bitfit": {"encoder", "pooler", "classifier"},  # its biases
+}
+
+
+@pytest.mark.parametrize("method", PARTS)
+def test_every_method_is_saved_continued_and_asked(folder, method, monkeypatch):
+    """Two seeds, stopped within the second."""
+    work_dir = folder / f"two-{method}"
+    arguments = [*options(folder, work_dir, method, "--epochs=1"), "--seeds", "0", "1"]
+
+    class InterruptedLater(TrainingBatches):
+        def __call__(self, cursor):
+            for number, batch in enumerate(super().__call__(cursor)):
+                if number == 2 and (work_dir / "seed-0/summary.json").exists():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_finetune, "TrainingBatches", InterruptedLater)
+        run_finetune.main(arguments)
+    assert not (work_dir / "seed-1/summary.json").exists()
+    assert not (work_dir / "seeds.json").exists()
+    run_finetune.main(arguments)
+    assert len(json.loads((work_dir / "seeds.json").read_text())["seeds"]) == 2
+    last = work_dir / "seed-1"
+    assert len(read_metrics(last / "metrics.jsonl")) == 4 + 2  # each step, both evaluations
+    saved = _read_part(last / "checkpoints" / str(saved_steps(last)[-1]), "params")
+    assert saved.keys() == PARTS[method]
+    assert 0 < sum(x.size for x in jax.tree.leaves(saved)) < 10_000
+    output = folder / f"{method}.jsonl"
+    run_predict.main(
+        ["classify", f"--checkpoint={last}", f"--input={folder}/dev.tsv", f"--output={output}"]
+    )
+    asked, found = (
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for path in (output, last / "predictions.jsonl")
+    )
+    for one, other in zip(asked, found, strict=True):
+        assert one["label"] == other["label"]
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+def test_a_signal_in_the_last_evaluation_ends_the_seeds_after_it(folder, monkeypatch, capsys):
+    work_dir = folder / "late"
+    arguments = [*options(folder, work_dir, "bitfit", "--epochs=1"), "--seeds", "0", "1"]
+    evaluate, asked = run_finetune.Run.evaluate, []
+
+    def interrupted(self, params):
+        asked.append(1)
+        if len(asked) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(self, params)
+
+    monkeypatch.setattr(run_finetune.Run, "evaluate", interrupted)
+    run_finetune.main(arguments)
+    assert "stopped after seed 0; the same command continues" in capsys.readouterr().out
+    assert (work_dir / "seed-0/summary.json").exists()
+    assert not (work_dir / "seed-1").exists()
+
+
 def test_another_base_or_none_is_refused(folder, run):
     base, aside = folder / "base", folder / "aside"
     base.rename(aside)
@@ -153,6 +217,17 @@ def test_another_base_or_none_is_refused(folder, run):
         if base.exists():
             base.rmdir()
         aside.rename(base)
+
+
+def test_a_run_that_was_continued_with_a_moved_base_can_be_asked(folder, run):
+    work_dir = shutil.copytree(run, folder / "moved-run")
+    base, moved = folder / "base", folder / "moved-base"
+    base.rename(moved)
+    try:
+        run_finetune.main([*options(folder, work_dir), f"--init-from={moved}"])
+        assert_same(load_run(work_dir)[0]["encoder"], open_source(moved).params["encoder"])
+    finally:
+        moved.rename(base)
 
 
 def test_merged_and_exported(folder, run, capsys):

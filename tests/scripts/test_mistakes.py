@@ -106,7 +106,7 @@ def test_a_work_dir_that_cannot_be_used(corpus, tmp_path, capsys, place):
 
 def test_a_folder_in_which_nothing_was_saved_is_free(corpus, tmp_path, capsys):
     """As a run leaves it that ran out of memory in its first step."""
-    (tmp_path / "config.json").write_text('{"seed": 5}')
+    (tmp_path / "config.json").write_text('{"seed": 5, "first_start": 1.0}')
     (tmp_path / "checkpoints").mkdir()
     changes = {"phases.0.steps": 4, "phases.1.steps": 1, "evaluation-examples": 0}
     run_pretrain.main(options(corpus, tmp_path, changes))

@@ -348,7 +348,8 @@ def test_the_command_line_and_fill_mask(folders):
     assert result.returncode == 0, result.stderr
     result = command("run_convert.py", "tf1", "--input", source, "--output", output)
     assert result.returncode == 2
-    assert result.stderr == f"error: --output {output} exists and is not empty; give another\n"
+    expected = f"error: --output {output} exists and is not empty; give another, or delete it\n"
+    assert result.stderr == expected
     result = command("run_predict.py", "fill-mask", "--checkpoint", output, "a [MASK] runs")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 6

@@ -1,19 +1,25 @@
 """Fine-tuning as a user sees it: what it leaves, interruption, mistakes, asking the model."""
 
+import dataclasses
 import json
 import math
 import shutil
 import signal
 
 import jax
+import jax.numpy as jnp
 import pytest
+from rich.console import Console
 
 import run_convert
 import run_finetune
 import run_predict
 import run_pretrain
 from bert_jax.checkpoint import load_params, save_params, saved_steps
+from bert_jax.finetuning import RegularizationConfig
 from bert_jax.tracker import read_metrics
+from configs.finetune import from_command_line
+from configs.finetune_run import open_run
 from tests.scripts.finetuning import finetune_options, start_finetune, write_texts
 from tests.scripts.runs import ROOT, assert_same_run, mistake, options, wait_for
 
@@ -69,7 +75,12 @@ def test_a_run_learns_and_leaves_what_it_promises(finetuned, capsys):
     ]
     right = [row["label"] == row["true"] for row in predictions]
     assert sum(right) / 30 == pytest.approx(best["accuracy"])
-    assert f"| dev | {best['accuracy']:.4f} |" in (finetuned / "README.md").read_text()
+    card = (finetuned / "README.md").read_text()
+    assert f"| dev | {best['accuracy']:.4f} |" in card
+    assert "| optimizer.learning_rate | 0.01 |" in card
+    assert "| dropout | 0.0 |" in card  # not the default
+    assert "regularization" not in card
+    assert f"python run_predict.py classify --checkpoint {finetuned} TEXT" in card
 
 
 def test_the_model_answers_texts_and_files(finetuned, data, tmp_path, capsys):
@@ -104,7 +115,7 @@ def test_a_folder_of_transformers_is_converted_on_the_fly(data, pretrained, fine
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
-def test_a_stopped_run_continues_to_the_same_numbers(data, pretrained, finetuned, tmp_path):
+def test_a_stopped_run_continues_to_the_same_numbers(data, pretrained, finetuned, tmp_path, capsys):
     work_dir = tmp_path / "run"
     arguments = finetune_options(data, pretrained, work_dir)
     process = start_finetune(arguments)
@@ -116,8 +127,13 @@ def test_a_stopped_run_continues_to_the_same_numbers(data, pretrained, finetuned
     stopped = saved_steps(work_dir)[-1]
     assert 10 <= stopped < 60, output
     assert "the same command continues" in output
+    run_predict.main(["classify", f"--checkpoint={work_dir}", "a cat"])
+    assert f"{work_dir} has not been trained to its end; this is" in capsys.readouterr().err
     run_finetune.main(arguments)
     assert_same_run(work_dir, finetuned)
+    capsys.readouterr()
+    run_predict.main(["classify", f"--checkpoint={work_dir}", "a cat"])
+    assert "to its end" not in capsys.readouterr().err
 
 
 def test_kill_9_after_a_checkpoint_loses_nothing(
@@ -146,14 +162,68 @@ def test_a_mesh_that_splits_the_model_trains_the_same(data, pretrained, finetune
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
+def test_what_the_command_line_says_reaches_the_training(data, pretrained, tmp_path):
+    """Each option against the same run without it."""
+
+    def opened(changes):
+        arguments = finetune_options(data, pretrained, tmp_path / "run", changes=changes)
+        config = from_command_line([word.removesuffix("=True") for word in arguments])
+        return open_run(config, arguments, Console(quiet=True))
+
+    def seen(run):
+        return {
+            "objective": run.objective.regularization,
+            "dropout": run.model.hidden_dropout_prob,
+            "dtype": run.model.dtype,
+            "frozen": run.optimizer.frozen,
+            "loop": run.config.loop(15),
+            "rows": len(run.data.train.features.rows),
+            "start": len(run.start.params),
+        }
+
+    def rate_of_embeddings(run):
+        """The first steps of the embeddings, as a share of those of the output layer."""
+        one = {"kernel": jnp.ones(2)}
+        params = {"encoder": {"embeddings": one, "layer_0": one}, "classifier": one}
+        state = run.optimizer.init(params)
+        for _ in range(2):  # the first has the rate 0
+            updates, state = run.optimizer.update(params, state, params)
+        lowest, highest = updates["encoder"]["embeddings"], updates["classifier"]
+        return float(lowest["kernel"][0] / highest["kernel"][0])
+
+    plain = seen(opened({}))
+    loop = plain["loop"]
+    for changes, name, value in (
+        ({"regularization.r-drop": 1}, "objective", RegularizationConfig(r_drop=1)),
+        ({"regularization.adversarial": 2}, "objective", RegularizationConfig(adversarial=2)),
+        ({"dropout": 0.25}, "dropout", 0.25),
+        ({"dtype": "bfloat16"}, "dtype", "bfloat16"),
+        ({"frozen-layers": 1}, "frozen", ("encoder/embeddings", "encoder/layer_0")),
+        ({"patience": 2}, "loop", dataclasses.replace(loop, patience=2)),
+        ({"accumulation-steps": 2}, "loop", dataclasses.replace(loop, accumulation_steps=2)),
+        ({"train-examples": 50}, "rows", 50),
+        ({"from-scratch": True}, "start", 0),
+    ):
+        found = seen(opened(changes))
+        assert found == plain | {name: value} != plain
+    assert rate_of_embeddings(opened({"optimizer.layer-decay": 0.5})) == pytest.approx(0.25)
+
+
 def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
     changes = {"epochs": 1, "test": f"{data}/dev.tsv"}
     arguments = finetune_options(data, pretrained, tmp_path / "run", changes=changes)
     exported = tmp_path / "hf"
-    run_finetune.main([*arguments, "--seeds", "3", "5", "--export", "hf", str(exported)])
+    command = [*arguments, "--seeds", "3", "5", "--export", "hf", str(exported)]
+    run_finetune.main(command)
     assert json.loads((exported / "config.json").read_text())["id2label"]["1"] == "dog"
     output = capsys.readouterr().out
     assert "seed-3" in output
+    assert output.count("\ntest: accuracy ") == 2
+    error = mistake(capsys, run_predict.main, ["classify", f"--checkpoint={tmp_path}/run", "a"])
+    assert f"name one of them: {tmp_path}/run/seed-3, {tmp_path}/run/seed-5" in error
+    error = mistake(capsys, run_predict.main, ["classify", f"--checkpoint={exported}", "a"])
+    assert "is a folder of transformers" in error
+    capsys.readouterr()
     for seed in (3, 5):
         folder = tmp_path / f"run/seed-{seed}"
         assert (folder / "SST-2.tsv").read_text().startswith("index\tprediction\n0\t")
@@ -179,6 +249,10 @@ def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
     for title, value in expected.items():
         assert found["spread"][title]["accuracy"] == pytest.approx(value)
         assert f"{value:.4f}" in next(line for line in table if f" {title} " in line)
+    (exported / "mine").touch()
+    run_finetune.main(command)  # finished and exported: typed again it does nothing
+    assert (exported / "mine").exists()
+    assert f"# for transformers: {exported}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -188,6 +262,8 @@ def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
         ({"init-from": "/nowhere"}, ["/nowhere is not a folder"]),
         ({"sequence-length": 33}, ["33", "32 positions"]),
         ({"epochs": 0}, ["epochs is 0"]),
+        # Before anything is loaded:
+        ({"init-from": "/nowhere", "optimizer.beta-1": 1}, ["optimizer.beta_1 is 1.0"]),
         ({"sequence-length": 4}, ["sequence_length is 4", "at least 5"]),
         ({"optimizer.frozen": "encoder/layer_9"}, ["encoder/layer_9", "encoder/layer_0"]),
         ({"columns.first": "text"}, ["train.tsv:2: there is no column 'text'", "sentence, label"]),
@@ -215,6 +291,9 @@ def test_what_cannot_be_exported_is_said_before(data, pretrained, tmp_path, caps
     assert "exists and is not empty" in error(data)
     assert "no model with prefix" in error(tmp_path / "hf", "--method.name=prefix")
     assert "output layer of summarize" in error(tmp_path / "hf", task="summarize")
+    assert "is where the run works" in error(tmp_path / "run")
+    (tmp_path / "file").touch()
+    assert f"{tmp_path}/file cannot be written to" in error(tmp_path / "file/hf")
 
 
 def test_tasks_and_data_must_be_named(pretrained, capsys, tmp_path):
@@ -227,6 +306,7 @@ def test_tasks_and_data_must_be_named(pretrained, capsys, tmp_path):
     task = tmp_path / "mine.py"
     task.write_text("x = 1")
     assert "defines no TASK" in error(str(task))
+    assert f"the task {task}x.py is no file; give a Python file that" in error(f"{task}x.py")
     task.write_text("1/0")
     assert "ZeroDivisionError" in error(str(task))
 
@@ -321,7 +401,42 @@ def test_files_may_move_but_not_change(data, pretrained, finetuned, tmp_path, ca
     assert "another configuration (other dev data); type" in error({"dev": other})
     other.write_text((data / "train.tsv").read_text().replace("\tcat", "\tdog", 1))
     assert "(other training data)" in error({"train": other})
-    params, saved, _ = load_params(start)
+    params, saved, step = load_params(start)
+    doubled = jax.tree.map(lambda x: 2 * x, params)
+    save_params(start, doubled, saved, step=step + 1)
+    (start / "summary.json").unlink()
+    run_finetune.main(finetune_options(files, start, work_dir))  # the start is still being trained
+    assert_same_run(work_dir, finetuned)
+    capsys.readouterr()
+    assert "is not finished and deletes its older ch" in error({"method.name": "lora"})
     shutil.rmtree(start / "checkpoints")
-    save_params(start, jax.tree.map(lambda x: 2 * x, params), saved)
+    save_params(start, doubled, saved, step=step)
     assert "(other parameters in --init-from)" in error({})
+    shutil.rmtree(start / "checkpoints")
+    save_params(start, doubled, saved, step=step + 1)
+    words = f"(other parameters in --init-from; started from step {step}, which is not there any"
+    assert words in error({})
+
+
+def test_no_seed_is_trained_where_another_cannot_be(data, pretrained, finetuned, tmp_path, capsys):
+    shutil.copytree(finetuned, tmp_path / "run/seed-5")
+    arguments = finetune_options(data, pretrained, tmp_path / "run", changes={"epochs": 1})
+    error = mistake(capsys, run_finetune.main, [*arguments, "--seeds", "3", "5"])
+    assert "seed-5 was made with another configuration (epochs: 4 -> 1" in error
+    assert not (tmp_path / "run/seed-3").exists()
+
+
+def test_several_seeds_do_not_go_into_the_folder_of_one(data, pretrained, finetuned, capsys):
+    arguments = finetune_options(data, pretrained, finetuned)
+    error = mistake(capsys, run_finetune.main, [*arguments, "--seeds", "0", "1"])
+    assert f"{finetuned} is no folder of several seeds, as it holds README.md, checkp" in error
+    assert not (finetuned / "seed-0").exists()
+
+
+def test_the_folder_of_another_model_is_left_alone(data, pretrained, tmp_path, capsys):
+    folder = tmp_path / "hf"
+    run_convert.main(["to-hf", f"--checkpoint={pretrained}", f"--output={folder}"])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    error = mistake(capsys, run_finetune.main, finetune_options(data, folder, folder))
+    assert f"{folder} is not the work folder of a run and not empty" in error
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -11,6 +11,7 @@ import run_finetune
 import run_predict
 from bert_jax.convert import to_tensors
 from tests.checkpoints import TINY, random_params, write_hugging_face
+from tests.scripts.runs import mistake
 
 CONFIG = dataclasses.replace(TINY, hidden_size=16, max_position_embeddings=48)
 OTHERS = ["fox", "dog", "house", "jump"]
@@ -51,7 +52,7 @@ KINDS = {
 }
 
 
-def test_an_exported_regression_says_that_it_is_one(tmp_path):
+def test_an_exported_regression_says_that_it_is_one(tmp_path, capsys):
     """transformers shapes the output layer, and reads its value, by these."""
     source, model, exported = (tmp_path / name for name in ("train.tsv", "model", "exported"))
     rows = [f"the {OTHERS[n % 4]} runs\t{n / 2}\n" for n in range(8)]
@@ -64,6 +65,9 @@ def test_an_exported_regression_says_that_it_is_one(tmp_path):
     values = json.loads((exported / "config.json").read_text())
     assert values["problem_type"] == "regression"
     assert values["id2label"] == {"0": "LABEL_0"}
+    capsys.readouterr()
+    error = mistake(capsys, run_predict.main, ["classify", f"--checkpoint={exported}", "a"])
+    assert f"{exported} is a folder of transformers, which does not say how" in error
     # Through a converted checkpoint and back nothing is lost.
     ours, again = tmp_path / "ours", tmp_path / "again"
     run_convert.main(["from-hf", f"--input={exported}", f"--output={ours}"])

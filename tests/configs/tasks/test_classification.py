@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bert_jax.errors import UserError
+from configs.finetune_report import ask_command
 from configs.tasks.classification import Classification
-from configs.tasks.registry import find_task
+from configs.tasks.registry import find_task, saved_task
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.texts import TextExample
 from tests.data_pipeline.finetune.letters import LETTERS
@@ -55,6 +56,13 @@ def test_a_class_that_is_not_there_is_named_shortly():
     assert message.startswith("f:0: the label 'xxx")
     assert "those of the training data: class 0, class 1, " in message
     assert len(message) < 700
+
+
+def test_the_label_that_f1_is_about_must_be_there():
+    assert find_task("mrpc").labels_of(texts("1", "0")) == ("0", "1")
+    with pytest.raises(DataError, match=r"F1 of the label '1', which .*there are: 0.0, 1.0$"):
+        find_task("mrpc").labels_of(texts("1.0", "0.0"))
+    assert find_task("classify").labels_of(texts("1.0", "0.0")) == ("0.0", "1.0")
 
 
 def test_the_best_score_must_be_one_of_the_scores():
@@ -115,6 +123,8 @@ def test_numbers(name):
             task.check(texts(label), ())
     with pytest.raises(DataError, match="f:9: there is no label; training needs one"):
         task.labels_of(examples)
+    with pytest.raises(DataError, match="all 2 training rows have the number 3"):
+        task.labels_of(texts("3", "3.0"))
 
 
 def test_submissions_of_glue():
@@ -123,3 +133,15 @@ def test_submissions_of_glue():
     name, content = find_task("rte").submission([{"label": "entailment"}])
     assert (name, content) == ("RTE.tsv", "index\tprediction\n0\tentailment\n")
     assert dataclasses.replace(find_task("stsb"), leaderboard=None).submission([]) is None
+
+
+def test_a_pair_is_asked_for_as_a_pair(tmp_path):
+    """The command that a model card shows must be one that works."""
+    columns = {"first": None, "second": None, "label": None, "header": None, "group": None}
+    task = saved_task({"task": "classify", "columns": columns | {"second": "other"}})
+    assert ask_command(task, tmp_path / "a run") == (
+        f"python run_predict.py classify --checkpoint '{tmp_path}/a run' TEXT SECOND"
+    )
+    assert task.typed(["a", "b"])[0].second == "b"
+    assert find_task("mrpc").usage == "TEXT SECOND"
+    assert find_task("sst2").usage == "TEXT ..."

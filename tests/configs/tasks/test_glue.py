@@ -1,5 +1,6 @@
 """The tasks of GLUE under the names that TensorFlow Datasets gives their data."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,9 +34,13 @@ def data_set(monkeypatch, name, splits, classes):
         column: SimpleNamespace(int2str=names.__getitem__) for column, names in classes.items()
     }
     builder = SimpleNamespace(
-        info=SimpleNamespace(features=features),
+        info=SimpleNamespace(features=features, splits=splits),
         download_and_prepare=lambda: None,
-        as_dataset=lambda split: splits[split],
+        as_dataset=lambda split: [
+            row
+            for part in (splits if split == "all" else re.split(r"\s*\+\s*", split))
+            for row in splits[part]
+        ],
     )
     monkeypatch.setattr(tfds, "builder", lambda asked, data_dir: {name: builder}[asked])
     monkeypatch.setattr(tfds, "as_numpy", iter)
@@ -47,7 +52,8 @@ def test_its_rows_are_those_of_the_files(monkeypatch, tmp_path):
         {"idx": 1, "sentence1": b"A dog.", "sentence2": b"Cats.", "label": np.int64(0)},
         {"idx": 2, "sentence1": b"A cow.", "sentence2": b"Cats.", "label": np.int64(-1)},
     ]
-    splits = {"train": records[:2], "validation": records[:1], "test": records[2:]}
+    # Records are stored by a hash; the files' order is that of idx.
+    splits = {"train": records[1::-1], "validation": records[:1], "test": records[2:]}
     data_set(monkeypatch, "glue/mrpc", splits, {"label": ["not_equivalent", "equivalent"]})
     table = tmp_path / "train.tsv"
     table.write_text("Quality\t#1 String\t#2 String\n1\tA cat.\tCats.\n0\tA dog.\tCats.\n")
@@ -61,6 +67,10 @@ def test_its_rows_are_those_of_the_files(monkeypatch, tmp_path):
     assert rows("tfds:glue/mrpc/test") == [("A cow.", "Cats.", None)]
     task.check(task.read("tfds:glue/mrpc/test").rows, ("0", "1"))
     assert read_rows("tfds:glue/mrpc/test")[0]["label"] is None
+    assert len(read_rows("tfds:glue/mrpc/train + test")) == 3
+    assert len(read_rows("tfds:glue/mrpc/all")) == 4
+    with pytest.raises(DataError, match="has the splits train, validation, test, not 'dev'"):
+        read_rows("tfds:glue/mrpc/dev")
 
 
 def test_numbers_that_are_not_known(monkeypatch):
@@ -92,11 +102,21 @@ def test_the_files_of_cola(tmp_path):
 
 def test_damaged_rows_of_qqp_are_left_out(tmp_path):
     names = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
-    (tmp_path / "a.tsv").write_text(f"{names}1\t1\t2\ta\tb\t1\n2\t3\tc\n3\t4\t5\td\t\t0\n")
+    rows = "1\t1\t2\ta\tb\t1\n2\t3\tc\n3\t4\t5\td\t\t0\n4\t6\t7\te\tf\t0\t1\n"
+    (tmp_path / "a.tsv").write_text(names + rows)
     found = find_task("qqp").read(f"{tmp_path}/a.tsv")
-    assert len(found.rows) == 2
+    # Each has its answer in a file for the leaderboard, in its place.
+    texts = [("a", "b"), ("", ""), ("d", ""), ("e", "f")]
+    assert [(row.first, row.second) for row in found.rows] == texts
+    assert [row.label for row in found.rows] == ["1", None, None, None]
     assert len(found.usable().rows) == 1
-    assert len(found.usable().skipped) == 2
+    assert [line.split("a.tsv:")[1] for line in found.usable().skipped] == [
+        "3 has 3 columns, not the 6 of its header "
+        "(id, qid1, qid2, question1, question2, is_duplicate)",
+        "4: its question2 is empty",
+        "5 has 7 columns, not the 6 of its header "
+        "(id, qid1, qid2, question1, question2, is_duplicate)",
+    ]
 
 
 def test_labels_that_are_not_the_tasks(tmp_path):

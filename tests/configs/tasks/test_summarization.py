@@ -15,6 +15,7 @@ ROWS = [
     {"article": ARTICLE, "summary": "Dogs run far.Fish swim."},
     {"article": "Cats sit."},
 ]
+FOREIGN = {"article": "Cats sit.", "summary": "Zebras walked by."}
 
 
 @pytest.fixture
@@ -54,6 +55,20 @@ def test_as_many_sentences_as_the_probabilities_say_in_the_articles_order(exampl
     assert "true" not in second
     # Only the first has a reference.
     assert task.score([first, second], examples) == {"rouge1": 1, "rouge2": 1, "rougeL": 1}
+
+
+def test_a_summary_of_other_sentences_is_not_scored(tmp_path):
+    """As in training and dev, so that test scores mean the same."""
+    rows = [ROWS[0], FOREIGN]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = find_task("summarize")
+    found = task.read(str(tmp_path / "d.jsonl"))
+    assert list(found.unusable) == [1]
+    features = task.features(found.rows, LETTERS, 100, ())
+    assert [row.values["weights"].any() for row in features.rows] == [True, False]
+    assert task.count_judged(found.rows, features) == 1
+    predictions = [{"summary": "Dogs run far. Fish swim."}, {"summary": "Cats sit."}]
+    assert task.score(predictions, found.rows)["rouge1"] == 1
 
 
 def test_baselines(examples):

@@ -44,6 +44,30 @@ def test_texts_whose_entities_are_not_known_are_not_scored(tmp_path):
     assert task.confusion(predictions, examples) == (["PER", "O"], ["PER", "O"])
 
 
+@pytest.mark.parametrize(
+    ("name", "unit", "entities", "lost"),
+    [
+        ("tag", "word", {"be": [[2, 3]]}, 1),  # within a word
+        ("tag", "word", {"abed": [[0, 3]], "c": [[5, 5]]}, 0),
+        ("tag", "word", {"abed c": [[0, 5]]}, 0),
+        ("tag", "word", {"d c": [[3, 5]]}, 1),
+        ("cluener", "piece", {"ab": [[0, 1]]}, 1),  # its text is the piece [UNK]
+        ("cluener", "piece", {"abed c": [[0, 5]]}, 0),
+    ],
+)
+def test_entities_that_no_tags_say_are_counted(tmp_path, name, unit, entities, lost):
+    text = "abed c"
+    label = {"n": {text[a : b + 1]: [[a, b]] for [[a, b]] in entities.values()}}
+    path = tmp_path / "f.json"
+    path.write_text(json.dumps({"text": text, "label": label}) + "\n")
+    task = find_task(name)
+    examples = task.read(str(path)).rows
+    labels = task.labels_of(examples)
+    features = task.features(examples, TOKENIZER, 16, labels)
+    line = f"entities that begin or end within a {unit}, so that tags cannot say them: {lost}"
+    assert features.notes == ((f"{line}, such as {path}:1",) if lost else ())
+
+
 def test_predictions_of_windows_come_together(tmp_path):
     task = find_task("tag")
     source = columns(

@@ -28,7 +28,7 @@ def write(path, value):
 
 def test_swag_reads_its_csv_with_quotes(tmp_path):
     text = SWAG_HEADER + '0,v,1,"A, b. She","A, b.",She,gold,runs.,"sits, then.",eats.,goes.,2\n'
-    (example,) = read_swag(write(tmp_path / "train.csv", text))
+    (example,) = read_swag(write(tmp_path / "train.csv", text)).rows
     assert example == ChoiceExample(
         f"{tmp_path}/train.csv:2", "A, b.", "She", ("runs.", "sits, then.", "eats.", "goes."), 2
     )
@@ -38,9 +38,10 @@ def test_hellaswag_reads_labels_as_numbers_text_or_none(tmp_path):
     rows = [{"ctx": "A man", "endings": ["sits", "runs"]} | more for more in (
         {"label": 1}, {"label": "0"}, {"label": ""}, {})]  # fmt: skip
     source = write(tmp_path / "d.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    examples = read_hellaswag(source)
+    examples = read_hellaswag(source).rows
     assert [example.label for example in examples] == [1, 0, None, None]
-    assert [e.place for e in read_hellaswag(source + "[1:3]")] == [f"{source}:2", f"{source}:3"]
+    some = read_hellaswag(source + "[1:3]").rows
+    assert [example.place for example in some] == [f"{source}:2", f"{source}:3"]
     with pytest.raises(DataError, match=r"d.jsonl:3: the right choice is not given"):
         check_labelled(examples)
 
@@ -49,14 +50,16 @@ def test_questions_of_c3_and_dream(tmp_path):
     value = [
         [["M: Hi.", "W: Hello."], [{"question": "Who?", "choice": ["M", "W"], "answer": "W"}], "1"],
         [["text"], [{"question": "a?", "choice": ["x", "y", "z"]},
-                    {"question": "b?", "choice": ["x", "y"], "answer": "x"}], "2"],
+                    {"question": "b?", "choice": ["x", "y"], "answer": "x"},
+                    {"question": "c?", "choice": ["x", "y"], "answer": ""},
+                    {"question": "d?", "choice": ["1", "0"], "answer": 0}], "2"],
     ]  # fmt: skip
     source = write(tmp_path / "dev.json", value)
-    examples = read_questions(source)
-    assert [example.label for example in examples] == [1, None, 0]
+    examples = read_questions(source).rows
+    assert [example.label for example in examples] == [1, None, 0, None, 1]
     assert examples[0].context == "M: Hi. W: Hello."
     assert examples[2].place == f"{source}, element 1, question 2"
-    assert read_questions(source + "[1:]") == examples[1:]
+    assert read_questions(source + "[1:]").rows == examples[1:]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,7 @@ def test_questions_of_c3_and_dream(tmp_path):
         ({"endings": ["a", " "]}, r"d.jsonl:2: choice 1 is empty"),
         ({"endings": ["a"]}, "must be a list of at least two"),
         ({"endings": "a, b"}, "must be a list"),
+        ({"endings": ["a", None]}, r"d.jsonl:2: its endings must hold text, not null"),
         ({"ctx": "\u200b"}, r"d.jsonl:2: its ctx is empty"),
         ({"ctx": None}, "its ctx is empty"),
     ],
@@ -94,7 +98,8 @@ QUESTION = {"question": "Who?", "choice": ["M", "W"], "answer": "W"}
     [
         ({"a": 1}, "is no JSON array"),
         ([["text"]], "element 0 is not of the form"),
-        ([["text", [QUESTION], "1"], 3], "element 1 is not of the form"),
+        ([[["text"], [QUESTION], "1"], 3], "element 1 is not of the form"),
+        ([["text", [QUESTION], "1"]], "element 0 is not of the form"),
         ([[["text"], [{"question": "Who?"}], "1"]], "not of the form"),
         ([[[" "], [QUESTION], "1"]], "element 0: its text is empty"),
         ([[["t"], [QUESTION | {"answer": "X"}], "1"]], "question 1: the answer 'X' is not among"),

@@ -47,13 +47,14 @@ def test_a_file_is_read(tmp_path):
         _article(3, plausible_answers=[{"text": "Bob", "answer_start": 8}], answers=[]),
     ]
     del (unknown := _article(4))["paragraphs"][0]["qas"][0]["answers"]
-    source = _write(tmp_path / "squad.json", [*articles, unknown])
+    source = _write(tmp_path / "squad.json", [*articles, unknown, _article(5, answers=None)])
     found = read_questions(source)
     assert found[0] == QuestionExample(
         f"{source}, question q0", "q0", "Who?", CONTEXT, (Answer("Ada", 0),)
     )
-    assert [example.answers for example in found[1:]] == [(Answer("Bob", 8, False),), (), (), None]
-    assert [example.is_impossible for example in found] == [False, False, True, False, False]
+    unsure = (Answer("Bob", 8, False),)
+    assert [example.answers for example in found[1:]] == [unsure, (), (), None, None]
+    assert [example.id for example in found if example.is_impossible] == ["q2"]
 
 
 def test_a_byte_order_mark_and_numbers_as_ids_are_fine(tmp_path):
@@ -98,6 +99,15 @@ def test_slices_that_choose_nothing(tmp_path, bounds, message):
             "q1: its 'question' must be a text, not '5'",
         ),
         (lambda question: question.update(answers="Ada"), "q1: its 'answers' must be a list"),
+        (lambda question: question["answers"][0].update(text=" "), "q1 has an empty answer; leave"),
+        (
+            lambda question: question.update(is_impossible="false"),
+            "q1: its 'is_impossible' is 'false', not true or false",
+        ),
+        (
+            lambda question: question.update(is_impossible=True),
+            "q1 has answers, such as 'Ada', though its 'is_impossible' is true",
+        ),
         (lambda question: question.update(answers=["Ada"]), "q1: its 'text' must be a text"),
         (
             lambda question: question["answers"][0].pop("answer_start"),
@@ -175,7 +185,7 @@ def test_tensorflow_datasets(monkeypatch):
     }
     features = dict.fromkeys(record)
     builder = SimpleNamespace(
-        info=SimpleNamespace(features=features),
+        info=SimpleNamespace(splits={}, features=features),
         download_and_prepare=lambda: None,
         as_dataset=lambda split: [record] if split == "train[:1]" else [],
     )

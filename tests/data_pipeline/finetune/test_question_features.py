@@ -230,8 +230,11 @@ def test_an_answer_that_does_not_fit_is_refused_in_training_only():
     wrong = _example(Answer("Eve", 3))
     with pytest.raises(DataError, match="question x: the answer 'Eve' is not at character 3"):
         _features([wrong])
-    (row,) = _features([wrong], training=False).rows
-    assert row.values["weights"] == 0
+    found = _features([wrong], training=False)
+    assert [row.values["weights"] for row in found.rows] == [0]
+    assert found.notes == (
+        "1 questions have an answer that is not at answer_start, nor once elsewhere: x",
+    )
 
 
 def test_too_little_room_is_refused():

@@ -26,6 +26,11 @@ Comment:
 """
 
 
+def test_a_relation_may_be_called_comment(tmp_path):
+    source = write(tmp_path, "1\tA <e1>b</e1> <e2>c</e2>\nComment-On(e1,e2)\nComment : none\n")
+    assert [example.label for example in read_relations(source)] == ["Comment-On(e1,e2)"]
+
+
 def write(tmp_path, text):
     path = tmp_path / "f.txt"
     path.write_text(text, encoding="utf-8")

@@ -131,27 +131,40 @@ def test_reading_counts_what_is_not_in_the_article(tmp_path):
             {"article": ARTICLE, "summary": ["The cat sat.", "Quite invented it is."]},
             {"article": ARTICLE, "summary": "Zebras walked by, you know."},
             {"article": ARTICLE},
+            {"article": ARTICLE, "summary": ""},
         ],
     )
-    examples, skipped = read_articles(source, COLUMNS, "en")
-    assert [example.place[-2:] for example in examples] == [":1", ":2", ":4"]
-    assert examples[0].chosen[:3] == (False, False, True)
-    assert examples[1].chosen[:3] == (False, True, False)
-    assert examples[2].chosen is None
-    assert skipped == [
-        f"{source}:2: its summary has 'Quiteinventeditis.', which is not in the article",
-        f"{source}:3: its summary has 'Zebraswalkedby,youknow.', which is not in the article",
-        f"{source}:3: its summary has no sentence of the article",
-    ]
+    found = read_articles(source, COLUMNS, "en")
+    assert [example.place[-2:] for example in found.rows] == [":1", ":2", ":3", ":4", ":5"]
+    first, second, third, *others = found.rows
+    assert first.chosen[:3] == (False, False, True)
+    assert second.chosen[:3] == (False, True, False)
+    assert (third.chosen, third.summary) == (None, "Zebras walked by, you know.")
+    assert [(example.chosen, example.summary) for example in others] == [(None, None)] * 2
+    assert found.note == (
+        "parts of summaries that are not in their articles: 1, such as "
+        f"{source}:2, 'Quiteinventeditis.'"
+    )
+    assert found.usable().skipped == [f"{source}:3: its summary has no sentence of the article"]
+    assert not found.unlabelled
     with pytest.raises(DataError, match=r"d.jsonl:4: there is no summary"):
-        check_summaries(examples)
+        check_summaries(found.usable().rows)
+
+
+def test_an_article_may_be_a_list_of_sentences(tmp_path):
+    row = {"article": ["Cats sit.", "Dogs run."], "summary": ["Dogs run."]}
+    (example,) = read_articles(table(tmp_path, [row]), COLUMNS, "en").rows
+    assert [sentence.text for sentence in example.sentences] == row["article"]
+    assert example.chosen == (False, True)
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"article": " \n", "summary": "a"}, r"d.jsonl:1: its article is empty"),
-        ({"article": "a", "summary": ""}, r"d.jsonl:1: its summary is empty"),
+        ({"article": [], "summary": "a"}, r"d.jsonl:1: its article is empty"),
+        ({"article": {"a": 1}, "summary": "a"}, r"d.jsonl:1: its article must hold text, not {"),
+        ({"article": "a", "summary": {"a": 1}}, r"d.jsonl:1: its summary must hold text, not {"),
         ({"text": "a", "summary": "a"}, "no column 'article'; there are: text, summary"),
     ],
 )

@@ -1,11 +1,13 @@
 """Tables: what is read, and what is refused with its place."""
 
 import json
+import math
+import re
 
 import pytest
 
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.tables import read_json, read_rows, split_source
+from data_pipeline.finetune.tables import plain_text, read_json, read_rows, split_source
 
 
 def table(tmp_path, name, content):
@@ -40,6 +42,12 @@ def test_a_header_is_recognised_by_one_of_the_names(tmp_path):
         values(source, header=("words",))
 
 
+def test_a_given_header_with_a_name_twice(tmp_path):
+    source = table(tmp_path, "a.tsv", "a\tb\tx\n")
+    with pytest.raises(DataError, match=r"columns.header names a column twice: text, text, label"):
+        values(source, header=("text", "text", "label"))
+
+
 def test_a_long_field_of_a_csv(tmp_path):
     source = table(tmp_path, "a.csv", f'text,label\n"{"a" * 140_000}",x\n')
     assert len(values(source)[0]["text"]) == 140_000
@@ -54,8 +62,26 @@ def test_half_of_a_surrogate_pair_is_replaced(tmp_path):
 
 
 def test_csv_is_quoted(tmp_path):
-    source = table(tmp_path, "a.csv", 'text,label\n"a, ""b""\nc",1\n')
-    assert values(source) == [{"text": 'a, "b"\nc', "label": "1"}]
+    source = table(tmp_path, "a.csv", 'text,label\n"a, ""b""\nc",1\nd,2\n')
+    rows = read_rows(source)
+    assert [row.values for row in rows] == [
+        {"text": 'a, "b"\nc', "label": "1"},
+        {"text": "d", "label": "2"},
+    ]
+    assert [row.place for row in rows] == [f"{source}:2", f"{source}:4"]  # where each begins
+
+
+def test_ends_of_names_in_capitals(tmp_path):
+    assert values(table(tmp_path, "a.CSV", "text,label\na,1\n")) == [{"text": "a", "label": "1"}]
+    assert values(table(tmp_path, "a.JSONL", '{"text": "a"}\n')) == [{"text": "a"}]
+
+
+def test_what_json_has_for_a_text():
+    for value, text in (("a", "a"), (1, "1"), (1.5, "1.5"), (True, "True")):
+        assert plain_text(value, "f:1", "label") == text
+    for value, shown in ((None, "null"), ([1], "[1]"), ({"水": 1}, '{"水": 1}'), (math.nan, "NaN")):
+        with pytest.raises(DataError, match=re.escape(f"f:1: its x must hold text, not {shown}")):
+            plain_text(value, "f:1", "x")
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
@@ -74,12 +100,13 @@ def test_a_json_array(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.tsv", "text\tlabel\na\n", ["a.tsv:2 has 1 columns", "text, label"]),
+        ("a.tsv", "text\tlabel\na\n", ["a.tsv:2 has 1 column, not", "text, label"]),
         ("a.tsv", "text\ttext\na\tb\n", ["a.tsv:1", "twice"]),
         ("a.csv", 'text\n"a\n', ["no CSV"]),
         ("a.jsonl", '{"a": 1}\n{"a": \n', ["a.jsonl:2 is no JSON"]),
         ("a.jsonl", "[1]", ["element 0 is no JSON object", "'1'"]),
         ("a.tsv", b"text\n\xff\n", ["not UTF-8", "byte 5"]),
+        ("a.jsonl", '{"a": 1}\n' + "[" * 200_000, ["a.jsonl:2 is no JSON", "nested too deeply"]),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, name, content, words):
@@ -95,7 +122,11 @@ def test_a_missing_column_names_those_that_there_are(tmp_path):
         row["sentence"]
 
 
-def test_a_missing_file():
+def test_a_missing_file(tmp_path):
+    with pytest.raises(DataError, match=r"/nowhere/a.tsv cannot be read .*there is no folder /no"):
+        read_rows("/nowhere/a.tsv")
+    with pytest.raises(DataError, match=r"cannot be read .*; name a file in it"):
+        read_rows(str(tmp_path))
     with pytest.raises(DataError, match=r"/nowhere.tsv cannot be read \(No such file"):
         read_rows("/nowhere.tsv")
 

@@ -59,7 +59,7 @@ def test_one_character_a_line(tmp_path):
 
 
 def test_tabs_part_columns_where_there_are_any(tmp_path):
-    rows, _ = read_tagged_texts(write(tmp_path, "New York\tS-LOC\n, too\tO\n"), "word")
+    rows, _ = read_tagged_texts(write(tmp_path, "New York\tS-LOC \n, too\tO\n"), "word")
     assert entities(rows[0]) == [("LOC", "New York")]
 
 
@@ -132,8 +132,11 @@ def test_spans_that_tags_cannot_say_are_counted(tmp_path):
         ({"text": "一二", "label": {"a": {"": [[1, 0]]}}}, "characters 1 to 0"),
         ({"text": "一二", "label": {"a": [[1, 0]]}}, "its label must give"),
         ({"text": "一二", "label": {"a": {"一": [0, 0]}}}, "its label must give"),
-        ({"text": "一二", "label": None}, "its label must give"),
+        ({"text": "一二", "label": "a"}, "its label must give"),
         ({"text": " ", "label": {}}, "its text is empty"),
+        ({"text": None, "label": {}}, "its text must hold text, not null"),
+        ({"text": ["一"], "label": {}}, "its text must hold text, not "),
+        ({"text": "一", "label": {"": {"一": [[0, 0]]}}}, "an entity type without a name"),
         ({"txt": "一"}, "there is no column 'text'; there are: txt"),
     ],
 )
@@ -141,6 +144,13 @@ def test_mistakes_in_spans(tmp_path, record, message):
     source = spans_file(tmp_path, {"text": "好", "label": {}}, record)
     with pytest.raises(DataError, match=rf"f.json:2: .*{message}"):
         read_tagged_texts(source, "piece")
+
+
+def test_spans_that_are_not_known(tmp_path):
+    source = spans_file(
+        tmp_path, {"text": "一", "label": None}, {"text": "二"}, {"text": "三", "label": {}}
+    )
+    assert [row.entities for row in read_tagged_texts(source, "piece").rows] == [None, None, ()]
 
 
 def test_training_needs_an_entity(tmp_path):

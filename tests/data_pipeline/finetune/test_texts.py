@@ -57,7 +57,7 @@ def test_so_is_one_whose_labels_are_empty(tmp_path, several):
     source = written(tmp_path, "text\tlabel\na\t\nb\t\n")
     found = read_texts(source, Columns(), several)
     assert [(row.label, row.labels) for row in found.rows] == [(None, None)] * 2
-    assert found.unlabelled == f"{source}: no row has a label"
+    assert found.unlabelled == f"{source}: no row has a value in its column 'label'"
 
 
 def test_an_empty_label_is_not_known_and_an_empty_set_is(tmp_path):
@@ -84,30 +84,54 @@ def test_a_list_of_texts_is_one_text(tmp_path):
     source = written(tmp_path, '{"text": ["水", "a b"]}\n', "a.jsonl")
     assert read_texts(source, Columns()).rows[0].first == "水 a b"
     source = written(tmp_path, '{"text": [["a"]]}\n', "a.jsonl")
-    with pytest.raises(DataError, match=r"a.jsonl:1: its text is no text, but"):
+    with pytest.raises(DataError, match=r"a.jsonl:1: its text must hold text, not"):
         read_texts(source, Columns())
 
 
-def test_damaged_rows_are_left_out_or_only_predicted(tmp_path):
+@pytest.mark.parametrize(
+    ("label", "several", "message"),
+    [
+        ('{"q": 1}', False, r"its label must hold text, not {\"q\": 1}"),
+        ("NaN", False, "its label must hold text, not NaN"),
+        ('{"q": 1}', True, r"its label must hold text, not {\"q\": 1}"),
+        ('["x", null]', True, "its label must hold text, not null"),
+        ('["x", " "]', True, r"its label holds an empty name, in \['x', ' '\]"),
+    ],
+)
+def test_labels_that_are_none_are_refused(tmp_path, label, several, message):
+    source = written(tmp_path, f'{{"text": "a", "label": {label}}}\n', "a.jsonl")
+    with pytest.raises(DataError, match=f"a.jsonl:1: {message}"):
+        read_texts(source, Columns(), several)
+
+
+def test_damaged_rows_are_only_predicted(tmp_path):
     source = written(tmp_path, "q\tp\tlabel\na\tb\t1\na\nc\t\t0\n\td\t0\n")
     found = read_texts(source, Columns("q", "p", damaged=True))
-    assert [(row.first, row.second) for row in found.rows] == [("a", "b"), ("c", ""), ("", "d")]
-    assert [line.split("a.tsv:")[1] for line in found.skipped] == [
-        "3 has 1 columns, not the 3 of its header (q, p, label)"
-    ]
+    texts = [("a", "b"), ("a", ""), ("c", ""), ("", "d")]
+    assert [(row.first, row.second) for row in found.rows] == texts
+    assert [row.label for row in found.rows] == ["1", None, None, None]
     assert list(found.unusable.values()) == [
+        f"{source}:3 has 1 column, not the 3 of its header (q, p, label)",
         f"{source}:4: its p is empty",
         f"{source}:5: its q is empty",
     ]
-    with pytest.raises(DataError, match=r"a.tsv:3 has 1 columns"):
+    with pytest.raises(DataError, match=r"a.tsv:3 has 1 column, not"):
         read_texts(source, Columns("q", "p"))
 
 
 def test_an_empty_text_is_refused(tmp_path):
-    path = tmp_path / "a.tsv"
-    path.write_text("text\tlabel\n \t1\n")
-    with pytest.raises(DataError, match=r"a\.tsv:2: its text is empty"):
-        read_texts(str(path), Columns())
+    for content in ("text\tlabel\n \t1\n", "text\n\na\n\n"):
+        with pytest.raises(DataError, match=r"a\.tsv:2: its text is empty"):
+            read_texts(written(tmp_path, content), Columns())
+    with pytest.raises(DataError, match=r"a\.csv:3: its text is empty"):
+        read_texts(written(tmp_path, "text\na\n\nb\n", "a.csv"), Columns())
+
+
+def test_spaces_around_a_label_are_not_part_of_it(tmp_path):
+    source = written(tmp_path, "text,label\na,x\nb, x \nc,  \n", "a.csv")
+    assert [row.label for row in read_texts(source, Columns()).rows] == ["x", "x", None]
+    source = written(tmp_path, '{"text": "a", "label": [" x", "y "]}\n', "a.jsonl")
+    assert read_texts(source, Columns(), several=True).rows[0].labels == ("x", "y")
 
 
 def test_labels_are_sorted_by_value_or_name():
@@ -130,6 +154,9 @@ def test_one_class_only_and_a_missing_label_are_refused():
         label_sets_of([example("x")])
     with pytest.raises(DataError, match="no training row has a label"):
         label_sets_of([TextExample("file:1", "a", None, None, labels=())])
+    same = [TextExample("file:1", "a", None, None, labels=("x", "y"))] * 3
+    with pytest.raises(DataError, match="all 3 training rows have the same labels, x, y"):
+        label_sets_of(same)
 
 
 def test_a_label_of_its_own_for_each_row_is_refused():
