@@ -6,6 +6,7 @@ your Python packages a docstring is. The same command typed again continues an i
 
 import contextlib
 import dataclasses
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -17,7 +18,6 @@ from rich.console import Console
 
 from bert_jax import loop
 from bert_jax.adapters import can_be_merged, method_of
-from bert_jax.base import check_base
 from bert_jax.checkpoint import Checkpoints, load_params
 from bert_jax.errors import UserError
 from bert_jax.flops import peak_flops
@@ -66,7 +66,8 @@ def main(arguments: Sequence[str]) -> None:
         console.print(f"  # for transformers: {config.export[1]}")
     elif can_be_merged(method_of(saved)) and saved["architecture"]:
         console.print(
-            f"  python run_convert.py to-hf --checkpoint {best} --output DIR  # for transformers"
+            f"  python run_convert.py to-hf --checkpoint {shlex.quote(str(best))} --output DIR  "
+            "# for transformers"
         )
 
 
@@ -106,9 +107,11 @@ def finetune_seeds(
     run = open_run(config, arguments, console)
     saved_config = run.saved_config()
     if len(config.seeds) > 1:
-        check_seeds_dir(Path(config.work_dir))
+        check_seeds_dir(Path(config.work_dir), config.export_record)
     for seed in config.seeds:  # all of them before any work is spent on one
-        _check_work_dir(run, config.seed_dir(seed), saved_config | {"seeds": [seed]})
+        work_dir = config.seed_dir(seed)
+        earlier = earlier_config(work_dir)
+        check_same_run(work_dir, earlier, saved_config | {"seeds": [seed]}, FINETUNING_FIELDS)
     results = {}
     for seed in config.seeds:
         if len(config.seeds) > 1:
@@ -128,20 +131,8 @@ def finetune_seeds(
         best = config.seed_dir(max(results, key=lambda seed: results[seed][run.task.best]))
     if config.export and not config.is_exported:
         to_hugging_face(best, config.export[1], console)
-        write_json(config.export_record, {"folder": str(config.export[1].resolve())})
+        write_json(config.export_record, config.exported)
     return best
-
-
-def _check_work_dir(run: Run, work_dir: Path, saved_config: dict[str, Any]) -> None:
-    """Raises UserError where a work folder cannot be used, or holds another run."""
-    earlier = earlier_config(work_dir)
-    if run.unsaved and "base" in earlier:
-        check_base(
-            saved_config["base"]["fingerprint"],
-            earlier["base"]["fingerprint"],
-            run.config.init_from,
-        )
-    check_same_run(work_dir, earlier, saved_config, FINETUNING_FIELDS)
 
 
 class Result(NamedTuple):

@@ -118,7 +118,9 @@ def predict(command: str, arguments: Sequence[str]) -> None:
         examples = predictor.task.typed(request.texts)
     shown = request.output is not None  # the standard output shows by itself how far it is
     with ProgressBar(len(examples), 0, shown=shown, name="example") as progress:
-        predictions = predictor.predict(examples, request.batch_size, progress)
+        predictions = predictor.predict(
+            examples, request.batch_size, progress, progress.say if shown else console.print
+        )
         number = write_predictions(predictions, request.output)
     if request.output:
         console.print(f"{number:,} predictions in {request.output}")

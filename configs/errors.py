@@ -23,7 +23,7 @@ def user_errors() -> Iterator[None]:
     """Turns a mistake, a full disk or Ctrl-C into one line; programming errors keep a traceback.
 
     Exit codes: 2 for a mistake and a full disk, 1 where the loss is no longer finite or another
-    host is gone, 130 after Ctrl-C or SIGTERM where no step has been made that could be saved.
+    host is gone, 130 after Ctrl-C or SIGTERM outside the training loop; within it 0, as it saves.
     """
     try:
         with _quiet_threads():

@@ -120,11 +120,18 @@ class FinetuneConfig:
         return Path(self.work_dir, "export.json")
 
     @property
+    def exported(self) -> dict[str, Any]:
+        """What `export_record` holds once the run has written the folder of `export`."""
+        if not self.export:
+            return {}
+        return {"folder": str(self.export[1].resolve()), "seeds": list(self.seeds)}
+
+    @property
     def is_exported(self) -> bool:
-        """Whether this run has ended before and written the folder of `export`."""
-        if not self.export or not self.export[1].is_dir() or not self.export_record.is_file():
+        """Whether the best of these seeds has been written to the folder of `export` before."""
+        if not self.export or not (self.export[1] / "config.json").is_file():
             return False
-        return bool(read_json(self.export_record)["folder"] == str(self.export[1].resolve()))
+        return self.export_record.is_file() and read_json(self.export_record) == self.exported
 
     def loop(self, steps_per_epoch: int) -> LoopConfig:
         """The loop's settings: it evaluates after each epoch and keeps the best."""

@@ -13,7 +13,7 @@ from configs.tasks.task import Task, resolve
 from data_pipeline.buckets import fitted_boundaries
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Feature, Features
-from data_pipeline.finetune.tables import NoColumnError, split_source
+from data_pipeline.finetune.tables import NoColumnError, split_source, suffix_of
 from data_pipeline.tokenizer import Tokenizer
 
 SHOWN = 5  # rows that are left out and named; the others are only counted
@@ -83,10 +83,10 @@ def load_data(
         except NoColumnError as error:
             if not task.column_options:
                 raise
-            raise UserError(
-                f"{error}; say which it is: {task.column_hint(error.column)}; of a file without a "
-                "header name all: --columns.header NAME NAME ..."
-            ) from None
+            hint = f"{error}; say which it is: {task.column_hint(error.column)}"
+            if suffix_of(source) in (".tsv", ".txt", ".csv"):
+                hint += "; of a file without a header name all: --columns.header NAME NAME ..."
+            raise UserError(hint) from None
         if name != "test":
             if found.unlabelled:
                 hint = "; are they in another column? --columns.label NAME"

@@ -72,7 +72,14 @@ def warm_start(
         same_shape = jax.tree.map(lambda x: x.shape, loaded[head]) == jax.tree.map(
             lambda x: x.shape, shapes[head]
         )
-        if not same_shape or (kind, labels) != (task.architecture, classes):
+        problem_type = task.problem_type
+        if "task" in source.saved:  # a run of ours; others need not say it
+            problem_type = source.saved.get("problem_type", "")
+        if not same_shape or (kind, labels, problem_type) != (
+            task.architecture,
+            classes,
+            task.problem_type,
+        ):
             raise UserError(
                 f"{source.origin} has an output layer for {theirs}, not for "
                 f"{_named(task.name, classes)}; add --fresh-head to start with a new one"

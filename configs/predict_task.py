@@ -53,10 +53,22 @@ class Predictor(NamedTuple):
     method: MethodConfig
 
     def predict(
-        self, examples: Sequence[Any], batch_size: int, progress: ProgressBar
+        self,
+        examples: Sequence[Any],
+        batch_size: int,
+        progress: ProgressBar,
+        say: Callable[[str], None],
     ) -> Iterator[list[Prediction]]:
-        """Predictions, a list for each `CHUNK` of examples; the progress is in examples."""
+        """Predictions, a list for each `CHUNK` of examples.
+
+        Args:
+          examples: as the task reads them.
+          batch_size: features at a time.
+          progress: in examples.
+          say: for what is cut.
+        """
         started = time.monotonic()
+        cut = 0
 
         def watched(first: int, share: float, batches: Iterator[Numbered]) -> Iterator[Numbered]:
             """The batches; `share` examples each feature on the bar, from the number `first` on."""
@@ -73,6 +85,9 @@ class Predictor(NamedTuple):
         for first in range(0, len(examples), CHUNK):
             chunk = examples[first : first + CHUNK]
             features = self.task.features(chunk, self.tokenizer, self.sequence_length, self.labels)
+            cut += features.cut
+            for note in features.notes:
+                say(note)
             if step is None:
                 objective = FinetuningObjective(
                     self.task.model(self.model, self.labels),
@@ -90,6 +105,8 @@ class Predictor(NamedTuple):
             logits: list[np.ndarray] = predict(step, self.params, batches, mesh)[0]
             found = self.task.predict(logits, features, chunk, self.labels)
             yield self.task.decide(found, self.settings)
+        if cut:
+            say(f"{cut:,} of {len(examples):,} are longer than {self.sequence_length} tokens, cut")
 
 
 def open_predictor(

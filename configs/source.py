@@ -69,10 +69,9 @@ def open_source(folder: Path, step: int | None = None) -> Source:
         saved = {"architecture": architecture_of(set(params)), "labels": []}
         source = Source(params, model, tokenizer, f"{folder}, converted from TF1", saved)
     elif (folder / "seeds.json").is_file():
-        seeds = read_json(folder / "seeds.json")["seeds"]
         raise UserError(
             f"{folder} holds a run for each of several seeds; name one of them: "
-            f"{', '.join(f'{folder}/seed-{seed}' for seed in seeds)}"
+            f"{', '.join(sorted(map(str, folder.glob('seed-*'))))}"
         )
     else:
         raise UserError(
@@ -131,7 +130,9 @@ def load_run(
         if not path.is_dir():
             raise UserError(
                 f"{folder} holds only what was trained on top of {path}, which is gone; bring it "
-                "back, or type the command of that run again with its new place as --init-from"
+                "back, type the command of that run again with its new place as --init-from, or "
+                f"merge LoRA or BitFit into it: python run_convert.py merge --checkpoint {folder} "
+                "--base DIR --output DIR"
             )
         return open_source(path, named["step"]).params
 

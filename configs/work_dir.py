@@ -11,6 +11,7 @@ from typing import Any
 
 from bert_jax.checkpoint import saved_steps
 from bert_jax.errors import UserError
+from bert_jax.hugging_face import read_json
 
 # These change neither the numbers of a run nor which steps it logs, so a resume may change them.
 RESUMABLE_FIELDS = (
@@ -28,6 +29,7 @@ FINETUNING_FIELDS = (
     *RESUMABLE_FIELDS,
     "init_from",
     "start_step",
+    "base",  # its parameters are among those of start_fingerprint
     "data",
     "train",
     "dev",
@@ -60,7 +62,7 @@ def earlier_config(work_dir: Path) -> dict[str, Any]:
     if path.is_file():
         try:
             config = dict(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError:
+        except (ValueError, TypeError):
             raise UserError(
                 f"{path} is damaged; give another --work-dir or restore it from a checkpoint's "
                 "config/metadata"
@@ -76,15 +78,20 @@ def earlier_config(work_dir: Path) -> dict[str, Any]:
     return {}
 
 
-def check_seeds_dir(work_dir: Path) -> None:
+def check_seeds_dir(work_dir: Path, export_record: Path) -> None:
     """Raises UserError for a folder that cannot hold the work folders of several seeds.
 
-    What else is in it would be taken for the model that it holds.
+    What else is in it would be taken for the model that it holds; what they exported to it is named
+    in the record.
     """
     if work_dir.exists() and not work_dir.is_dir():
         raise UserError(f"{work_dir} is no folder; give another --work-dir")
     known = re.compile(r"seed-\d+|(seeds|export)\.json(\.tmp)?|\..*")
     others = sorted(path.name for path in work_dir.glob("*") if not known.fullmatch(path.name))
+    if export_record.is_file():
+        exported = Path(read_json(export_record)["folder"])
+        holding = {exported, *exported.parents}
+        others = [name for name in others if (work_dir / name).resolve() not in holding]
     if others:
         raise UserError(
             f"{work_dir} is no folder of several seeds, as it holds {', '.join(others[:5])}; give "

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -98,12 +98,12 @@ class Tagging(Task[TaggedText]):
         """A line about entities that the right tags do not say: they begin or end within a unit."""
         if not any(example.entities for example in examples):
             return ()
-        right = [np.eye(len(labels), dtype=bool)[row.tokens["labels"]] for row in features.rows]
-        predictions = self.predict(right, features, examples, labels)
+        right = [row.tokens["labels"] for row in features.rows]
         places = []
-        for entities, found in with_truth((each.entities for each in examples), predictions):
+        predictions = _predictions(right, features, examples, labels)
+        for example, found in zip(examples, predictions, strict=True):
             said = {(each["type"], each["start"], each["end"]) for each in found["entities"]}
-            places += [each.place for each in apart(entities) if each[:3] not in said]
+            places += [each.place for each in apart(example.entities or ()) if each[:3] not in said]
         if not places:
             return ()
         line = f"entities that begin or end within a {self.unit}, so that tags cannot say them: "
@@ -116,13 +116,8 @@ class Tagging(Task[TaggedText]):
         examples: Sequence[TaggedText],
         labels: tuple[str, ...],
     ) -> list[Prediction]:
-        found: defaultdict[int, dict[int, str]] = defaultdict(dict)
-        for row, feature in zip(logits, features.rows, strict=True):
-            starts = feature.tokens["unit_starts"]
-            for position in np.flatnonzero(starts):
-                tag = labels[int(np.argmax(row[position]))]
-                found[feature.example][int(starts[position]) - 1] = tag
-        return [_prediction(example, found[number]) for number, example in enumerate(examples)]
+        tags = [np.argmax(row, axis=-1) for row in logits]
+        return list(_predictions(tags, features, examples, labels))
 
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[TaggedText]
@@ -180,6 +175,22 @@ class Tagging(Task[TaggedText]):
 
 def _type(tag: str) -> str:
     return tag if tag == OUTSIDE else tag[2:]
+
+
+def _predictions(
+    tags: Sequence[np.ndarray],
+    features: Features,
+    examples: Sequence[TaggedText],
+    labels: tuple[str, ...],
+) -> Iterator[Prediction]:
+    """What a tag, int [length], for each token of each feature means."""
+    found: defaultdict[int, dict[int, str]] = defaultdict(dict)
+    for row, feature in zip(tags, features.rows, strict=True):
+        starts = feature.tokens["unit_starts"]
+        for position in np.flatnonzero(starts):
+            found[feature.example][int(starts[position]) - 1] = labels[int(row[position])]
+    for number, example in enumerate(examples):
+        yield _prediction(example, found[number])
 
 
 def _prediction(example: TaggedText, found: dict[int, str]) -> Prediction:

@@ -219,20 +219,23 @@ class _Notes:
     def lines(self, max_question_tokens: int, training: bool) -> tuple[str, ...]:
         """A line for each kind that there is; those about learning only in training."""
         kinds = [
-            (self.cut, f"are longer than {max_question_tokens} tokens and are cut"),
-            (self.elsewhere, "have an answer that is not at answer_start, nor once elsewhere"),
+            (self.cut, f"longer than {max_question_tokens} tokens and cut"),
+            (self.elsewhere, "with an answer that is not at answer_start, nor once elsewhere"),
         ]
         if training:
             kinds += [
-                (self.moved, "have their answer once, but not at answer_start: used where it is"),
-                (self.unanswered, "have no answer and are left out"),
-                (self.uncertain, "are left out, as their answers stand at several places"),
-                (self.vanished, "are left out, as no token stands for their answer"),
-                (self.too_long, "are left out, as no window holds their whole answer"),
+                (
+                    self.moved,
+                    "with their answer once, but not at answer_start, so used where it is",
+                ),
+                (self.unanswered, "left out, without an answer"),
+                (self.uncertain, "left out, as their answers stand at several places"),
+                (self.vanished, "left out, as no token stands for their answer"),
+                (self.too_long, "left out, as no window holds their whole answer"),
             ]
         return tuple(
-            f"{len(ids):,} questions {what}: {', '.join(ids[:_NAMED])}"
-            + (f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else "")
+            f"questions {what}: {len(ids):,} ({', '.join(ids[:_NAMED])}"
+            + (f" and {len(ids) - _NAMED:,} more)" if len(ids) > _NAMED else ")")
             for ids, what in kinds
             if ids
         )

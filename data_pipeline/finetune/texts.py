@@ -154,8 +154,8 @@ def _header_note(examples: Sequence[TextExample], columns: Columns) -> str:
     if _is_number(labels[0]):  # no name of a column
         return ""
     return (
-        f"no other row has the label {shortened(labels[0], 40)!r} of the first; if that is a "
-        "header, leave out --columns.header"
+        f"no other row has the label {shortened(labels[0], 40)!r} of the first; if that row is a "
+        "header, delete it, or leave out --columns.header if you typed it"
     )
 
 

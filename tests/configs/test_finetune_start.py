@@ -36,6 +36,7 @@ def ours(task, labels, outputs=None):
         "task": task,
         "labels": list(labels),
         "architecture": find_task(task).architecture,
+        "problem_type": find_task(task).problem_type,
     }
     return Source(parameters(outputs or max(len(labels), 1)), TINY, None, "runs/x, step 5", saved)
 
@@ -64,6 +65,8 @@ def test_a_fitting_output_layer_is_kept_and_named(source, task, classes, said):
         (ours("stsb", ""), "swag", (), "runs/x, step 5 has an output layer for stsb, not for swag"),
         (ours("sst2", "01"), "classify", ("0", "2"), "for sst2 (0, 1), not for classify (0, 2)"),
         (ours("mnli", "012"), "sst2", ("0", "1"), "for mnli (0, 1, 2), not for sst2 (0, 1)"),
+        (ours("classify", "ab"), "multilabel", ("a", "b"), "for classify (a, b), not for multilab"),
+        (ours("multilabel", "ab"), "classify", ("a", "b"), "for multilabel (a, b), not for class"),
         (ours("summarize", ""), "regress", (), "for summarize, not for regress"),
     ],
 )

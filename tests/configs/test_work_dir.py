@@ -37,23 +37,34 @@ def test_only_a_folder_of_a_run_is_worked_in(tmp_path):
     (tmp_path / "checkpoints/7").mkdir(parents=True)
     (tmp_path / "checkpoints/7/_CHECKPOINT_METADATA").touch()
     assert earlier_config(tmp_path)["first_start"] == 5.0
-    for text, message in (('{"model_type": "bert"}', "is not the work fol"), ("{", "is damaged")):
+    for text, message in (
+        ('{"model_type": "bert"}', "is not the work fol"),
+        ("{", "is damaged"),
+        ("[1]", "is damaged"),
+    ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
             earlier_config(tmp_path)
 
 
 def test_seeds_share_a_folder_with_nothing_else(tmp_path):
-    check_seeds_dir(tmp_path / "new")
+    record = tmp_path / "export.json"
+    check_seeds_dir(tmp_path / "new", record)
     for name in ("seed-0", "seed-12", "seeds.json", ".hidden"):
         (tmp_path / name).mkdir()
-    check_seeds_dir(tmp_path)
+    check_seeds_dir(tmp_path, record)
+    exported = tmp_path / "for/transformers"
+    exported.mkdir(parents=True)
+    with pytest.raises(UserError, match="as it holds for; gi"):
+        check_seeds_dir(tmp_path, record)
+    record.write_text(json.dumps({"folder": str(exported)}))
+    check_seeds_dir(tmp_path, record)
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="no folder of several seeds, as it holds checkpoints; gi"):
-        check_seeds_dir(tmp_path)
+        check_seeds_dir(tmp_path, record)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is no folder; give another"):
-        check_seeds_dir(tmp_path / "file")
+        check_seeds_dir(tmp_path / "file", record)
 
 
 def test_a_run_of_the_other_kind_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""LoRA from the command line: what is said, saved, continued, refused, merged and asked."""
+"""Small parts from the command line: what is said, saved, continued, refused, merged, asked."""
 
 import dataclasses
 import json
@@ -193,6 +193,11 @@ def test_a_signal_in_the_last_evaluation_ends_the_seeds_after_it(folder, monkeyp
     assert not (work_dir / "seed-1").exists()
 
 
+def test_another_method_is_refused_by_its_name(folder, run):
+    """LoRA leaves more to the base than BitFit does, which is not what was typed."""
+    refused(r"configuration \(method.name: lora -> bitfit", *options(folder, run, "bitfit"))
+
+
 def test_another_base_or_none_is_refused(folder, run):
     base, aside = folder / "base", folder / "aside"
     base.rename(aside)
@@ -207,9 +212,8 @@ def test_another_base_or_none_is_refused(folder, run):
         params = random_params(CONFIG, seed=1)
         params = {name: params[name] for name in ("encoder", "pooler")}
         write_hugging_face(base, to_tensors(params, "hugging_face"), CONFIG)
-        message = "base are not those that this run was trained on top of"
-        refused(message, *options(folder, run))
-        with pytest.raises(UserError, match=message):
+        refused(r"another configuration \(other parameters in --init-from", *options(folder, run))
+        with pytest.raises(UserError, match="base are not those that this run was trained on top"):
             load_run(run)
     finally:
         for path in base.glob("*"):

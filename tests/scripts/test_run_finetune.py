@@ -89,6 +89,8 @@ def test_the_model_answers_texts_and_files(finetuned, data, tmp_path, capsys):
     typed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["label"] for row in typed] == ["cat", "dog"]
     assert typed[0]["text"] == "a small cat finds the tree"
+    run_predict.main([*ask, "a cat", "the dog " * 12])
+    assert "1 of 2 are longer than 24 tokens, cut" in capsys.readouterr().err
     output = tmp_path / "found.jsonl"
     run_predict.main([*ask, f"--input={data}/dev.tsv", f"--output={output}", "--batch-size=7"])
     found = [json.loads(line) for line in output.read_text().splitlines()]
@@ -253,6 +255,9 @@ def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
     run_finetune.main(command)  # finished and exported: typed again it does nothing
     assert (exported / "mine").exists()
     assert f"# for transformers: {exported}" in capsys.readouterr().out
+    # The best of other seeds may be another model.
+    error = mistake(capsys, run_finetune.main, [*arguments, "--seeds=3", *command[-3:]])
+    assert f"--export hf {exported} exists and is not empty" in error
 
 
 @pytest.mark.parametrize(

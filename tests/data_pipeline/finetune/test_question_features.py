@@ -193,7 +193,7 @@ def test_questions_without_an_answer_point_at_cls():
     assert [row.values["labels"].tolist() for row in found] == [[0, 0], [0, 0]]
     training = _features([impossible, unknown], unanswerable=True)
     assert [row.example for row in training.rows] == [0]
-    assert training.notes == ("1 questions have no answer and are left out: u",)
+    assert training.notes == ("questions left out, without an answer: 1 (u)",)
 
 
 def test_what_is_left_out_or_changed_is_named():
@@ -210,12 +210,12 @@ def test_what_is_left_out_or_changed_is_named():
     found = _features(examples, 36, max_question_tokens=8)
     assert [row.example for row in found.rows] == [0, 1, 5]
     assert found.notes == (
-        "1 questions are longer than 8 tokens and are cut: cut",
-        "1 questions have their answer once, but not at answer_start: used where it is: moved",
-        "7 questions have no answer and are left out: none0, none1, none2, none3, none4 and 2 more",
-        "1 questions are left out, as their answers stand at several places: unsure",
-        "1 questions are left out, as no token stands for their answer: vanished",
-        "1 questions are left out, as no window holds their whole answer: long",
+        "questions longer than 8 tokens and cut: 1 (cut)",
+        "questions with their answer once, but not at answer_start, so used where it is: 1 (moved)",
+        "questions left out, without an answer: 7 (none0, none1, none2, none3, none4 and 2 more)",
+        "questions left out, as their answers stand at several places: 1 (unsure)",
+        "questions left out, as no token stands for their answer: 1 (vanished)",
+        "questions left out, as no window holds their whole answer: 1 (long)",
     )
     other = _features(examples, 36, max_question_tokens=8, training=False)
     assert {row.example for row in other.rows} == set(range(len(examples)))
@@ -233,7 +233,7 @@ def test_an_answer_that_does_not_fit_is_refused_in_training_only():
     found = _features([wrong], training=False)
     assert [row.values["weights"] for row in found.rows] == [0]
     assert found.notes == (
-        "1 questions have an answer that is not at answer_start, nor once elsewhere: x",
+        "questions with an answer that is not at answer_start, nor once elsewhere: 1 (x)",
     )
 
 
