@@ -4,6 +4,11 @@ The compiler leaves out what does not pay for tiny models: tests compile much an
 """
 
 import os
+import signal
+
+# A shell starts jobs in the background with Ctrl-C ignored, and so would be the programs that tests
+# start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
