@@ -53,6 +53,7 @@ def prepare(console: Console) -> dict[str, FinetuneConfig]:
         work_dir="runs/demo-finetuned",
         sequence_length=64,
         epochs=5,
+        dropout=0.2,  # the pre-training needs none: it sees no text more than about twice
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=5e-4, warmup_steps=None, warmup_proportion=0.1
         ),
