@@ -165,8 +165,8 @@ def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) 
         best=task.best,
     )
     run.console.print(
-        f"{stage.steps:,} steps in {config.epochs} epochs, {batches.padding_share():.0%} padding, "
-        f"on {described(mesh)}"
+        f"{stage.steps:,} steps in {config.epochs} epoch{'s' * (config.epochs != 1)}, "
+        f"{batches.padding_share():.0%} padding, on {described(mesh)}"
     )
     with locked(work_dir), contextlib.ExitStack() as stack:
         first_start = first_start_of(work_dir, saved_config, FINETUNING_FIELDS) or time.time()

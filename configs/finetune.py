@@ -191,6 +191,14 @@ class FinetuneConfig:
                 "so --from-scratch has no use with it; leave one of them out"
             )
         if self.export and not self.is_exported:
+            record = read_json(self.export_record) if self.export_record.is_file() else {}
+            is_ours = record.get("folder") == self.exported["folder"]
+            if is_ours and (self.export[1] / "config.json").is_file():
+                raise UserError(
+                    f"--export hf {self.export[1]} holds the best of the seeds "
+                    f"{', '.join(map(str, record['seeds']))}, not of these; give another folder, "
+                    "or delete it"
+                )
             check_output(self.export[1], "--export hf")
             if Path(self.work_dir).resolve().is_relative_to(self.export[1].resolve()):
                 raise UserError(

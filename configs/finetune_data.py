@@ -117,7 +117,7 @@ def load_data(
         try:
             task.check(rows, labels)
         except DataError as error:
-            raise UserError(f"{error} (in --{name})") from None
+            raise UserError(f"in --{name}: {error}") from None
         weights = _class_weights(task, config, rows, labels) if name == "train" else None
         features = task.features(
             rows, tokenizer, config.sequence_length, labels, weights, training=name == "train"

@@ -257,7 +257,7 @@ def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
     assert f"# for transformers: {exported}" in capsys.readouterr().out
     # The best of other seeds may be another model.
     error = mistake(capsys, run_finetune.main, [*arguments, "--seeds=3", *command[-3:]])
-    assert f"--export hf {exported} exists and is not empty" in error
+    assert f"--export hf {exported} holds the best of the seeds 3, 5, not of these; give" in error
 
 
 @pytest.mark.parametrize(
