@@ -129,9 +129,10 @@ def finetune_seeds(
         console.print(spread_table(found))
         write_json(best / "seeds.json", found)
         best = config.seed_dir(max(results, key=lambda seed: results[seed][run.task.best]))
-    if config.export and not config.is_exported:
+    if config.export and config.exported_seeds != config.seeds:
         to_hugging_face(best, config.export[1], console)
-        write_json(config.export_record, config.exported)
+        record = {"folder": str(config.export[1].resolve()), "seeds": list(config.seeds)}
+        write_json(config.export_record, record)
     return best
 
 

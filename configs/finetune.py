@@ -116,22 +116,17 @@ class FinetuneConfig:
 
     @property
     def export_record(self) -> Path:
-        """The file that says where the run's model was exported to."""
+        """The file that says where the best of which seeds was exported to."""
         return Path(self.work_dir, "export.json")
 
     @property
-    def exported(self) -> dict[str, Any]:
-        """What `export_record` holds once the run has written the folder of `export`."""
-        if not self.export:
-            return {}
-        return {"folder": str(self.export[1].resolve()), "seeds": list(self.seeds)}
-
-    @property
-    def is_exported(self) -> bool:
-        """Whether the best of these seeds has been written to the folder of `export` before."""
+    def exported_seeds(self) -> tuple[int, ...]:
+        """The seeds whose best is in the folder of `export`; none if the run did not write it."""
         if not self.export or not (self.export[1] / "config.json").is_file():
-            return False
-        return self.export_record.is_file() and read_json(self.export_record) == self.exported
+            return ()
+        record = read_json(self.export_record) if self.export_record.is_file() else {}
+        is_ours = record.get("folder") == str(self.export[1].resolve())
+        return tuple(record["seeds"]) if is_ours else ()
 
     def loop(self, steps_per_epoch: int) -> LoopConfig:
         """The loop's settings: it evaluates after each epoch and keeps the best."""
@@ -190,14 +185,12 @@ class FinetuneConfig:
                 f"method.name {self.method.name} trains a small part beside a pre-trained encoder, "
                 "so --from-scratch has no use with it; leave one of them out"
             )
-        if self.export and not self.is_exported:
-            record = read_json(self.export_record) if self.export_record.is_file() else {}
-            is_ours = record.get("folder") == self.exported["folder"]
-            if is_ours and (self.export[1] / "config.json").is_file():
+        if self.export and self.exported_seeds != self.seeds:
+            if self.exported_seeds:
                 raise UserError(
                     f"--export hf {self.export[1]} holds the best of the seeds "
-                    f"{', '.join(map(str, record['seeds']))}, not of these; give another folder, "
-                    "or delete it"
+                    f"{', '.join(map(str, self.exported_seeds))}, not of these; give another "
+                    "folder, or delete it"
                 )
             check_output(self.export[1], "--export hf")
             if Path(self.work_dir).resolve().is_relative_to(self.export[1].resolve()):
