@@ -14,28 +14,28 @@ from typing import Any, Literal
 import jax
 from rich.console import Console
 
-from bert_jax.adapters import MethodConfig, merge, method_of
-from bert_jax.checkpoint import save_params
-from bert_jax.convert import PART_NAMES, adam_from_tf1, from_tensors
-from bert_jax.convert_config import config_from_tf1
 from bert_jax.errors import UserError
-from bert_jax.hugging_face import (
+from bert_jax.interchange.configs import config_from_tf1
+from bert_jax.interchange.hugging_face import (
     Model,
     architecture_of,
     load_hugging_face,
     read_json,
 )
-from bert_jax.optimizer import AdamState
-from bert_jax.resize import extend_positions, resize_vocabulary
-from configs.errors import user_errors
-from configs.export import check_output, listed, to_hugging_face, whole_folder
-from configs.predict_task import settings_of
-from configs.source import load_run
-from configs.tf1 import checkpoint_prefix, read_tf1
+from bert_jax.interchange.names import PART_NAMES, adam_from_tf1, from_tensors
+from bert_jax.interchange.resize import extend_positions, resize_vocabulary
+from bert_jax.models.adapters import MethodConfig, merge, method_of
+from bert_jax.training.checkpoint import save_params
+from bert_jax.training.optimizer import AdamState
+from commands.errors import user_errors
+from commands.export import check_output, listed, to_hugging_face, whole_folder
+from commands.predict import settings_of
+from commands.source import load_run
+from commands.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.command_line import parse
-from data_pipeline.hugging_face_tokenizer import load_foreign_tokenizer
-from data_pipeline.shards import write_json
-from data_pipeline.tokenizer import load_tokenizer
+from data_pipeline.corpus.shards import write_json
+from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer
+from data_pipeline.tokenization.loading import load_tokenizer
 
 USAGE = """run_convert.py COMMAND OPTIONS
   tf1      --input DIR --output DIR   a checkpoint of google-research/bert into ours

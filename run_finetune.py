@@ -16,24 +16,23 @@ from typing import Any, NamedTuple
 import jax
 from rich.console import Console
 
-from bert_jax import loop
-from bert_jax.adapters import can_be_merged, method_of
-from bert_jax.checkpoint import Checkpoints, load_params
 from bert_jax.errors import UserError
-from bert_jax.flops import peak_flops
-from bert_jax.hugging_face import read_json
-from bert_jax.machine import keep_compiled_programs, keep_freed_memory
-from bert_jax.sharding import described
-from bert_jax.tracker import Tracker, read_metrics
-from bert_jax.train import init_state
-from configs import finetune_demo as demo
-from configs.errors import user_errors
-from configs.export import to_hugging_face
-from configs.finetune import FinetuneConfig, from_command_line
-from configs.finetune_report import ask_command, epochs_table, spread, spread_table, write_report
-from configs.finetune_run import Run, open_run
-from configs.tasks.registry import saved_task
-from configs.work_dir import (
+from bert_jax.interchange.hugging_face import read_json
+from bert_jax.models.adapters import can_be_merged, method_of
+from bert_jax.models.flops import peak_flops
+from bert_jax.monitoring.tracker import Tracker, read_metrics
+from bert_jax.parallel.machine import keep_compiled_programs, keep_freed_memory
+from bert_jax.parallel.sharding import described
+from bert_jax.tasks.registry import saved_task
+from bert_jax.training import loop
+from bert_jax.training.checkpoint import Checkpoints, load_params
+from bert_jax.training.step import init_state
+from commands.errors import user_errors
+from commands.export import to_hugging_face
+from commands.finetune import demo as demo
+from commands.finetune.report import ask_command, epochs_table, spread, spread_table, write_report
+from commands.finetune.run import Run, open_run
+from commands.work_dir import (
     FINETUNING_FIELDS,
     OtherRunError,
     check_same_run,
@@ -42,8 +41,9 @@ from configs.work_dir import (
     first_start_of,
     locked,
 )
+from configs.finetune import FinetuneConfig, from_command_line
+from data_pipeline.corpus.shards import write_json
 from data_pipeline.finetune.batches import TrainingBatches, steps_per_epoch
-from data_pipeline.shards import write_json
 
 
 def main(arguments: Sequence[str]) -> None:

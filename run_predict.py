@@ -11,18 +11,18 @@ from typing import Any
 from rich.console import Console
 from tyro.conf import Positional
 
-from bert_jax.checkpoint import load_params
 from bert_jax.errors import UserError
-from bert_jax.machine import keep_freed_memory
-from bert_jax.model import BertConfig
-from bert_jax.pretraining import fill_mask
-from bert_jax.tracker import ProgressBar
-from configs.errors import user_errors
-from configs.finetune_data import say_skipped
-from configs.predict_task import check_output_file, open_predictor, write_predictions
+from bert_jax.models.bert import BertConfig
+from bert_jax.monitoring.tracker import ProgressBar
+from bert_jax.objectives.pretraining import fill_mask
+from bert_jax.parallel.machine import keep_freed_memory
+from bert_jax.training.checkpoint import load_params
+from commands.errors import user_errors
+from commands.finetune.data import say_skipped
+from commands.predict import check_output_file, open_predictor, write_predictions
 from data_pipeline.command_line import parse
-from data_pipeline.predict import fill_mask_inputs
-from data_pipeline.tokenizer import load_tokenizer
+from data_pipeline.pretraining.fill_mask import fill_mask_inputs
+from data_pipeline.tokenization.loading import load_tokenizer
 
 USAGE = """run_predict.py COMMAND --checkpoint DIR ...
   fill-mask "Text with a [MASK] ."   the most probable pieces, of a pre-trained model

@@ -18,36 +18,37 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from bert_jax import distributed, loop
-from bert_jax.checkpoint import Checkpoints, load_adam, load_params, saved_steps
 from bert_jax.errors import UserError
-from bert_jax.evaluate import evaluate
-from bert_jax.flops import model_flops, peak_flops
-from bert_jax.machine import keep_compiled_programs, keep_freed_memory
-from bert_jax.optimizer import frozen_mask, make_optimizer
-from bert_jax.plots import plot_curves
-from bert_jax.pretraining import PretrainingObjective, fill_mask
-from bert_jax.sharding import described, host_rows
-from bert_jax.tracker import SilentTracker, Tracker, read_metrics
-from bert_jax.train import EvalStep, TrainState, abstract_state, init_state, make_eval_step
-from bert_jax.warm_start import check_adam, match_params, with_adam
-from configs import compile_for, dry_run
-from configs.errors import user_errors
-from configs.pretrain import Phase, PretrainConfig, from_command_line
-from configs.recipes import EMBEDDED_CORPUS, RECIPES
-from configs.summary import held_out_lines, speed_lines
-from configs.work_dir import (
+from bert_jax.models.flops import model_flops, peak_flops
+from bert_jax.monitoring.plots import plot_curves
+from bert_jax.monitoring.tracker import SilentTracker, Tracker, read_metrics
+from bert_jax.objectives.pretraining import PretrainingObjective, fill_mask
+from bert_jax.parallel import distributed
+from bert_jax.parallel.machine import keep_compiled_programs, keep_freed_memory
+from bert_jax.parallel.sharding import described, host_rows
+from bert_jax.training import loop
+from bert_jax.training.checkpoint import Checkpoints, load_adam, load_params, saved_steps
+from bert_jax.training.evaluate import evaluate
+from bert_jax.training.optimizer import frozen_mask, make_optimizer
+from bert_jax.training.step import EvalStep, TrainState, abstract_state, init_state, make_eval_step
+from bert_jax.training.warm_start import check_adam, match_params, with_adam
+from commands.errors import user_errors
+from commands.pretrain import compile_for, dry_run
+from commands.pretrain.summary import held_out_lines, speed_lines
+from commands.work_dir import (
     check_same_run,
     check_shared,
     earlier_config,
     first_start_of,
     locked,
 )
-from data_pipeline.predict import fill_mask_inputs
+from configs.pretrain import Phase, PretrainConfig, from_command_line
+from configs.recipes import EMBEDDED_CORPUS, RECIPES
+from data_pipeline.corpus.shards import Corpus, open_corpus, write_json
 from data_pipeline.prepare import PrepareConfig, prepare
-from data_pipeline.pretrain import batches, evaluation_batches
-from data_pipeline.shards import Corpus, open_corpus, write_json
-from data_pipeline.tokenizer import Tokenizer, load_tokenizer
+from data_pipeline.pretraining.batches import batches, evaluation_batches
+from data_pipeline.pretraining.fill_mask import fill_mask_inputs
+from data_pipeline.tokenization.loading import Tokenizer, load_tokenizer
 
 EXAMPLES = (
     "The function returns a [MASK] .",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.peers import OURS, Side, Workload
 from benchmarks.peers_command import make_parser, run
-from bert_jax.model import BertConfig
+from bert_jax.models.bert import BertConfig
 
 
 def _workload(name: str, hidden_size: int, target_ratio: float) -> Workload:

@@ -19,15 +19,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bert_jax import loop
-from bert_jax.checkpoint import Checkpoints
-from bert_jax.model import BertConfig
-from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
-from bert_jax.pretraining import PretrainingObjective
-from bert_jax.profiler import LAST
-from bert_jax.sharding import make_mesh
-from bert_jax.tracker import Tracker
-from bert_jax.train import init_state
+from bert_jax.models.bert import BertConfig
+from bert_jax.monitoring.profiler import LAST
+from bert_jax.monitoring.tracker import Tracker
+from bert_jax.objectives.pretraining import PretrainingObjective
+from bert_jax.parallel.sharding import make_mesh
+from bert_jax.training import loop
+from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
+from bert_jax.training.step import init_state
 
 MILLISECOND = 1e6  # in nanoseconds
 PREDICTIONS = 20

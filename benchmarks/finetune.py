@@ -24,13 +24,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bert_jax.tracker import read_metrics
-from configs.tasks.registry import find_task
-from configs.tasks.tagging import Tagging
-from configs.tasks.task import Task
-from data_pipeline.finetune.tagged_texts import tags_at, unit_starts
-from data_pipeline.finetune.tags import spans_of_tags
-from data_pipeline.shards import write_json
+from bert_jax.monitoring.tracker import read_metrics
+from bert_jax.tasks.registry import find_task
+from bert_jax.tasks.tagging.reader import tags_at, unit_starts
+from bert_jax.tasks.tagging.tags import spans_of_tags
+from bert_jax.tasks.tagging.task import Tagging
+from bert_jax.tasks.task import Task
+from data_pipeline.corpus.shards import write_json
 
 ROOT = Path(__file__).parent.parent
 BATCH_SIZE, WARMUP, LENGTH = 32, 0.1, 128

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.models import BASE, LARGE
 from benchmarks.peers import OURS, Side, Workload
 from benchmarks.peers_command import make_parser, run
-from bert_jax.model import BertConfig
+from bert_jax.models.bert import BertConfig
 
 # In the order of their importance, should the time end first.
 WORKLOADS = (

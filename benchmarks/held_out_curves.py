@@ -11,7 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from bert_jax.tracker import read_metrics
+from bert_jax.monitoring.tracker import read_metrics
 
 
 def main() -> None:

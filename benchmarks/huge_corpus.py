@@ -27,10 +27,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.order import blocks_per_epoch
-from data_pipeline.pretrain import DataConfig, batches
-from data_pipeline.shards import FORMAT_VERSION, file_checksum, open_corpus, write_json
-from data_pipeline.stream import import_tensorflow
+from data_pipeline.corpus.shards import FORMAT_VERSION, file_checksum, open_corpus, write_json
+from data_pipeline.pretraining.batches import DataConfig, batches
+from data_pipeline.pretraining.order import blocks_per_epoch
+from data_pipeline.pretraining.stream import import_tensorflow
 
 SHARD_TOKENS = 1 << 27
 CONFIGS = {

@@ -17,11 +17,11 @@ from typing import get_args
 
 import numpy as np
 
-from data_pipeline.masking import Masking
-from data_pipeline.order import blocks_per_epoch
-from data_pipeline.pretrain import DataConfig, batches
-from data_pipeline.shards import FORMAT_VERSION, Corpus, ShardWriter, open_corpus, write_json
-from data_pipeline.stream import import_tensorflow
+from data_pipeline.corpus.shards import FORMAT_VERSION, Corpus, ShardWriter, open_corpus, write_json
+from data_pipeline.pretraining.batches import DataConfig, batches
+from data_pipeline.pretraining.masking import Masking
+from data_pipeline.pretraining.order import blocks_per_epoch
+from data_pipeline.pretraining.stream import import_tensorflow
 
 VOCAB_SIZE = 30522
 TOKENS_PER_SHARD = 50_000_000

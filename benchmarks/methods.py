@@ -32,9 +32,9 @@ from benchmarks.finetune import (
     score_of,
     training_data,
 )
+from bert_jax.tasks.registry import find_task
 from configs.finetune import USUAL_RATES
-from configs.tasks.registry import find_task
-from data_pipeline.shards import write_json
+from data_pipeline.corpus.shards import write_json
 
 
 class Run(NamedTuple):

@@ -1,6 +1,6 @@
 """The models that several benchmarks measure, in bfloat16."""
 
-from bert_jax.model import BertConfig
+from bert_jax.models.bert import BertConfig
 
 BASE = BertConfig(dtype="bfloat16")
 LARGE = BertConfig(

@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Any
 
 from benchmarks.worker import FAILED, MISSING, OUT_OF_MEMORY
-from bert_jax.convert_config import config_to_hugging_face
-from bert_jax.flops import model_flops, peak_flops
-from bert_jax.model import BertConfig
+from bert_jax.interchange.configs import config_to_hugging_face
+from bert_jax.models.bert import BertConfig
+from bert_jax.models.flops import model_flops, peak_flops
 
 ROOT = Path(__file__).parent.parent
 OURS = "bert_jax"

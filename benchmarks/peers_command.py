@@ -20,8 +20,8 @@ from benchmarks.peers import (
     Workload,
 )
 from bert_jax.errors import UserError
-from bert_jax.model import BertConfig
-from data_pipeline.shards import write_json
+from bert_jax.models.bert import BertConfig
+from data_pipeline.corpus.shards import write_json
 
 
 def make_parser(
@@ -49,7 +49,7 @@ def make_parser(
         type=_setting,
         default=[],
         metavar="NAME=VALUE",
-        help="fields of bert_jax.model.BertConfig, for our side alone",
+        help="fields of bert_jax.models.bert.BertConfig, for our side alone",
     )
     return parser
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from data_pipeline.embedded import embedded_documents
-from data_pipeline.sentences import splitter
+from data_pipeline.text.embedded import embedded_documents
+from data_pipeline.text.sentences import splitter
 
 
 def main() -> None:

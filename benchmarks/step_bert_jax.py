@@ -6,12 +6,12 @@ import jax
 import jaxlib
 
 from benchmarks.worker import Missing, TakeSteps, serve, synthetic_batch
-from bert_jax.machine import keep_freed_memory
-from bert_jax.model import BertConfig
-from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
-from bert_jax.pretraining import PretrainingObjective
-from bert_jax.sharding import make_mesh, put_batch
-from bert_jax.train import init_state, make_train_step
+from bert_jax.models.bert import BertConfig
+from bert_jax.objectives.pretraining import PretrainingObjective
+from bert_jax.parallel.machine import keep_freed_memory
+from bert_jax.parallel.sharding import make_mesh, put_batch
+from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
+from bert_jax.training.step import init_state, make_train_step
 
 
 def set_up(task: dict[str, Any]) -> tuple[TakeSteps, dict[str, Any]]:

@@ -18,11 +18,11 @@ from pathlib import Path
 import jax
 
 from benchmarks.models import BASE, LARGE
-from bert_jax.compile_ahead import KNOWN, DoesNotFit, estimate, topology_devices
-from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
-from bert_jax.pretraining import PretrainingObjective
-from bert_jax.sharding import make_mesh
-from data_pipeline.shards import write_json
+from bert_jax.analysis.compile_ahead import KNOWN, DoesNotFit, estimate, topology_devices
+from bert_jax.objectives.pretraining import PretrainingObjective
+from bert_jax.parallel.sharding import make_mesh
+from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
+from data_pipeline.corpus.shards import write_json
 
 SLICES = ("v5e-1", "v5e-16", "v5e-256", "v4-8", "v5p-8", "v6e-16")
 # Model, length, predictions, sequences per chip to begin with.

@@ -9,18 +9,18 @@ from typing import Any, Literal
 import optax
 from tyro.conf import Positional
 
-from bert_jax.adapters import MethodConfig, can_be_merged
 from bert_jax.errors import UserError
-from bert_jax.finetuning import RegularizationConfig
-from bert_jax.hugging_face import read_json
-from bert_jax.loop import LoopConfig
-from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule
-from bert_jax.sharding import MeshConfig
-from configs.export import check_output
-from configs.tasks.registry import TASKS, find_task
-from configs.tasks.task import Task
+from bert_jax.interchange.hugging_face import read_json
+from bert_jax.models.adapters import MethodConfig, can_be_merged
+from bert_jax.objectives.finetuning import RegularizationConfig
+from bert_jax.parallel.sharding import MeshConfig
+from bert_jax.tasks.classification.reader import ColumnOptions
+from bert_jax.tasks.registry import TASKS, find_task
+from bert_jax.tasks.task import Task
+from bert_jax.training.loop import LoopConfig
+from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule
+from commands.export import check_output
 from data_pipeline.command_line import parse
-from data_pipeline.finetune.texts import ColumnOptions
 
 # Few parameters that start near zero need larger steps than all weights do.
 USUAL_RATES = {

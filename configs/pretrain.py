@@ -14,14 +14,14 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from bert_jax.distributed import DistributedConfig
 from bert_jax.errors import UserError
-from bert_jax.loop import LoopConfig
-from bert_jax.model import BertConfig
-from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule
-from bert_jax.sharding import MeshConfig, check_batch_size, check_divides, make_mesh
+from bert_jax.models.bert import BertConfig
+from bert_jax.parallel.distributed import DistributedConfig
+from bert_jax.parallel.sharding import MeshConfig, check_batch_size, check_divides, make_mesh
+from bert_jax.training.loop import LoopConfig
+from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule
 from data_pipeline.command_line import parse
-from data_pipeline.pretrain import DataConfig
+from data_pipeline.pretraining.batches import DataConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 
-from bert_jax.loop import LoopConfig
-from bert_jax.model import BertConfig
-from bert_jax.optimizer import OptimizerConfig
+from bert_jax.models.bert import BertConfig
+from bert_jax.training.loop import LoopConfig
+from bert_jax.training.optimizer import OptimizerConfig
 from configs.pretrain import Phase, PretrainConfig
-from data_pipeline.pretrain import DataConfig
+from data_pipeline.pretraining.batches import DataConfig
 
 EMBEDDED_CORPUS = "corpora/embedded"
 

@@ -21,14 +21,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from data_pipeline import report, sources
-from data_pipeline.clean import clean_text
-from data_pipeline.embedded import EmbeddedSource
-from data_pipeline.encode import encode_chunks, worker_pool
-from data_pipeline.errors import DataError
-from data_pipeline.journal import JOURNAL_FILE, Journal, difference, output_folder
-from data_pipeline.settings import DEFAULT_VOCAB_SIZE, PrepareConfig, check_settings, settings_of
-from data_pipeline.shards import (
+from data_pipeline.corpus import report
+from data_pipeline.corpus.encode import encode_chunks, worker_pool
+from data_pipeline.corpus.journal import JOURNAL_FILE, Journal, difference, output_folder
+from data_pipeline.corpus.settings import (
+    DEFAULT_VOCAB_SIZE,
+    PrepareConfig,
+    check_settings,
+    settings_of,
+)
+from data_pipeline.corpus.shards import (
     FORMAT_VERSION,
     SPLITS,
     Corpus,
@@ -36,8 +38,13 @@ from data_pipeline.shards import (
     token_dtype,
     write_json,
 )
-from data_pipeline.sources import Chunk, FileSource, Source, TfdsSource
-from data_pipeline.tokenizer import (
+from data_pipeline.corpus.writing import CorpusWriter
+from data_pipeline.errors import DataError
+from data_pipeline.text import sources
+from data_pipeline.text.clean import clean_text
+from data_pipeline.text.embedded import EmbeddedSource
+from data_pipeline.text.sources import Chunk, FileSource, Source, TfdsSource
+from data_pipeline.tokenization.loading import (
     CONFIG_FILE,
     Tokenizer,
     load_model,
@@ -45,7 +52,6 @@ from data_pipeline.tokenizer import (
     load_vocab,
     train_tokenizer,
 )
-from data_pipeline.writing import CorpusWriter
 
 __all__ = ["PrepareConfig", "main", "prepare"]
 

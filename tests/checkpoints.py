@@ -10,10 +10,10 @@ import numpy as np
 from flax import linen as nn
 from safetensors.numpy import save_file
 
-from bert_jax.convert import to_tensors
-from bert_jax.convert_config import config_to_hugging_face
-from bert_jax.model import BertConfig
-from bert_jax.pretraining import PretrainingObjective
+from bert_jax.interchange.configs import config_to_hugging_face
+from bert_jax.interchange.names import to_tensors
+from bert_jax.models.bert import BertConfig
+from bert_jax.objectives.pretraining import PretrainingObjective
 
 PIECES = (  # noqa: SIM905
     "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog runs ##s walk ##ed ##ing over under house . , ! "

@@ -16,8 +16,10 @@ import numpy as np
 import optax
 import pytest
 
-from bert_jax.model import BertConfig, Encoder, Pooler
-from bert_jax.optimizer import (
+from bert_jax.models.bert import BertConfig, Encoder, Pooler
+from bert_jax.objectives.pretraining import PretrainingObjective
+from bert_jax.parallel.sharding import make_mesh, put_batch
+from bert_jax.training.optimizer import (
     Optimizer,
     OptimizerConfig,
     decay_mask,
@@ -25,9 +27,7 @@ from bert_jax.optimizer import (
     make_optimizer,
     scale_by_uncorrected_adam,
 )
-from bert_jax.pretraining import PretrainingObjective
-from bert_jax.sharding import make_mesh, put_batch
-from bert_jax.train import init_state, make_train_step
+from bert_jax.training.step import init_state, make_train_step
 from tests.golden import recording
 from tests.golden.recording import Recording
 

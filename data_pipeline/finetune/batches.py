@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data_pipeline.buckets import bucket_batches, padding_share
+from data_pipeline.finetune.buckets import bucket_batches, padding_share
 from data_pipeline.finetune.features import Batch, Feature, collate
 
 

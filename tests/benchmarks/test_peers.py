@@ -22,8 +22,8 @@ from benchmarks.peers import (
 )
 from benchmarks.peers_command import make_parser, run
 from benchmarks.worker import synthetic_batch
-from bert_jax.flops import model_flops
-from bert_jax.model import BertConfig
+from bert_jax.models.bert import BertConfig
+from bert_jax.models.flops import model_flops
 
 ROOT = Path(__file__).parent.parent.parent
 WORKLOAD = Workload(

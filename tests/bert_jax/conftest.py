@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from bert_jax.model import BertConfig
-from bert_jax.pretraining import PretrainingObjective
+from bert_jax.models.bert import BertConfig
+from bert_jax.objectives.pretraining import PretrainingObjective
 
 TINY = BertConfig(
     vocab_size=50,

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from bert_jax.errors import UserError
-from bert_jax.pretraining import PretrainingObjective
+from bert_jax.objectives.pretraining import PretrainingObjective
+from commands.work_dir import differences
 from configs.pretrain import from_command_line
 from configs.recipes import RECIPES
-from configs.work_dir import differences
 
 # Parameters in millions, as published with the models: arXiv:1810.04805 and arXiv:1908.08962.
 PUBLISHED = {"tiny": 4.4, "mini": 11.3, "small": 29.1, "medium": 41.7, "base": 110, "large": 340}

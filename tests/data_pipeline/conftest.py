@@ -1,13 +1,12 @@
 """Small corpora for the tests of the input pipeline."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data_pipeline.shards import (
+from data_pipeline.corpus.shards import (
     FORMAT_VERSION,
     Corpus,
     ShardWriter,
@@ -15,8 +14,6 @@ from data_pipeline.shards import (
     token_dtype,
     write_json,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))  # for slow_reference
 
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 FIRST_TOKEN = 5

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from data_pipeline.prepare import PrepareConfig, prepare
-from data_pipeline.pretrain import DataConfig, batches
-from data_pipeline.tokenizer import load_tokenizer
+from data_pipeline.pretraining.batches import DataConfig, batches
+from data_pipeline.tokenization.loading import load_tokenizer
 
 SHARED = os.environ.get("BERT_JAX_SHARED")
 CHARACTERS = 300_000

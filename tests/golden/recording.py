@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_jax.convert import from_tensors
-from bert_jax.convert_config import config_from_tf1
-from bert_jax.model import BertConfig
+from bert_jax.interchange.configs import config_from_tf1
+from bert_jax.interchange.names import from_tensors
+from bert_jax.models.bert import BertConfig
 
 SMALL = Path(__file__).parent / "small.npz"
 # The original's feature names.

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForPreTraining
 
-from bert_jax.convert import to_tensors
+from bert_jax.interchange.names import to_tensors
 from tests.golden.recording import SMALL, Recording, original
 
 CONFIG = {

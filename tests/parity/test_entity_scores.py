@@ -5,8 +5,8 @@ import random
 import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
 
-from bert_jax.scores import entity_scores
-from data_pipeline.finetune.tags import spans_of_tags
+from bert_jax.tasks.scores import entity_scores
+from bert_jax.tasks.tagging.tags import spans_of_tags
 
 # seqeval divides by zero where nothing is there to be found.
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")

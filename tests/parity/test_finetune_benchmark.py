@@ -15,10 +15,10 @@ import transformers
 
 from benchmarks.finetune import scored, shown
 from benchmarks.finetune_transformers import encoded, predictions
-from configs.tasks.registry import find_task
-from data_pipeline.finetune.tagged_texts import Entity, TaggedText, words_of
-from data_pipeline.finetune.tags import spans_of_tags
-from data_pipeline.tokenizer import SPECIAL_PIECES
+from bert_jax.tasks.registry import find_task
+from bert_jax.tasks.tagging.reader import Entity, TaggedText, words_of
+from bert_jax.tasks.tagging.tags import spans_of_tags
+from data_pipeline.tokenization.loading import SPECIAL_PIECES
 
 ROOT = Path(__file__).parent.parent.parent
 FILLERS = [f"{a}{b}" for a, b in itertools.product("bcdf", "aeiou")]

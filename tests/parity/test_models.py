@@ -10,17 +10,17 @@ import torch
 import transformers
 from flax import linen as nn
 
-from bert_jax.convert import ARCHITECTURES, from_tensors, to_tensors
-from bert_jax.convert_config import config_to_hugging_face
-from bert_jax.heads import BertForPreTraining
-from bert_jax.model import BertConfig, Encoder, Pooler
-from bert_jax.pretraining import PretrainingObjective
-from bert_jax.task_heads import (
+from bert_jax.interchange.configs import config_to_hugging_face
+from bert_jax.interchange.names import ARCHITECTURES, from_tensors, to_tensors
+from bert_jax.models.bert import BertConfig, Encoder, Pooler
+from bert_jax.models.pretraining_heads import BertForPreTraining
+from bert_jax.models.task_heads import (
     BertForMultipleChoice,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
 )
+from bert_jax.objectives.pretraining import PretrainingObjective
 
 TINY = BertConfig(
     vocab_size=60,

@@ -10,9 +10,9 @@ import torch
 import transformers
 
 import run_convert
-from bert_jax.checkpoint import load_params
-from bert_jax.model import BertConfig, Encoder, Pooler
-from data_pipeline.tokenizer import load_tokenizer
+from bert_jax.models.bert import BertConfig, Encoder, Pooler
+from bert_jax.training.checkpoint import load_params
+from data_pipeline.tokenization.loading import load_tokenizer
 
 SENTENCES = [
     "The weather is lovely today.",

@@ -10,12 +10,12 @@ import torch
 import transformers
 
 import run_convert
-from bert_jax.checkpoint import load_params
-from bert_jax.heads import BertForPreTraining
-from bert_jax.hugging_face import save_hugging_face
-from bert_jax.model import BertConfig, Encoder
-from bert_jax.torch_pickle import read_torch_file
-from data_pipeline.tokenizer import load_tokenizer
+from bert_jax.interchange.hugging_face import save_hugging_face
+from bert_jax.interchange.torch_pickle import read_torch_file
+from bert_jax.models.bert import BertConfig, Encoder
+from bert_jax.models.pretraining_heads import BertForPreTraining
+from bert_jax.training.checkpoint import load_params
+from data_pipeline.tokenization.loading import load_tokenizer
 from tests.checkpoints import TINY, assert_same, random_params, tf1_tensors, write_tf1
 
 TOLERANCE = {"rtol": 0, "atol": 1e-5}

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.checkpoint import load_params
-from bert_jax.tracker import read_metrics
-from configs.errors import user_errors
+from bert_jax.monitoring.tracker import read_metrics
+from bert_jax.training.checkpoint import load_params
+from commands.errors import user_errors
 from data_pipeline.prepare import PrepareConfig, prepare
 
 # The names of metrics.jsonl that tell speed, not numbers.

@@ -6,7 +6,7 @@ import json
 import pytest
 
 import run_finetune
-from configs import finetune_demo
+from commands.finetune import demo as finetune_demo
 from tests.scripts.finetuning import write_texts
 from tests.scripts.runs import mistake
 

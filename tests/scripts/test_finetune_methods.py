@@ -14,15 +14,15 @@ from flax.traverse_util import flatten_dict
 import run_convert
 import run_finetune
 import run_predict
-from bert_jax.adapters import merge, method_of
-from bert_jax.base import fingerprint
-from bert_jax.checkpoint import _read_part, load_params, save_params, saved_steps
-from bert_jax.convert import to_tensors
 from bert_jax.errors import UserError
-from bert_jax.hugging_face import load_hugging_face
-from bert_jax.tracker import read_metrics
+from bert_jax.interchange.hugging_face import load_hugging_face
+from bert_jax.interchange.names import to_tensors
+from bert_jax.models.adapters import merge, method_of
+from bert_jax.monitoring.tracker import read_metrics
+from bert_jax.training.checkpoint import _read_part, load_params, save_params, saved_steps
+from bert_jax.training.partial import fingerprint
+from commands.source import load_run, open_source
 from configs.finetune import USUAL_RATES, from_command_line
-from configs.source import load_run, open_source
 from data_pipeline.finetune.batches import TrainingBatches
 from tests.checkpoints import TINY, assert_same, random_params, write_hugging_face
 from tests.scripts.runs import SPEED

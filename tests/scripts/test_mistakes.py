@@ -9,7 +9,7 @@ import jax
 import pytest
 
 import run_pretrain
-from configs.errors import user_errors
+from commands.errors import user_errors
 from data_pipeline.prepare import PrepareConfig
 from tests.scripts.runs import WORDS, mistake, options, prepare_text
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import run_convert
-from bert_jax.checkpoint import load_adam, load_params
-from bert_jax.convert import to_tensors
 from bert_jax.errors import UserError
+from bert_jax.interchange.names import to_tensors
+from bert_jax.training.checkpoint import load_adam, load_params
 from data_pipeline.errors import DataError
-from data_pipeline.tokenizer import load_tokenizer
+from data_pipeline.tokenization.loading import load_tokenizer
 from tests.checkpoints import (
     PIECES,
     assert_same,

@@ -15,11 +15,11 @@ import run_convert
 import run_finetune
 import run_predict
 import run_pretrain
-from bert_jax.checkpoint import load_params, save_params, saved_steps
-from bert_jax.finetuning import RegularizationConfig
-from bert_jax.tracker import read_metrics
+from bert_jax.monitoring.tracker import read_metrics
+from bert_jax.objectives.finetuning import RegularizationConfig
+from bert_jax.training.checkpoint import load_params, save_params, saved_steps
+from commands.finetune.run import open_run
 from configs.finetune import from_command_line
-from configs.finetune_run import open_run
 from tests.scripts.finetuning import finetune_options, start_finetune, write_texts
 from tests.scripts.runs import ROOT, assert_same_run, mistake, options, wait_for
 
@@ -148,7 +148,7 @@ def test_kill_9_after_a_checkpoint_loses_nothing(
     wait_for(process, lambda: saved_steps(work_dir))
     process.kill()
     process.communicate()
-    monkeypatch.setattr("configs.finetune_data._CPU_PRICE", 0)
+    monkeypatch.setattr("commands.finetune.data._CPU_PRICE", 0)
     run_finetune.main(arguments)
     assert_same_run(work_dir, finetuned)
 
@@ -319,8 +319,8 @@ def test_tasks_and_data_must_be_named(pretrained, capsys, tmp_path):
 def test_a_task_of_ones_own(data, pretrained, tmp_path):
     task = tmp_path / "animals.py"
     task.write_text(
-        "from configs.tasks.classification import Classification\n"
-        "from data_pipeline.finetune.texts import Columns\n"
+        "from bert_jax.tasks.classification.task import Classification\n"
+        "from bert_jax.tasks.classification.reader import Columns\n"
         "TASK = Classification('animals', columns=Columns('sentence'), scores=('macro_f1',),\n"
         "                      best='macro_f1')\n"
     )

@@ -9,7 +9,7 @@ import pytest
 import run_convert
 import run_finetune
 import run_predict
-from bert_jax.convert import to_tensors
+from bert_jax.interchange.names import to_tensors
 from tests.checkpoints import TINY, random_params, write_hugging_face
 from tests.scripts.runs import mistake
 

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 import run_pretrain
-from bert_jax.checkpoint import saved_steps
-from bert_jax.tracker import read_metrics
+from bert_jax.monitoring.tracker import read_metrics
+from bert_jax.training.checkpoint import saved_steps
 from tests.scripts.runs import (
     SPEED,
     STEPS,

@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 
-from bert_jax.attention_tpu import VECTOR_OPERATIONS
-from bert_jax.compile_ahead import estimate, topology_devices
+from bert_jax.analysis.compile_ahead import estimate, topology_devices
 from bert_jax.errors import UserError
-from bert_jax.model import BertConfig
-from bert_jax.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
-from bert_jax.pretraining import PretrainingObjective
-from bert_jax.sharding import MeshConfig, make_mesh
+from bert_jax.layers.attention_tpu import VECTOR_OPERATIONS
+from bert_jax.models.bert import BertConfig
+from bert_jax.objectives.pretraining import PretrainingObjective
+from bert_jax.parallel.sharding import MeshConfig, make_mesh
+from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 
 MODEL = BertConfig(
     vocab_size=1024,

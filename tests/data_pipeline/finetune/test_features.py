@@ -14,7 +14,7 @@ from data_pipeline.finetune.features import (
     pair_sizes,
     token_arrays,
 )
-from data_pipeline.tokenizer import SPECIAL_PIECES, WordPiece
+from data_pipeline.tokenization.loading import SPECIAL_PIECES, WordPiece
 
 
 def slow_pair(first, second, budget):

@@ -1,0 +1,181 @@
+"""Folders of `transformers`: config.json and model.safetensors or pytorch_model.bin."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from bert_jax.errors import UserError
+from bert_jax.interchange.configs import (
+    architectures,
+    config_from_hugging_face,
+    config_to_hugging_face,
+)
+from bert_jax.interchange.names import (
+    ARCHITECTURES,
+    PART_NAMES,
+    Converted,
+    from_tensors,
+    to_tensors,
+)
+from bert_jax.interchange.torch_pickle import read_torch_file
+from bert_jax.models.bert import BertConfig
+
+
+class Model(NamedTuple):
+    """A model read from a folder.
+
+    Attributes:
+      config: its architecture.
+      converted: its parameters, and what was missing and unused.
+      architecture: a key of ARCHITECTURES.
+      labels: names of the classes, for a classifier; empty where they have none.
+      problem_type: transformers' name of what a classifier's outputs are, such as "regression";
+        empty where its configuration does not say.
+    """
+
+    config: BertConfig
+    converted: Converted
+    architecture: str
+    labels: tuple[str, ...]
+    problem_type: str = ""
+
+
+def load_hugging_face(folder: Path) -> Model:
+    """Reads `config.json` and the weights of a folder.
+
+    Raises:
+      UserError: a file is missing or damaged, or the model is not a BERT that ours can be.
+    """
+    values = read_json(folder / "config.json")
+    config = config_from_hugging_face(values)
+    converted = from_tensors(_read_tensors(folder), "hugging_face", config)
+    parts = set(converted.params)
+    architecture = next(iter(architectures(values)), "")
+    if not set(ARCHITECTURES.get(architecture, ("?",))) <= parts:
+        architecture = architecture_of(parts)
+    labels: tuple[str, ...] = ()
+    if "classifier" in parts:
+        number = converted.params["classifier"]["bias"].shape[0]
+        names = values.get("id2label") or {}
+        if not isinstance(names, dict):
+            raise UserError(f"id2label is {names!r}; it must be a JSON object, or left out")
+        unnamed = _unnamed(number)
+        labels = tuple(str(names.get(str(i), name)) for i, name in enumerate(unnamed))
+        labels = () if labels == unnamed else labels
+    problem_type = str(values.get("problem_type") or "")
+    return Model(config, converted, architecture, labels, problem_type)
+
+
+def _unnamed(number: int) -> tuple[str, ...]:
+    """What transformers calls classes without names."""
+    return tuple(f"LABEL_{i}" for i in range(number))
+
+
+def save_hugging_face(
+    folder: Path,
+    config: BertConfig,
+    params: Mapping[str, Any],
+    architecture: str,
+    pad_token_id: int,
+    labels: Sequence[str] = (),
+    problem_type: str = "",
+) -> None:
+    """Writes `config.json` and `model.safetensors` into an existing folder.
+
+    Args:
+      folder: where to.
+      config: the architecture.
+      params: our tree; parts that `architecture` does not have are left out.
+      architecture: a key of ARCHITECTURES.
+      pad_token_id: id of [PAD] in the vocabulary.
+      labels: names of a classifier's classes, if they have any.
+      problem_type: see `Model`; without it transformers goes by the number of outputs, and takes a
+        softmax of several.
+
+    Raises:
+      UserError: `params` lack a part of the architecture, other than the pooler of a BertModel.
+    """
+    parts = ARCHITECTURES[architecture]
+    absent = [PART_NAMES[part] for part in parts if part not in params]
+    if absent and (architecture, absent) != ("BertModel", ["pooler"]):
+        raise UserError(
+            f"a {architecture} needs the {' and the '.join(absent)}, which the checkpoint does "
+            f"not have; it can be written as {architecture_of(set(params))}"
+        )
+    tensors = to_tensors({part: params[part] for part in parts if part in params}, "hugging_face")
+    if architecture == "BertModel":  # whose names have no prefix
+        tensors = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
+    values = config_to_hugging_face(config) | {
+        "architectures": [architecture],
+        "pad_token_id": pad_token_id,
+    }
+    if "classifier" in parts:  # the names also say how many outputs there are
+        labels = labels or _unnamed(len(params["classifier"]["bias"]))
+        values["id2label"] = {str(i): label for i, label in enumerate(labels)}
+        values["label2id"] = {label: i for i, label in enumerate(labels)}
+        values |= {"problem_type": problem_type} if problem_type else {}
+    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def architecture_of(parts: set[str]) -> str:
+    """The largest architecture that has all its parts among `parts`."""
+    fitting = [name for name, needed in ARCHITECTURES.items() if set(needed) <= parts]
+    return fitting[0] if fitting else "BertModel"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+      UserError: it cannot be read or is something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({error}); copy it again") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no JSON object; copy it again")
+    return values
+
+
+def _read_tensors(folder: Path) -> dict[str, np.ndarray]:
+    """The named tensors of a folder, of all its shards."""
+    for name, read in (
+        ("model.safetensors", _read_safetensors),
+        ("pytorch_model.bin", read_torch_file),
+    ):
+        if (folder / name).is_file():
+            return read(folder / name)
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            shards = read_json(index).get("weight_map")
+            if not isinstance(shards, dict) or not all(
+                isinstance(shard, str) and Path(shard).name for shard in shards.values()
+            ):
+                raise UserError(f"{index} has no weight_map from names to files; copy it again")
+            tensors: dict[str, np.ndarray] = {}
+            for shard in sorted(set(shards.values())):
+                tensors |= read(folder / Path(shard).name)
+            return tensors
+    raise UserError(
+        f"{folder} holds neither model.safetensors nor pytorch_model.bin; give the folder of a "
+        "Hugging Face model"
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged or cut off ({str(error).splitlines()[0]}); copy it again"
+        ) from None

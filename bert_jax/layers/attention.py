@@ -1,0 +1,112 @@
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762) with dropout.
+
+Legend of shapes: B batch, N heads, D head size, L sequence length. Positions are the last axis of
+queries, keys and values, so that no product needs a copy in another layout.
+
+On a mesh of TPUs this is the kernel of `attention_tpu.py`, elsewhere and for sizes that the kernel
+does not take, the formula in this file, which XLA compiles. The formula keeps for the backward pass
+the probabilities in the compute dtype, before dropout, and neither scores nor mask. See
+docs/decisions/step-speed.md.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.layers import attention_tpu
+from bert_jax.layers.attention_tpu import PENALTY
+from bert_jax.layers.dropout import dropout
+
+
+def dot_product_attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    sequence: jax.Array,
+    dropout_key: jax.Array | None,
+    dropout_rate: float,
+    packed: bool,
+) -> jax.Array:
+    """softmax(query key / sqrt(D)) value, with dropout of the probabilities.
+
+    Args:
+      query: float [B, N, D, Q].
+      key, value: float [B, N, D, L]; L is Q but with a prefix or queries of some positions only.
+      sequence: int [B, L], the number of the sequence that a token belongs to, 0 for
+        padding.
+      dropout_key: a typed random key of jax, None without dropout.
+      dropout_rate: share of the probabilities that become 0.
+      packed: a token attends to those of its own sequence, for L = Q; otherwise to all but padding.
+
+    Returns:
+      [B, N, D, Q] in the dtype of `query`.
+    """
+    fits = key.shape == query.shape and attention_tpu.fits(query, jax.sharding.get_abstract_mesh())
+    attend = attention_tpu.attention if fits else formula
+    return attend(query, key, value, sequence, dropout_key, dropout_rate, packed)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def formula(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    sequence: jax.Array,
+    dropout_key: jax.Array | None,
+    dropout_rate: float,
+    packed: bool,
+) -> jax.Array:
+    """`dot_product_attention` on any platform."""
+    return _forward(query, key, value, sequence, dropout_key, dropout_rate, packed)[0]
+
+
+def _mask(sequence: jax.Array, packed: bool) -> jax.Array:
+    """bool [B, 1, Q or 1, L] (queries, keys): True for keys to attend to."""
+    mask = (sequence > 0)[:, None, None, :]
+    if packed:
+        mask = mask & (sequence[:, None, :, None] == sequence[:, None, None, :])
+    return mask
+
+
+def _forward(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    sequence: jax.Array,
+    dropout_key: jax.Array | None,
+    dropout_rate: float,
+    packed: bool,
+) -> tuple[jax.Array, Any]:
+    query = query * query.shape[2] ** -0.5
+    scores = jnp.einsum("bndq,bndk->bnqk", query, key, preferred_element_type=jnp.float32)
+    scores += jnp.where(_mask(sequence, packed), 0.0, PENALTY)  # (B, N, Q, L), float32
+    probabilities = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
+    dropped = _dropped(probabilities, dropout_key, dropout_rate)
+    context = jnp.einsum("bnqk,bndk->bndq", dropped, value)
+    return context, (query, key, value, probabilities, context, dropout_key)
+
+
+def _dropped(x: jax.Array, dropout_key: jax.Array | None, rate: float) -> jax.Array:
+    return x if dropout_key is None else dropout(x, dropout_key, rate)
+
+
+def _backward(dropout_rate: float, packed: bool, saved: Any, gradient: jax.Array) -> Any:
+    query, key, value, probabilities, context, dropout_key = saved
+    ddropped = jnp.einsum("bndq,bndk->bnqk", gradient, value, preferred_element_type=jnp.float32)
+    dprobabilities = _dropped(ddropped, dropout_key, dropout_rate)
+    # The row sums of probabilities times their gradients are those of the context and its gradient,
+    # which are smaller.
+    sums = jnp.sum(gradient.astype(jnp.float32) * context.astype(jnp.float32), axis=2)
+    dscores = (probabilities * (dprobabilities - sums[..., None])).astype(query.dtype)
+    # Used by two products: computed once.
+    dscores = jax.lax.optimization_barrier(dscores)
+    dquery = jnp.einsum("bnqk,bndk->bndq", dscores, key) * query.shape[2] ** -0.5
+    dkey = jnp.einsum("bnqk,bndq->bndk", dscores, query)
+    dropped = _dropped(probabilities, dropout_key, dropout_rate)
+    dvalue = jnp.einsum("bnqk,bndq->bndk", dropped, gradient)
+    return dquery, dkey, dvalue, None, None
+
+
+formula.defvjp(_forward, _backward)

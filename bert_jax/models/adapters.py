@@ -1,0 +1,267 @@
+"""Parameter-efficient fine-tuning: LoRA, adapters, prefixes, BitFit.
+
+A method leaves the model's own parameters under their names and adds its small ones as one more
+part, "adapters", which mirrors the paths of the encoder. LoRA's change kernels before the model
+sees them; the model reads the others from the collection "adapters" (`bert.py`), and without one
+it is the very same program. See docs/decisions/parameter-efficient.md.
+
+Legend of shapes: H hidden size, R rank, M bottleneck, P prefix length, N heads, D = H / N.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from bert_jax.errors import UserError
+
+PART = "adapters"
+TARGETS = {
+    "query": "attention/query",
+    "key": "attention/key",
+    "value": "attention/value",
+    "attention_output": "attention/output",
+    "intermediate": "feed_forward/intermediate",
+    "feed_forward_output": "feed_forward/output",
+}
+# Deviation of a bottleneck's kernels, cut at two deviations: Houlsby et al., section 3.6, find
+# everything below 1e-2 to work, and their code has this. The layer changes its input by next to
+# nothing.
+NEAR_IDENTITY = 1e-3
+# Of keys and values, as of the kernels of BERT. A prefix takes its share of the attention from the
+# first step on, so no start equals the base exactly.
+PREFIX_DEVIATION = 0.02
+
+Method = Literal["full", "lora", "houlsby", "pfeiffer", "prefix", "bitfit"]
+_FIELDS = {
+    "rank": ("lora",),
+    "alpha": ("lora",),
+    "targets": ("lora",),
+    "bottleneck": ("houlsby", "pfeiffer"),
+    "prefix_length": ("prefix",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodConfig:
+    """What is trained besides the output layer and the pooler.
+
+    Attributes:
+      name: "full", all weights; "lora", changes of low rank to some kernels (arXiv:2106.09685);
+        "houlsby", a small layer after attention and after feed-forward, and the encoder's
+        LayerNorms (arXiv:1902.00751); "pfeiffer", one small layer at the end of each block
+        (arXiv:2005.00247); "prefix", keys and values put before those of the input
+        (arXiv:2101.00190), trained directly; "bitfit", the encoder's biases (arXiv:2106.10199).
+      rank: LoRA's R.
+      alpha: LoRA's change is scaled by alpha / rank.
+      targets: the kernels that LoRA changes.
+      bottleneck: width of the small layers of "houlsby" and "pfeiffer".
+      prefix_length: keys and values of a prefix in each block.
+    """
+
+    name: Method = "full"
+    rank: int = 8
+    alpha: float = 8.0
+    targets: tuple[str, ...] = ("query", "value")
+    bottleneck: int = 64
+    prefix_length: int = 20
+
+    def validate(self) -> None:
+        """Raises UserError where a value is out of range or belongs to another method."""
+        for name, methods in _FIELDS.items():
+            value = getattr(self, name)
+            if self.name not in methods:
+                if value != getattr(MethodConfig, name):
+                    raise UserError(
+                        f"method.{name} is for {' and '.join(methods)}, but method.name is "
+                        f"{self.name}; leave it out or change the method"
+                    )
+            elif name != "targets" and not 0 < value < float("inf"):
+                least = "positive" if name == "alpha" else "at least 1"
+                raise UserError(f"method.{name} is {value}; it must be {least}")
+        unknown = [target for target in self.targets if target not in TARGETS]
+        if unknown or not self.targets or len(set(self.targets)) < len(self.targets):
+            raise UserError(
+                f"method.targets is {' '.join(self.targets) or 'empty'}; give some of "
+                f"{', '.join(TARGETS)}, each once"
+            )
+
+
+def method_of(saved: Mapping[str, Any]) -> MethodConfig:
+    """The method of a run, from the configuration that its checkpoints hold."""
+    values = dict(saved.get("method") or {})
+    return MethodConfig(**values | {"targets": tuple(values.get("targets", MethodConfig.targets))})
+
+
+def init_adapters(method: MethodConfig, params: Any, key: jax.Array) -> Any:
+    """Fresh small parameters, float32, boxed like the model's.
+
+    Args:
+      method: its settings.
+      params: the model's parameters, boxed with their logical axis names.
+      key: a typed random key.
+
+    Returns:
+      The part "adapters", a tree like `params`; empty for "full" and "bitfit".
+    """
+    base = flatten_dict(nn.unbox(params), sep="/")
+    layers = sorted({match[0] for path in base if (match := re.match(r"encoder/layer_\d+", path))})
+    shapes: dict[str, tuple[tuple[int, ...], float]] = {}  # path -> shape, deviation
+    for layer in layers:
+        hidden = base[f"{layer}/attention/query/bias"].shape[0]
+        if method.name == "lora":
+            for target in method.targets:
+                path = f"{layer}/{TARGETS[target]}"
+                inputs, outputs = base[f"{path}/kernel"].shape
+                shapes[f"{path}/a"] = (inputs, method.rank), inputs**-0.5
+                shapes[f"{path}/b"] = (method.rank, outputs), 0.0
+        elif method.name in _BOTTLENECKS:
+            width = method.bottleneck
+            for name in _BOTTLENECKS[method.name]:
+                shapes[f"{layer}/{name}/down/kernel"] = (hidden, width), NEAR_IDENTITY
+                shapes[f"{layer}/{name}/down/bias"] = (width,), 0.0
+                shapes[f"{layer}/{name}/up/kernel"] = (width, hidden), NEAR_IDENTITY
+                shapes[f"{layer}/{name}/up/bias"] = (hidden,), 0.0
+        elif method.name == "prefix":
+            for name in ("prefix_keys", "prefix_values"):
+                shape = (hidden, method.prefix_length)
+                shapes[f"{layer}/attention/{name}"] = shape, PREFIX_DEVIATION
+    keys = jax.random.split(key, max(len(shapes), 1))
+    return unflatten_dict(
+        {
+            # Too small to be worth splitting over devices.
+            path: nn.LogicallyPartitioned(
+                deviation * jax.random.truncated_normal(one, -2.0, 2.0, shape),
+                ("hidden",) * len(shape),
+            )
+            for one, (path, (shape, deviation)) in zip(keys, shapes.items(), strict=False)
+        },
+        sep="/",
+    )
+
+
+_BOTTLENECKS = {
+    "houlsby": ("attention_adapter", "feed_forward_adapter"),
+    "pfeiffer": ("output_adapter",),
+}
+
+
+def variables(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The collections for the model's `apply`.
+
+    Args:
+      method: its settings.
+      params: all parameters, "adapters" among them where the method has some.
+    """
+    if method.name == "lora":
+        return {"params": merge(method, params)}
+    base = {name: part for name, part in params.items() if name != PART}
+    return {"params": base} | ({PART: params[PART]} if PART in params else {})
+
+
+def can_be_merged(method: MethodConfig) -> bool:
+    """Whether an ordinary model can compute the same."""
+    return method.name in ("full", "lora", "bitfit")
+
+
+def merge(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an ordinary model that computes the same.
+
+    Args:
+      method: its settings.
+      params: all parameters, of jax or numpy arrays.
+
+    Returns:
+      The parameters without the part "adapters". LoRA's kernels [in, out] become
+      kernel + alpha / rank * a @ b (section 4.1), with a [in, R] and b [R, out].
+
+    Raises:
+      UserError: the method's parameters are layers of their own, which no ordinary model has.
+    """
+    if not can_be_merged(method):
+        raise UserError(
+            f"{method.name} adds what a BERT has no place for, so it cannot be merged into its "
+            "weights; use the run's own folder"
+        )
+    flat = flatten_dict(dict(params), sep="/")
+    small = {path: flat.pop(path) for path in list(flat) if path.startswith(f"{PART}/")}
+    for path, a in small.items():
+        if path.endswith("/a"):
+            kernel = f"{path.removeprefix(f'{PART}/').removesuffix('/a')}/kernel"
+            b = small[f"{path.removesuffix('/a')}/b"]
+            change = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+            flat[kernel] = flat[kernel] + method.alpha / method.rank * change
+    return unflatten_dict(flat, sep="/")
+
+
+def frozen_paths(method: MethodConfig, params: Any) -> tuple[str, ...]:
+    """What of the encoder stays as it is, as `OptimizerConfig.frozen` names it.
+
+    Args:
+      method: its settings.
+      params: the parameters or their shapes.
+    """
+    if method.name == "full":
+        return ()
+    if method.name in _TRAINED:
+        trained = _TRAINED[method.name]
+        paths = flatten_dict({"encoder": params["encoder"]}, sep="/")
+        return tuple(path for path in paths if not trained(path))
+    return ("encoder",)
+
+
+# Of the encoder's parameters. Houlsby et al., section 2.1: LayerNorms are trained too.
+_TRAINED: dict[str, Callable[[str], bool]] = {
+    "bitfit": lambda path: path.endswith("/bias"),
+    "houlsby": lambda path: path.split("/")[-2].endswith("norm"),
+}
+
+
+def frozen_layers(number: int, layers: int) -> tuple[str, ...]:
+    """The embeddings and the lowest blocks, as `OptimizerConfig.frozen` names them.
+
+    Args:
+      number: of blocks; 0 freezes the embeddings neither.
+      layers: of the model.
+
+    Raises:
+      UserError: the model has fewer.
+    """
+    if number > layers:
+        raise UserError(f"frozen_layers is {number}; the model has {layers} blocks")
+    blocks = tuple(f"encoder/layer_{index}" for index in range(number))
+    return ("encoder/embeddings", *blocks) if number else ()
+
+
+def bottleneck(
+    x: jax.Array, weights: Mapping[str, Any], activation: Callable[[jax.Array], jax.Array]
+) -> jax.Array:
+    """What a small layer adds: activation(x down) up, with biases.
+
+    Args:
+      x: [..., H].
+      weights: "down", with kernel [H, M] and bias [M], and "up", with kernel [M, H] and bias [H].
+      activation: in between.
+
+    Returns:
+      [..., H] in the dtype of x.
+    """
+    down, up = jax.tree.map(lambda array: array.astype(x.dtype), (weights["down"], weights["up"]))
+    return activation(x @ down["kernel"] + down["bias"]) @ up["kernel"] + up["bias"]
+
+
+def with_prefix(x: jax.Array, prefix: jax.Array) -> jax.Array:
+    """Keys or values [B, N, D, L] after those of a prefix [H, P] -> [B, N, D, P + L]."""
+    batch, heads, size, _ = x.shape
+    prefix = prefix.astype(x.dtype).reshape(1, heads, size, -1)
+    return jnp.concatenate([jnp.broadcast_to(prefix, (batch, *prefix.shape[1:])), x], axis=-1)
+
+
+def with_prefix_sequence(sequence: jax.Array, length: int) -> jax.Array:
+    """`sequence` [B, L] of keys after a prefix, which every token attends to -> [B, P + L]."""
+    return jnp.pad(sequence, ((0, 0), (length, 0)), constant_values=1)

@@ -1,0 +1,400 @@
+"""The BERT encoder (Devlin et al. 2019, arXiv:1810.04805), top to bottom.
+
+A variable collection "adapters", where `apply` is given one, adds what `adapters.py` describes.
+
+Legend of shapes: B batch, L sequence length, Q positions that attend, H hidden size, N attention
+heads, D = H / N head size, F feed-forward (intermediate) size, V vocabulary size.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bert_jax.errors import UserError
+from bert_jax.layers.attention import dot_product_attention
+from bert_jax.layers.dropout import Dropout
+from bert_jax.layers.gelu import gelu
+from bert_jax.layers.layer_norm import layer_norm
+from bert_jax.layers.projection import from_positions_last, to_positions_last
+from bert_jax.models.adapters import bottleneck, with_prefix, with_prefix_sequence
+from bert_jax.parallel.sharding import constrain
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """Architecture of the encoder; the names are those of the original `bert_config.json`.
+
+    Attributes:
+      vocab_size: number of pieces of the tokenizer.
+      hidden_size: width H of the encoder.
+      num_hidden_layers: number of blocks.
+      num_attention_heads: heads N; must divide `hidden_size`.
+      intermediate_size: width F of the feed-forward layer.
+      hidden_act: "gelu" is the exact form of the first release, "gelu_tanh" the approximation that
+        the original code uses since February 2019.
+      hidden_dropout_prob: dropout of the embeddings and before both residual sums.
+      attention_probs_dropout_prob: dropout of the attention probabilities.
+      max_position_embeddings: longest sequence.
+      type_vocab_size: number of token types (segments).
+      initializer_range: deviation of the normal distribution, cut at two deviations, that weights
+        start from.
+      layer_norm_eps: epsilon inside the square root of LayerNorm.
+      remat: what the backward pass computes again instead of keeping it: "none"; "dots", all but
+        the results of products with parameters; "block", everything within a block.
+      dtype: compute dtype; parameters, LayerNorm statistics and softmax stay in float32.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: Literal["gelu", "gelu_tanh"] = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    remat: Literal["none", "dots", "block"] = "none"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def validate(self) -> None:
+        """Raises UserError where the sizes do not fit together."""
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+            "type_vocab_size",
+        ):
+            if getattr(self, name) < 1:
+                raise UserError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.hidden_size % self.num_attention_heads:
+            raise UserError(
+                f"model.hidden_size {self.hidden_size} is not divisible by "
+                f"model.num_attention_heads {self.num_attention_heads}; change one of them"
+            )
+        for name in ("initializer_range", "layer_norm_eps"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"model.{name} is {getattr(self, name)}; it must be positive")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"model.{name} is {getattr(self, name)}; it must be in [0, 1)")
+
+
+def initializer(config: BertConfig, *axes: str) -> Callable[..., Any]:
+    """Normal, cut at two deviations and not rescaled, as in the original; `axes` are logical."""
+    return nn.with_logical_partitioning(
+        jax.nn.initializers.truncated_normal(config.initializer_range), axes
+    )
+
+
+def dense(config: BertConfig, features: int, axes: tuple[str, str], name: str) -> nn.Dense:
+    """A layer x @ kernel [in, out] + bias [out] whose two axes have the logical names `axes`."""
+    return nn.Dense(
+        features,
+        dtype=jnp.dtype(config.dtype),
+        kernel_init=initializer(config, *axes),
+        bias_init=bias_initializer(axes[1]),
+        name=name,
+    )
+
+
+def bias_initializer(axis: str) -> Callable[..., Any]:
+    """Zeros; `axis` is the logical axis of the kernel's outputs."""
+    # Over "fsdp" a bias has nothing to gain from being split.
+    axes = ("hidden" if axis == "embed" else axis,)
+    return nn.with_logical_partitioning(nn.initializers.zeros_init(), axes)
+
+
+def activation(config: BertConfig) -> Callable[[jax.Array], jax.Array]:
+    """The GELU (arXiv:1606.08415) that `config.hidden_act` names."""
+    return partial(gelu, approximate=config.hidden_act == "gelu_tanh")
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation (arXiv:1607.06450) with statistics in float32."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises the last axis of x [..., H]; the result has the compute dtype."""
+
+        def vector(name: str, initial: Callable[..., Any]) -> Any:
+            return self.param(
+                name, nn.with_logical_partitioning(initial, ("hidden",)), x.shape[-1:]
+            )
+
+        scale = vector("scale", nn.initializers.ones_init())
+        bias = vector("bias", nn.initializers.zeros_init())
+        return layer_norm(x.astype(self.config.dtype), scale, bias, self.config.layer_norm_eps)
+
+
+class Embeddings(nn.Module):
+    """Word + token type + position embeddings, LayerNorm, dropout."""
+
+    config: BertConfig
+
+    def setup(self) -> None:
+        config = self.config
+        self.word_embeddings = self.param(
+            "word_embeddings",
+            initializer(config, "vocab", "embed"),
+            (config.vocab_size, config.hidden_size),
+        )
+        self.token_type_embeddings = self.param(
+            "token_type_embeddings",
+            initializer(config, "token_type", "embed"),
+            (config.type_vocab_size, config.hidden_size),
+        )
+        self.position_embeddings = self.param(
+            "position_embeddings",
+            initializer(config, "position", "embed"),
+            (config.max_position_embeddings, config.hidden_size),
+        )
+        self.norm = LayerNorm(config, name="norm")
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    def __call__(
+        self,
+        input_ids: jax.Array,
+        token_type_ids: jax.Array,
+        position_ids: jax.Array | None,
+        deterministic: bool,
+    ) -> jax.Array:
+        """input_ids, token_type_ids, position_ids: int [B, L] -> [B, L, H]."""
+        if position_ids is None:
+            position_embeddings = self.position_embeddings[: input_ids.shape[1]]
+        else:
+            position_embeddings = jnp.take(self.position_embeddings, position_ids, axis=0)
+        x = (
+            jnp.take(self.word_embeddings, input_ids, axis=0)
+            # Two rows: a product with one-hot vectors is cheaper than a gather and its scatter.
+            + jax.nn.one_hot(token_type_ids, self.config.type_vocab_size)
+            @ self.token_type_embeddings
+            + position_embeddings
+        )  # (B, L, H), float32
+        x = self.norm(x)
+        return self.dropout(x, deterministic=deterministic)
+
+
+class KernelAndBias(nn.Module):
+    """The parameters of a dense layer [H, H] for those who multiply in their own layout."""
+
+    config: BertConfig
+    axes: tuple[str, str]
+
+    @nn.compact
+    def __call__(self) -> tuple[jax.Array, jax.Array]:
+        """Returns kernel [H, H] and bias [H] in the compute dtype."""
+        hidden = self.config.hidden_size
+        kernel = self.param("kernel", initializer(self.config, *self.axes), (hidden, hidden))
+        bias = self.param("bias", bias_initializer(self.axes[1]), (hidden,))
+        dtype = jnp.dtype(self.config.dtype)
+        return jnp.asarray(kernel, dtype), jnp.asarray(bias, dtype)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention: projections, `dot_product_attention`, projection."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        from_states: jax.Array,
+        to_states: jax.Array,
+        sequence: jax.Array,
+        packed: bool,
+        deterministic: bool,
+    ) -> jax.Array:
+        """What tokens see of a sequence.
+
+        Args:
+          from_states: [B, Q, H], of the tokens that attend.
+          to_states: [B, L, H], of those attended to.
+          sequence, packed: see `dot_product_attention`.
+          deterministic: False applies dropout.
+
+        Returns:
+          [B, Q, H].
+        """
+        config = self.config
+        batch, length, hidden = to_states.shape
+        heads = config.num_attention_heads
+
+        def project(name: str, x: jax.Array) -> jax.Array:
+            kernel, bias = KernelAndBias(config, ("embed", "heads"), name=name)()
+            y = to_positions_last(x, kernel, bias)  # (B, H, L)
+            y = y.reshape(batch, heads, hidden // heads, -1)
+            return constrain(y, "batch", "heads", "hidden", "length")
+
+        rate = 0.0 if deterministic else config.attention_probs_dropout_prob
+        query = project("query", from_states)
+        key, value = (project(name, to_states) for name in ("key", "value"))
+        small = self.variables.get("adapters", {})
+        if "prefix_keys" in small:
+            key = with_prefix(key, small["prefix_keys"])
+            value = with_prefix(value, small["prefix_values"])
+            sequence = with_prefix_sequence(sequence, key.shape[-1] - length)
+        context = dot_product_attention(
+            query,
+            key,
+            value,
+            sequence,
+            self.make_rng("dropout") if rate else None,
+            rate,
+            packed,
+        )  # (B, N, D, Q)
+        kernel, bias = KernelAndBias(config, ("heads", "embed"), name="output")()
+        return from_positions_last(context.reshape(batch, hidden, -1), kernel, bias)
+
+
+class FeedForward(nn.Module):
+    """Dense, GELU, dense."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: [B, L, H] -> [B, L, H]."""
+        config = self.config
+        x = dense(config, config.intermediate_size, ("embed", "mlp"), "intermediate")(x)
+        x = activation(config)(constrain(x, "batch", "length", "mlp"))  # (B, L, F)
+        return dense(config, config.hidden_size, ("mlp", "embed"), "output")(x)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each followed by dropout, residual sum and LayerNorm."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        sequence: jax.Array,
+        packed: bool,
+        deterministic: bool,
+        positions: jax.Array | None = None,
+    ) -> jax.Array:
+        """The hidden states after the block.
+
+        Args:
+          x: [B, L, H].
+          sequence, packed: see `dot_product_attention`.
+          deterministic: False applies dropout.
+          positions: int [B, Q], those to compute; None for all.
+
+        Returns:
+          [B, Q, H], or [B, L, H].
+        """
+        config = self.config
+        dropout = Dropout(config.hidden_dropout_prob)
+        small = self.variables.get("adapters", {})
+        to_states = x
+        if positions is not None:
+            x = jnp.take_along_axis(x, positions[..., None], axis=1)
+        attention = SelfAttention(config, name="attention")
+        attended = attention(x, to_states, sequence, packed, deterministic)
+        attended = dropout(attended, deterministic=deterministic)
+        if "attention_adapter" in small:
+            attended += bottleneck(attended, small["attention_adapter"], activation(config))
+        x = LayerNorm(config, name="attention_norm")(x + attended)
+        transformed = FeedForward(config, name="feed_forward")(x)
+        transformed = dropout(transformed, deterministic=deterministic)
+        if "feed_forward_adapter" in small:
+            transformed += bottleneck(
+                transformed, small["feed_forward_adapter"], activation(config)
+            )
+        norm = LayerNorm(config, name="feed_forward_norm")
+        x += transformed
+        if "output_adapter" in small:
+            x += bottleneck(norm(x), small["output_adapter"], nn.relu)
+        return norm(x)
+
+
+def remat(config: BertConfig, block: type[Block]) -> type[Block]:
+    """The block with the rematerialisation that `config.remat` names."""
+    if config.remat == "none":
+        return block
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    return nn.remat(
+        block,
+        policy=policy if config.remat == "dots" else None,
+        static_argnums=(3, 4),  # packed, deterministic; 0 is the module itself
+    )
+
+
+class Encoder(nn.Module):
+    """Embeddings and all blocks."""
+
+    config: BertConfig
+
+    def setup(self) -> None:
+        self.embeddings = Embeddings(self.config)
+        self.layers = [
+            remat(self.config, Block)(self.config, name=f"layer_{index}")
+            for index in range(self.config.num_hidden_layers)
+        ]
+
+    def __call__(
+        self,
+        input_ids: jax.Array,
+        token_type_ids: jax.Array,
+        attention_mask: jax.Array,
+        deterministic: bool = True,
+        position_ids: jax.Array | None = None,
+        positions: jax.Array | None = None,
+    ) -> jax.Array:
+        """The last hidden states.
+
+        Args:
+          input_ids: int [B, L].
+          token_type_ids: int [B, L].
+          attention_mask: int [B, L], 0 for padding.
+          deterministic: False applies dropout, which needs the rng "dropout".
+          position_ids: int [B, L], given where a row holds several sequences: the position of each
+            token in its own sequence. `attention_mask` is then the number of the sequence, and a
+            token attends to those of its own sequence only. None for one sequence in each row.
+          positions: int [B, Q], where the hidden states are wanted; None for everywhere. What the
+            last block would compute elsewhere is left out. Not for rows of several sequences.
+
+        Returns:
+          [B, Q, H], or [B, L, H], in the compute dtype.
+
+        Raises:
+          ValueError: both `position_ids` and `positions` are given.
+        """
+        packed = position_ids is not None
+        if packed and positions is not None:
+            raise ValueError("rows of several sequences have hidden states everywhere; positions")
+        x = self.embeddings(input_ids, token_type_ids, position_ids, deterministic)
+        for layer in self.layers:
+            wanted = positions if layer is self.layers[-1] else None
+            x = constrain(x, "batch", "length", "hidden")
+            x = layer(x, attention_mask, packed, deterministic, wanted)
+        return constrain(x, "batch", "length", "hidden")
+
+
+class Pooler(nn.Module):
+    """The first token's hidden state through dense and tanh."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, hidden_states: jax.Array) -> jax.Array:
+        """hidden_states: [B, L, H] -> [B, H]."""
+        pooled = dense(self.config, self.config.hidden_size, ("embed", "hidden"), "dense")(
+            hidden_states[:, 0]
+        )
+        return jnp.tanh(pooled)

@@ -1,0 +1,179 @@
+"""The fine-tuning objective: any model with one kind of logits, any loss of labels and weights.
+
+It is to `train.Objective` what `pretraining.PretrainingObjective` is, so the same loop trains it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, use_abstract_mesh
+
+from bert_jax.errors import UserError
+from bert_jax.models.adapters import PART, MethodConfig, init_adapters, variables
+from bert_jax.objectives.losses import Sum, divergence
+from bert_jax.parallel.sharding import batch_sharding, put_batch, replicated
+
+Batch = dict[str, jax.Array]
+# (logits, batch, label smoothing) -> the loss as (sum, weight).
+Loss = Callable[[jax.Array, Batch, float], Sum]
+# (logits, other logits of the same batch) -> how far apart they are, in the shape of the weights.
+Divergence = Callable[[jax.Array, jax.Array], jax.Array]
+
+WORD_EMBEDDINGS = ("encoder", "embeddings", "word_embeddings")
+
+
+@dataclasses.dataclass(frozen=True)
+class RegularizationConfig:
+    """What keeps a model from learning a small training set by heart.
+
+    Attributes:
+      label_smoothing: this share of each target is spread evenly over all classes.
+      r_drop: weight of the divergence between the outputs under two dropout masks
+        (arXiv:2106.14448); 0 leaves it out. Costs a second pass. For classes only.
+      adversarial: norm of a step of the word embeddings along the loss's gradient, after which the
+        loss counts once more (FGM, arXiv:1605.07725); 0 leaves it out. Doubles the work. The norm
+        is that of the table's gradient of a whole micro-batch, in the paper that of an example.
+    """
+
+    label_smoothing: float = 0.0
+    r_drop: float = 0.0
+    adversarial: float = 0.0
+
+    def validate(self) -> None:
+        """Raises UserError where a value is out of range."""
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(
+                f"regularization.label_smoothing is {self.label_smoothing}; it must be in [0, 1)"
+            )
+        for name in ("r_drop", "adversarial"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(
+                    f"regularization.{name} is {getattr(self, name)}; it must not be negative"
+                )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FinetuningObjective:
+    """The loss of a model on the labels of its batches.
+
+    Attributes:
+      model: (batch, deterministic) -> logits, one of `task_heads.py`.
+      loss: of the logits.
+      shapes: a batch of any size, as shapes, for the model's initialisation.
+      regularization: its settings.
+      method: which small parameters there are beside the model's own.
+      divergence: of the logits of two passes, for R-Drop.
+    """
+
+    model: nn.Module
+    loss: Loss
+    shapes: dict[str, jax.ShapeDtypeStruct]
+    regularization: RegularizationConfig = RegularizationConfig()
+    method: MethodConfig = MethodConfig()
+    divergence: Divergence = divergence
+
+    def init(self, key: jax.Array) -> Any:
+        """Fresh parameters, boxed with their logical axis names."""
+        batch = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in self.shapes.items()}
+        params = self.model.init(key, batch)["params"]
+        small = init_adapters(self.method, params, jax.random.fold_in(key, 1))
+        return {**params, PART: small} if small else params
+
+    def loss_weights(self, batch: Batch) -> dict[str, jax.Array]:
+        """The sum of the weights of the labels; at least a little, for a batch without any."""
+        return {"loss": jnp.maximum(jnp.sum(batch["weights"]), 1e-5)}
+
+    def logits(self, params: Any, batch: Batch, dropout_key: jax.Array | None = None) -> jax.Array:
+        """The model's outputs; without a key without dropout."""
+        rngs = None if dropout_key is None else {"dropout": dropout_key}
+        return self.model.apply(
+            variables(self.method, params), batch, deterministic=dropout_key is None, rngs=rngs
+        )  # type: ignore[return-value]
+
+    def sums(self, params: Any, batch: Batch, dropout_key: jax.Array | None) -> dict[str, Sum]:
+        """The loss as (sum, weight), with everything that regularizes it where there is a key."""
+        if dropout_key is None:
+            return {"loss": self.loss(self.logits(params, batch), batch, 0.0)}
+        total, weight = self._regularized(params, batch, dropout_key)
+        if epsilon := self.regularization.adversarial:
+            gradient = jax.grad(
+                lambda table: self._regularized(_with_table(params, table), batch, dropout_key)[0]
+            )(_table(params))
+            norm = jnp.sqrt(jnp.sum(jnp.square(gradient)))
+            step = jax.lax.stop_gradient(epsilon * gradient / jnp.maximum(norm, 1e-12))
+            attacked = _with_table(params, _table(params) + step)
+            total += self._regularized(attacked, batch, dropout_key)[0]
+        return {"loss": (total, weight)}
+
+    def _regularized(self, params: Any, batch: Batch, key: jax.Array) -> Sum:
+        """The smoothed loss, with R-Drop the mean of two and their divergence."""
+        smoothing, r_drop = self.regularization.label_smoothing, self.regularization.r_drop
+        if not r_drop:
+            return self.loss(self.logits(params, batch, key), batch, smoothing)
+        first, second = (self.logits(params, batch, key) for key in jax.random.split(key))
+        total, weight = self.loss(first, batch, smoothing)
+        total = (total + self.loss(second, batch, smoothing)[0]) / 2
+        apart = self.divergence(first, second)
+        return total + r_drop * jnp.sum(batch["weights"] * apart), weight
+
+
+def _table(params: Any) -> jax.Array:
+    for name in WORD_EMBEDDINGS:
+        params = params[name]
+    return params
+
+
+def _with_table(params: Any, table: jax.Array) -> Any:
+    encoder, embeddings, name = WORD_EMBEDDINGS
+    inner = {**params[encoder][embeddings], name: table}
+    return {**params, encoder: {**params[encoder], embeddings: inner}}
+
+
+PredictStep = Callable[[Any, Batch], tuple[jax.Array, Sum]]
+
+
+def make_predict_step(objective: FinetuningObjective, mesh: Mesh) -> PredictStep:
+    """The jitted (params, batch) -> (logits on every device, loss as (sum, weight))."""
+
+    def predict_step(params: Any, batch: Batch) -> tuple[jax.Array, Sum]:
+        with use_abstract_mesh(mesh.abstract_mesh):
+            logits = objective.logits(params, batch)
+            return logits, objective.loss(logits, batch, 0.0)
+
+    return jax.jit(
+        predict_step,
+        in_shardings=(None, batch_sharding(mesh)),
+        out_shardings=replicated(mesh),
+    )
+
+
+def predict(
+    predict_step: PredictStep,
+    params: Any,
+    batches: Iterable[tuple[np.ndarray, dict[str, np.ndarray]]],
+    mesh: Mesh,
+) -> tuple[list[np.ndarray], float]:
+    """The outputs for every row of some batches, and their mean loss.
+
+    Args:
+      predict_step: from `make_predict_step`.
+      params: the parameters.
+      batches: (numbers of the rows, int64 [n]; their batch, whose further rows fill it up). All
+        numbers together are 0 to the number of rows.
+      mesh: the device mesh, of one host.
+
+    Returns:
+      (float32 logits of each row in the order of the numbers; the loss, 0 without any label).
+    """
+    outputs: dict[int, np.ndarray] = {}
+    total = weight = 0.0
+    for numbers, batch in batches:
+        logits, sums = jax.device_get(predict_step(params, put_batch(batch, mesh)))
+        outputs.update(zip(numbers.tolist(), logits, strict=False))
+        total, weight = total + float(sums[0]), weight + float(sums[1])
+    return [outputs[number] for number in range(len(outputs))], total / max(weight, 1e-5)

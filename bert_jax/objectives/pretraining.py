@@ -1,0 +1,121 @@
+"""The pre-training objective: a batch of the documented contract into losses and metrics.
+
+An objective is anything with the three members of `train.Objective`; fine-tuning tasks are others.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.errors import UserError
+from bert_jax.models.bert import BertConfig
+from bert_jax.models.pretraining_heads import BertForPreTraining
+from bert_jax.objectives.losses import Sum, accuracy, cross_entropy
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingObjective:
+    """Masked language model plus, if asked, an objective on sentence pairs.
+
+    Attributes:
+      config: the encoder's architecture.
+      pairs: the objective that predicts `next_sentence_labels`, "next_sentence" or
+        "sentence_order", after which its metrics are named; None for batches without pairs.
+    """
+
+    config: BertConfig
+    pairs: str | None = "next_sentence"
+
+    @property
+    def model(self) -> BertForPreTraining:
+        return BertForPreTraining(self.config, self.pairs is not None)
+
+    def init(self, key: jax.Array) -> Any:
+        """Fresh parameters, boxed with their logical axis names."""
+        ids = jnp.zeros((1, 2), jnp.int32)
+        batch = {
+            "input_ids": ids,
+            "token_type_ids": ids,
+            "attention_mask": ids,
+            "masked_positions": ids[:, :1],
+        }
+        return self.model.init(key, batch)["params"]
+
+    def loss_weights(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """What each loss is divided by; the 1e-5 is in `run_pretraining.py` of the original."""
+        weights = {"masked_lm_loss": jnp.sum(batch["masked_weights"]) + 1e-5}
+        if self.pairs:
+            weights[f"{self.pairs}_loss"] = jnp.float32(batch["next_sentence_labels"].shape[0])
+        return weights
+
+    def sums(
+        self, params: Any, batch: dict[str, jax.Array], dropout_key: jax.Array | None
+    ) -> dict[str, Sum]:
+        """Every loss and accuracy as (sum, weight).
+
+        Args:
+          params: the model's parameters.
+          batch: design of the batch in `data_pipeline/pretraining/filling.py`.
+          dropout_key: random key of the step; None evaluates without dropout.
+        """
+        outputs: Any = self.model.apply(
+            {"params": params},
+            batch,
+            deterministic=dropout_key is None,
+            rngs=None if dropout_key is None else {"dropout": dropout_key},
+        )
+        with jax.named_scope("loss"):
+            labels, weights = batch["masked_labels"], batch["masked_weights"]
+            sums = {
+                "masked_lm_loss": cross_entropy(outputs.masked_lm_logits, labels, weights),
+                "masked_lm_accuracy": accuracy(outputs.masked_lm_logits, labels, weights),
+            }
+            if self.pairs:
+                labels = batch["next_sentence_labels"]
+                ones = jnp.ones(labels.shape, jnp.float32)
+                logits = outputs.next_sentence_logits
+                sums[f"{self.pairs}_loss"] = cross_entropy(logits, labels, ones)
+                sums[f"{self.pairs}_accuracy"] = accuracy(logits, labels, ones)
+        return sums
+
+
+def fill_mask(
+    config: BertConfig,
+    params: Any,
+    input_ids: np.ndarray,
+    masked_positions: np.ndarray,
+    top: int = 5,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable pieces at the masked positions of one sequence.
+
+    Args:
+      config: the encoder's architecture.
+      params: parameters of `BertForPreTraining`; only the encoder and the masked-LM head are used.
+      input_ids: int32 [L], with [CLS], [SEP] and [MASK].
+      masked_positions: int32 [K].
+      top: number of pieces.
+
+    Returns:
+      (ids int32 [K, top], probabilities float32 [K, top]), best first.
+
+    Raises:
+      UserError: the parameters have no masked-LM head, as after conversion from a bare encoder.
+    """
+    if "masked_lm" not in params:
+        raise UserError(
+            "this model has no masked-LM head, so it cannot fill in masks; pre-train it further"
+        )
+    batch = {
+        "input_ids": input_ids[None],
+        "token_type_ids": np.zeros_like(input_ids)[None],
+        "attention_mask": np.ones_like(input_ids)[None],
+        "masked_positions": masked_positions[None],
+    }
+    model = BertForPreTraining(config, next_sentence=False)
+    params = {part: params[part] for part in ("encoder", "masked_lm")}
+    logits = jax.jit(model.apply)({"params": params}, batch).masked_lm_logits[0]
+    probabilities, ids = jax.lax.top_k(jax.nn.softmax(logits, axis=-1), top)
+    return np.asarray(ids), np.asarray(probabilities)

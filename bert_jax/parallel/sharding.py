@@ -1,0 +1,254 @@
+"""The device mesh and the one table that places every array on it.
+
+Parameters and activations carry *logical* axis names (`models/bert.py`); `LOGICAL_AXES` says which
+mesh axes, if any, each of them is split over. Everything else follows from the table.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from bert_jax.errors import UserError
+
+# logical axis -> mesh axes, None where every device holds the whole of it
+LOGICAL_AXES: dict[str, str | tuple[str, ...] | None] = {
+    "batch": ("data", "fsdp"),
+    "length": None,
+    "vocab": "tensor",
+    "token_type": None,
+    "position": None,
+    "embed": "fsdp",  # the hidden axis of matrices
+    "hidden": None,  # the hidden axis of vectors and activations: nothing to gain by splitting it
+    "heads": "tensor",
+    "mlp": "tensor",
+    "classes": None,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How many devices each axis of the mesh has; their product is the number of devices.
+
+    Attributes:
+      data: copies of the model, each with its share of the batch; -1 takes the devices left over.
+      fsdp: devices that split the batch too, and also parameters, gradients and optimizer state,
+        which are gathered layer by layer when they are needed; -1 as above.
+      tensor: devices that split each layer's heads, feed-forward width and the vocabulary; -1 as
+        above.
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+
+AXES = tuple(field.name for field in dataclasses.fields(MeshConfig))
+
+
+def make_mesh(
+    config: MeshConfig = MeshConfig(), devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """The mesh with the axes "data", "fsdp" and "tensor".
+
+    Devices of a host are neighbours in it, so that each host's rows of a batch are consecutive.
+
+    Args:
+      config: sizes of the axes.
+      devices: all devices of all hosts by default.
+
+    Raises:
+      UserError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
+    sizes = dataclasses.asdict(config)
+    for name, size in sizes.items():
+        if size < 1 and size != -1:
+            raise UserError(f"mesh.{name} is {size}; it must be positive, or -1 for what is left")
+    free = [name for name, size in sizes.items() if size == -1]
+    if len(free) > 1:
+        raise UserError(
+            f"mesh.{' and mesh.'.join(free)} are -1; only one axis can take what is left"
+        )
+    given = math.prod(size for size in sizes.values() if size != -1)
+    shown = " x ".join(f"{name}={size}" for name, size in sizes.items() if size != -1)
+    if given > len(ordered) or len(ordered) % given or (not free and given != len(ordered)):
+        raise UserError(
+            f"the mesh {shown} needs {'a multiple of ' if free else ''}{given} devices, there are "
+            f"{len(ordered)}; change mesh.{', mesh.'.join(sizes)} (-1 takes what is left)"
+        )
+    shape = [len(ordered) // given if size == -1 else size for size in sizes.values()]
+    grid = np.array(ordered, dtype=object).reshape(shape)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def described(mesh: Mesh) -> str:
+    """The mesh in words: "8 cpu devices: data 1 x fsdp 4 x tensor 2, 2 processes"."""
+    devices = list(mesh.devices.flat)
+    text = f"{len(devices)} {devices[0].device_kind} device"
+    if len(devices) > 1:
+        text += "s: " + " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
+    processes = len({device.process_index for device in devices})
+    return text if processes == 1 else f"{text}, {processes} processes"
+
+
+def batch_shards(mesh: Mesh) -> int:
+    """Number of parts that a batch is split in."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def host_rows(mesh: Mesh, process: int | None = None) -> tuple[int, int]:
+    """Which part of each batch a host has to read.
+
+    Args:
+      mesh: the device mesh.
+      process: index of the host, this one by default.
+
+    Returns:
+      (index, count): the rows are those of part `index` of `count` equal parts. Hosts whose devices
+      differ on the axis "tensor" only have the same part.
+
+    Raises:
+      UserError: the axes do not fall together with the borders of hosts.
+    """
+    process = jax.process_index() if process is None else process
+    rows = mesh.devices.reshape(batch_shards(mesh), -1)
+    mine = [
+        number
+        for number, devices in enumerate(rows)
+        if any(device.process_index == process for device in devices)
+    ]
+    if len(rows) % len(mine) or mine[0] % len(mine):
+        raise UserError(
+            f"the mesh {dict(mesh.shape)} gives hosts unequal parts of a batch; make mesh.tensor a "
+            "divisor or a multiple of the number of devices of a host"
+        )
+    return mine[0] // len(mine), len(rows) // len(mine)
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, accumulation: int = 1) -> None:
+    """Refuses a batch that does not divide evenly.
+
+    Args:
+      batch_size: sequences per optimizer step, over all devices.
+      mesh: the device mesh.
+      accumulation: number of micro-batches per step.
+
+    Raises:
+      UserError: `batch_size` is not a multiple of the batch's parts times `accumulation`.
+    """
+    parts = batch_shards(mesh)
+    if batch_size % (parts * accumulation):
+        raise UserError(
+            f"batch_size {batch_size} is not divisible by {parts} device(s) x "
+            f"{accumulation} accumulation step(s); choose a multiple of {parts * accumulation}"
+        )
+
+
+def check_divides(mesh: Mesh, axis: str, size: int, name: str) -> None:
+    """Refuses a dimension that its mesh axes do not divide.
+
+    Args:
+      mesh: the device mesh.
+      axis: logical name of the dimension.
+      size: of the dimension.
+      name: of the dimension, as the user knows it.
+
+    Raises:
+      UserError: it does not divide.
+    """
+    mesh_axes = LOGICAL_AXES[axis]
+    for mesh_axis in (mesh_axes,) if isinstance(mesh_axes, str) else mesh_axes or ():
+        if size % mesh.shape[mesh_axis]:
+            raise UserError(
+                f"mesh.{mesh_axis} {mesh.shape[mesh_axis]} does not divide {name} {size}; choose "
+                f"a divisor of {size} for mesh.{mesh_axis}"
+            )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of an array that every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The sharding of a batch: its first dimension is split over "data" and "fsdp"."""
+    return NamedSharding(mesh, PartitionSpec(LOGICAL_AXES["batch"]))
+
+
+def tree_sharding(abstract_tree: Any, mesh: Mesh) -> Any:
+    """Shardings of a tree whose leaves may carry logical axis names.
+
+    Args:
+      abstract_tree: the result of `jax.eval_shape` on a function that returns flax's boxed arrays.
+      mesh: the device mesh.
+
+    Returns:
+      The same tree, unboxed, with a `NamedSharding` for each array.
+
+    Raises:
+      UserError: an axis of the mesh does not divide a dimension that it splits.
+    """
+
+    def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        # Not an array: optax's mark of a frozen parameter without state.
+        if not isinstance(leaf, nn.LogicallyPartitioned) or not hasattr(leaf.value, "shape"):
+            return replicated(mesh)
+        name = "/".join(str(entry.key) for entry in path if hasattr(entry, "key"))
+        axes = [axis or "hidden" for axis in leaf.names]
+        for axis, size in zip(axes, leaf.value.shape, strict=True):
+            check_divides(mesh, axis, size, f"the dimension {axis!r} of {name}, which is")
+        return NamedSharding(mesh, PartitionSpec(*(LOGICAL_AXES[axis] for axis in axes)))
+
+    return jax.tree_util.tree_map_with_path(
+        sharding, abstract_tree, is_leaf=lambda leaf: isinstance(leaf, nn.LogicallyPartitioned)
+    )
+
+
+def bytes_per_device(shapes: Any, shardings: Any) -> int:
+    """Bytes that each device holds of a tree of arrays.
+
+    Args:
+      shapes: the tree, of arrays or `jax.ShapeDtypeStruct`.
+      shardings: the same tree of shardings.
+    """
+    leaves = zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
+    return sum(
+        leaf.dtype.itemsize * math.prod(sharding.shard_shape(leaf.shape))
+        for leaf, sharding in leaves
+    )
+
+
+def constrain(x: jax.Array, *axes: str) -> jax.Array:
+    """Keeps an activation split as the table says; without a mesh in use it does nothing.
+
+    Args:
+      x: the activation, traced.
+      axes: logical name of each of its dimensions.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(
+        x, PartitionSpec(*(LOGICAL_AXES[axis] for axis in axes))
+    )
+
+
+def place(value: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+    """The value, which every host has whole, with the dtype and the sharding of another array."""
+    value = np.asarray(value, like.dtype)
+    # Unlike device_put, it does not compare the hosts' values over the network.
+    return jax.make_array_from_callback(value.shape, like.sharding, value.__getitem__)
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Moves this host's rows of a batch to its devices as one global array per key."""
+    sharding = batch_sharding(mesh)
+    return {
+        key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()
+    }

@@ -1,0 +1,83 @@
+"""Tasks of CLUE (arXiv:2004.05986) by its formats, and ChnSentiCorp."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from bert_jax.tasks.classification.reader import Columns
+from bert_jax.tasks.classification.task import Classification
+from bert_jax.tasks.leaderboard import json_lines
+from bert_jax.tasks.task import Prediction
+
+# What stands in TNEWS's column "label", by its "label_desc".
+TNEWS_CODES = {
+    "news_story": "100",
+    "news_culture": "101",
+    "news_entertainment": "102",
+    "news_sports": "103",
+    "news_finance": "104",
+    "news_house": "106",
+    "news_car": "107",
+    "news_edu": "108",
+    "news_tech": "109",
+    "news_military": "110",
+    "news_travel": "112",
+    "news_world": "113",
+    "news_stock": "114",
+    "news_agriculture": "115",
+    "news_game": "116",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tnews(Classification):
+    """News by their kind, whose name is easier to read than the code that CLUE takes."""
+
+    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str]:
+        names = [prediction["label"] for prediction in predictions]
+        records = [
+            {"id": number, "label": TNEWS_CODES.get(name, name), "label_desc": name}
+            for number, name in enumerate(names)
+        ]
+        return "tnews11_predict.json", json_lines(records)
+
+
+# The names of the files are those of CLUE 1.1.
+CLUE = (
+    Tnews(
+        "tnews",
+        columns=Columns("sentence", label="label_desc"),
+        train="train.json",
+        dev="dev.json",
+    ),
+    Classification(
+        "iflytek",
+        columns=Columns("sentence", label="label"),
+        train="train.json",
+        dev="dev.json",
+        leaderboard=("iflytek_predict", "clue"),
+    ),
+    Classification(
+        "afqmc",
+        columns=Columns("sentence1", "sentence2"),
+        train="train.json",
+        dev="dev.json",
+        leaderboard=("afqmc_predict", "clue"),
+    ),
+    Classification(
+        "ocnli",
+        columns=Columns("sentence1", "sentence2", unlabelled=("-", "")),
+        labels=("entailment", "neutral", "contradiction"),
+        train="train.json",
+        dev="dev.json",
+        leaderboard=("ocnli_50k_predict", "clue"),
+    ),
+    Classification(
+        "csl",
+        columns=Columns("abst", "keyword"),
+        train="train.json",
+        dev="dev.json",
+        leaderboard=("csl_predict", "clue"),
+    ),
+    # Its files are found with a header, of "label" and "text_a" or more, and without one.
+    Classification("chnsenticorp", columns=Columns("text_a", header=("text_a", "label"))),
+)

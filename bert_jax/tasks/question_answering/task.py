@@ -1,0 +1,307 @@
+"""Questions whose answer is a part of a text: SQuAD 1.1 and 2.0, CMRC2018, DRCD."""
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from bert_jax.models.bert import BertConfig
+from bert_jax.models.task_heads import BertForQuestionAnswering
+from bert_jax.objectives.finetuning import Batch, Loss
+from bert_jax.objectives.losses import Sum, span_cross_entropy
+from bert_jax.tasks.classification.task import softmax
+from bert_jax.tasks.question_answering.features import Window, question_features
+from bert_jax.tasks.question_answering.reader import (
+    QuestionExample,
+    read_questions,
+    typed_question,
+)
+from bert_jax.tasks.question_answering.scores import (
+    best_threshold,
+    cmrc_scores,
+    squad2_f1,
+    squad2_scores,
+    squad_scores,
+)
+from bert_jax.tasks.task import Examples, Prediction, Task
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.features import Features
+from data_pipeline.tokenization.loading import Tokenizer
+
+_SCORES = {"squad": squad_scores, "squad2": squad2_scores, "cmrc2018": cmrc_scores}
+_DIGITS = 6  # of scores in predictions
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionAnswering(Task[QuestionExample]):
+    """The part of a text that answers a question, with "squad2" perhaps none.
+
+    Attributes:
+      rules: whose scores. "squad2" also allows questions without an answer.
+      doc_stride: tokens between the beginnings of two windows of a long text.
+      max_question_tokens: a longer question is cut.
+      max_answer_tokens: a longer answer is not considered.
+      n_best: answers that a prediction lists.
+    """
+
+    train: str = "train-v1.1.json"
+    dev: str = "dev-v1.1.json"
+    best: str = "f1"
+    rules: Literal["squad", "squad2", "cmrc2018"] = "squad"
+    doc_stride: int = 128
+    max_question_tokens: int = 64
+    max_answer_tokens: int = 30
+    n_best: int = 20
+
+    has_classes: ClassVar[bool] = False
+    architecture: ClassVar[str] = "BertForQuestionAnswering"
+    command: ClassVar[str] = "answer"
+    usage: ClassVar[str] = "QUESTION CONTEXT"
+
+    @property
+    def unanswerable(self) -> bool:
+        """Whether there are questions without an answer."""
+        return self.rules == "squad2"
+
+    def read(self, source: str) -> Examples[QuestionExample]:
+        examples = read_questions(source)
+        unlabelled = ""
+        if examples and all(example.answers is None for example in examples):
+            unlabelled = f"{source}: no question has 'answers'"
+        return Examples(examples, [], unlabelled=unlabelled)
+
+    def typed(self, texts: Sequence[str]) -> list[QuestionExample]:
+        if len(texts) != 2:
+            raise DataError(
+                f"{self.name} wants a question and the text that answers it, and {len(texts)} "
+                "texts are given; type two"
+            )
+        return [typed_question(*texts)]
+
+    def check(self, examples: Sequence[QuestionExample], labels: tuple[str, ...]) -> None:
+        for example in examples:
+            if example.is_impossible and not self.unanswerable:
+                raise DataError(
+                    f"{example.place} is one without an answer (is_impossible), which the task "
+                    f"{self.name} does not know; take the task squad2"
+                )
+
+    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+        return BertForQuestionAnswering(config)
+
+    @property
+    def loss(self) -> Loss:
+        return _span_cross_entropy
+
+    def features(
+        self,
+        examples: Sequence[QuestionExample],
+        tokenizer: Tokenizer,
+        max_length: int,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None = None,
+        *,
+        training: bool = False,
+    ) -> Features:
+        return question_features(
+            examples,
+            tokenizer,
+            max_length,
+            doc_stride=self.doc_stride,
+            max_question_tokens=self.max_question_tokens,
+            unanswerable=self.unanswerable,
+            training=training,
+        )
+
+    def predict(
+        self,
+        logits: Sequence[np.ndarray],
+        features: Features,
+        examples: Sequence[QuestionExample],
+        labels: tuple[str, ...],
+    ) -> list[Prediction]:
+        """For each question its best answers with the sums of their two logits.
+
+        "start" and "end" (exclusive) are characters of the context. With "squad2",
+        "no_answer_score" is that of none: of [CLS], the lowest of all windows.
+        """
+        spans: dict[int, list[_Span]] = defaultdict(list)
+        no_answer: dict[int, float] = defaultdict(lambda: float("inf"))
+        for row, outputs in zip(features.rows, logits, strict=True):
+            window: Window = row.decoding
+            spans[row.example] += best_spans(outputs, window, self.n_best, self.max_answer_tokens)
+            null = float(outputs[0, 0] + outputs[0, 1])
+            no_answer[row.example] = min(no_answer[row.example], null)
+        predictions = []
+        for number, example in enumerate(examples):
+            found = _different(spans[number], example.context)[: self.n_best]
+            prediction: Prediction = {"id": example.id, "answer": "", "start": None, "end": None}
+            null_scores = [no_answer[number]] if self.unanswerable else []
+            scores = [span.score for span in found]
+            probabilities = softmax(np.array([*scores, *null_scores, *([] if found else [0.0])]))
+            nbest = [
+                {
+                    "answer": example.context[span.start : span.end],
+                    "start": span.start,
+                    "end": span.end,
+                    "score": round(span.score, _DIGITS),
+                    "probability": round(float(probability), _DIGITS),
+                }
+                for span, probability in zip(found, probabilities, strict=False)
+            ]
+            if nbest:
+                prediction |= {name: nbest[0][name] for name in ("answer", "start", "end", "score")}
+            if self.unanswerable:
+                prediction["no_answer_score"] = round(no_answer[number], _DIGITS)
+            predictions.append(prediction | {"nbest": nbest})
+        return predictions
+
+    def count_judged(self, examples: Sequence[QuestionExample], features: Features) -> int:
+        """An answer can be right without a place to learn it from."""
+        del features
+        return sum(map(self._is_scored, examples))
+
+    def _is_scored(self, example: QuestionExample) -> bool:
+        return bool(example.answers) or (self.unanswerable and example.answers is not None)
+
+    def _scored(
+        self, predictions: Sequence[Prediction], examples: Sequence[QuestionExample]
+    ) -> list[tuple[Prediction, QuestionExample]]:
+        pairs = zip(predictions, examples, strict=True)
+        return [pair for pair in pairs if self._is_scored(pair[1])]
+
+    def tune(
+        self, predictions: Sequence[Prediction], examples: Sequence[QuestionExample]
+    ) -> dict[str, Any]:
+        """With "squad2" the "no_answer_threshold" of the margin of none over the best answer."""
+        pairs = [pair for pair in self._scored(predictions, examples) if pair[0]["nbest"]]
+        if not self.unanswerable or not pairs:
+            return {}
+        answers = [_texts(example) for _, example in pairs]
+        threshold, _ = best_threshold(
+            np.array([_margin(prediction) for prediction, _ in pairs]),
+            squad2_f1([prediction["nbest"][0]["answer"] for prediction, _ in pairs], answers),
+            squad2_f1([""] * len(pairs), answers),
+        )
+        return {"no_answer_threshold": threshold}
+
+    def decide(
+        self, predictions: Sequence[Prediction], settings: Mapping[str, Any]
+    ) -> list[Prediction]:
+        """No answer where its margin is above the threshold; with "squad2" only."""
+        if not self.unanswerable:
+            return list(predictions)
+        threshold = settings.get("no_answer_threshold", 0.0)
+        return [
+            prediction | {"answer": "", "start": None, "end": None}
+            if prediction["nbest"] and _margin(prediction) > threshold
+            else prediction
+            for prediction in predictions
+        ]
+
+    def score(
+        self, predictions: Sequence[Prediction], examples: Sequence[QuestionExample]
+    ) -> dict[str, float]:
+        pairs = self._scored(predictions, examples)
+        return _SCORES[self.rules](
+            [prediction["answer"] for prediction, _ in pairs],
+            [_texts(example) for _, example in pairs],
+        )
+
+    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
+        """The file that the official scripts take: the answer to each id."""
+        answers = {prediction["id"]: prediction["answer"] for prediction in predictions}
+        text = json.dumps(answers, ensure_ascii=False, indent=0)
+        name = "predict" if self.rules == "cmrc2018" else "predictions"  # the former by CLUE
+        return f"{self.name}_{name}.json", text + "\n"
+
+
+class _Span(NamedTuple):
+    score: float
+    start: int
+    end: int
+
+
+def best_spans(
+    logits: np.ndarray, window: Window, n_best: int, max_answer_tokens: int
+) -> list[_Span]:
+    """The spans of a window with the highest sums of logits.
+
+    Every span is considered that begins where its token has its maximum context and is not too
+    long. (The original only looks at the best n beginnings and ends, among which there may be no
+    span.)
+
+    Args:
+      logits: float [L, 2], of start and end.
+      window: what the feature holds of the context.
+      n_best: at most so many.
+      max_answer_tokens: the longest span.
+    """
+    size = len(window.starts)
+    if not size:
+        return []
+    width = min(size, max_answer_tokens)
+    held = logits[window.position : window.position + size].astype(np.float64)
+    # sums[i, k] is of the span of the tokens i to i + k.
+    padded = np.append(held[:, 1], np.full(width - 1, -np.inf))
+    sums = held[:, :1] + np.lib.stride_tricks.sliding_window_view(padded, width)
+    sums[~window.is_maximum] = -np.inf
+    flat = sums.ravel()
+    count = min(n_best, int(np.isfinite(flat).sum()))
+    if not count:
+        return []
+    chosen = np.argpartition(-flat, count - 1)[:count]
+    first, length = np.divmod(chosen, width)
+    return [
+        _Span(float(flat[index]), int(window.starts[a]), int(window.ends[a + k]))
+        for index, a, k in zip(chosen, first, length, strict=True)
+    ]
+
+
+def _different(spans: Sequence[_Span], context: str) -> list[_Span]:
+    """The best span of each text, best first."""
+    best: dict[str, _Span] = {}
+    for span in sorted(spans, key=lambda span: (-span.score, span.start, span.end)):
+        best.setdefault(context[span.start : span.end], span)
+    return list(best.values())
+
+
+def _texts(example: QuestionExample) -> list[str]:
+    return [answer.text for answer in example.answers or ()]
+
+
+def _margin(prediction: Prediction) -> float:
+    """By how much none outdoes the best answer, as far as the prediction's digits go."""
+    margin = prediction["no_answer_score"] - prediction["nbest"][0]["score"]
+    return round(margin, _DIGITS)
+
+
+def _span_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
+    del smoothing
+    return span_cross_entropy(logits, batch["labels"], batch["weights"], batch["attention_mask"])
+
+
+# Chinese: max_answer_tokens holds 99% of CMRC2018's answers, a piece a character.
+QUESTION_ANSWERING = (
+    QuestionAnswering("squad"),
+    QuestionAnswering("squad2", train="train-v2.0.json", dev="dev-v2.0.json", rules="squad2"),
+    QuestionAnswering(
+        "cmrc2018",
+        train="cmrc2018_train.json",
+        dev="cmrc2018_dev.json",
+        rules="cmrc2018",
+        max_answer_tokens=100,
+    ),
+    QuestionAnswering(
+        "drcd",
+        train="DRCD_training.json",
+        dev="DRCD_dev.json",
+        rules="cmrc2018",
+        max_answer_tokens=100,
+    ),
+)

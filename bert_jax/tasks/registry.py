@@ -1,0 +1,85 @@
+"""The tasks by name, and tasks in files of one's own."""
+
+import difflib
+import functools
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bert_jax.errors import UserError
+from bert_jax.tasks.classification.clue import CLUE
+from bert_jax.tasks.classification.glue import GLUE
+from bert_jax.tasks.classification.reader import ColumnOptions
+from bert_jax.tasks.classification.task import Classification, MultiLabel, Regression
+from bert_jax.tasks.multiple_choice.task import MULTIPLE_CHOICE
+from bert_jax.tasks.question_answering.task import QUESTION_ANSWERING
+from bert_jax.tasks.ranking.task import RANKING
+from bert_jax.tasks.relations.task import RELATIONS
+from bert_jax.tasks.summarization.task import SUMMARIZATION
+from bert_jax.tasks.tagging.task import TAGGING
+from bert_jax.tasks.task import Task
+
+TASKS: dict[str, Task[Any]] = {
+    task.name: task
+    for task in (
+        Classification("classify"),
+        MultiLabel("multilabel"),
+        Regression("regress"),
+        *GLUE,
+        *CLUE,
+        *MULTIPLE_CHOICE,
+        *RANKING,
+        *SUMMARIZATION,
+        *QUESTION_ANSWERING,
+        *TAGGING,
+        *RELATIONS,
+    )
+}
+
+
+def find_task(name: str) -> Task[Any]:
+    """The task of a name, or the `TASK` of a Python file.
+
+    Raises:
+      UserError: there is no such task, or the file defines none.
+    """
+    if name.endswith(".py"):
+        return _load(Path(name))
+    if name not in TASKS:
+        nearest = difflib.get_close_matches(name, TASKS, n=1, cutoff=0)[0]
+        raise UserError(
+            f"unknown task {name!r}; did you mean {nearest!r}? There are: {', '.join(TASKS)}; or "
+            "give a Python file that defines TASK (docs/finetuning.md)"
+        )
+    return TASKS[name]
+
+
+def saved_task(saved: Mapping[str, Any]) -> Task[Any]:
+    """The task of a fine-tuning's saved configuration, with its columns."""
+    columns = saved["columns"]
+    header = columns["header"] and tuple(columns["header"])
+    return find_task(saved["task"]).with_columns(ColumnOptions(**columns | {"header": header}))
+
+
+@functools.cache
+def _load(path: Path) -> Task[Any]:
+    spec = importlib.util.spec_from_file_location(f"task file {path}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UserError(
+            f"the task {path} is no file; give a Python file that defines TASK, or bring it back"
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there for what annotations name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises
+        raise UserError(f"the task file {path} fails: {type(error).__name__}: {error}") from error
+    task = getattr(module, "TASK", None)
+    if not isinstance(task, Task):
+        raise UserError(
+            f"the task file {path} defines no TASK, an object of a class such as "
+            "bert_jax.tasks.classification.task.Classification"
+        )
+    return task

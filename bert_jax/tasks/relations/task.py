@@ -1,0 +1,123 @@
+"""The relation of two entities in a sentence."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import flax.linen as nn
+import numpy as np
+
+from bert_jax.models.bert import BertConfig
+from bert_jax.models.task_heads import BertForRelationClassification
+from bert_jax.tasks.classification.task import OneClass
+from bert_jax.tasks.relations.reader import (
+    RelationExample,
+    marked_entities,
+    read_relations,
+    relation_features,
+)
+from bert_jax.tasks.scores import NO_RELATION, relation_scores
+from bert_jax.tasks.task import Examples, Prediction, check_known
+from data_pipeline.finetune.features import Features
+from data_pipeline.tokenization.loading import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Relation(OneClass[RelationExample]):
+    """One of several relations, by files in the format of SemEval-2010 task 8."""
+
+    train: str = "train.txt"
+    dev: str = "dev.txt"
+    best: str = "macro_f1"
+
+    architecture: ClassVar[str] = ""
+    command: ClassVar[str] = "relate"
+    usage: ClassVar[str] = '"<e1>One</e1> and <e2>another</e2> ..." ...'
+
+    def read(self, source: str) -> Examples[RelationExample]:
+        return Examples(read_relations(source), [])
+
+    def typed(self, texts: Sequence[str]) -> list[RelationExample]:
+        marked = [marked_entities(text, "typed") for text in texts]
+        return [RelationExample("typed", text, None, None, "", x, "typed") for text, x in marked]
+
+    def check(self, examples: Sequence[RelationExample], labels: tuple[str, ...]) -> None:
+        for example in examples:
+            if example.label is not None:
+                where = "the task" if self.labels else "the training data"
+                check_known(
+                    example.label_place, example.label, labels, kind="relation", where=where
+                )
+
+    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+        return BertForRelationClassification(config, len(labels))
+
+    def features(
+        self,
+        examples: Sequence[RelationExample],
+        tokenizer: Tokenizer,
+        max_length: int,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None = None,
+        *,
+        training: bool = False,
+    ) -> Features:
+        return relation_features(examples, tokenizer, max_length, labels, class_weights)
+
+    def predict(
+        self,
+        logits: Sequence[np.ndarray],
+        features: Features,
+        examples: Sequence[RelationExample],
+        labels: tuple[str, ...],
+    ) -> list[Prediction]:
+        predictions = []
+        for row, example in zip(logits, examples, strict=True):
+            entities = {
+                name: {"text": example.first[start:end], "start": start, "end": end}
+                for name, (start, end) in zip(("e1", "e2"), example.spans, strict=True)
+            }
+            predictions.append(
+                {"place": example.place, "number": example.number, "text": example.first}
+                | entities
+                | self.answer(row, labels)
+            )
+        return predictions
+
+    def score(
+        self, predictions: Sequence[Prediction], examples: Sequence[RelationExample]
+    ) -> dict[str, float]:
+        return relation_scores(*self.confusion(predictions, examples))
+
+    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str]:
+        """What the official scorer takes: number, tab, relation."""
+        lines = [f"{found['number']}\t{found['label']}\n" for found in predictions]
+        return "proposed_answers.txt", "".join(lines)
+
+
+# Of Hendrickx et al., SemEval-2010 task 8, table 1.
+_SEMEVAL_2010 = (
+    "Cause-Effect",
+    "Component-Whole",
+    "Content-Container",
+    "Entity-Destination",
+    "Entity-Origin",
+    "Instrument-Agency",
+    "Member-Collection",
+    "Message-Topic",
+    "Product-Producer",
+)
+
+RELATIONS = (
+    Relation("relate"),
+    Relation(
+        "semeval2010",
+        # It has no dev set, and the best epoch is not to be chosen by the test set.
+        train="TRAIN_FILE.TXT[:7000]",
+        dev="TRAIN_FILE.TXT[7000:]",
+        labels=(
+            *(f"{name}({pair})" for name in _SEMEVAL_2010 for pair in ("e1,e2", "e2,e1")),
+            NO_RELATION,
+        ),
+    ),
+)

@@ -1,0 +1,133 @@
+"""Features of texts with entities: pieces aligned with words, long texts in overlapping windows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bert_jax.tasks.tagging.reader import TaggedText, tags_at
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.features import Feature, Features, encode_all, token_arrays
+from data_pipeline.tokenization.loading import Tokenizer
+
+SHORTEST_WINDOW = 8  # tokens, [CLS] and [SEP] among them
+
+
+def tagged_features(
+    examples: Sequence[TaggedText],
+    tokenizer: Tokenizer,
+    max_length: int,
+    labels: Sequence[str],
+    class_weights: Sequence[float] | None = None,
+) -> Features:
+    """One feature for each window of each example; nothing is cut.
+
+    A tag sits on the first piece of its unit. Where windows overlap it counts in the one only that
+    has most context for it. Besides the token arrays a feature has
+
+    - labels: int32 [n], number of the tag, 0 where there is none;
+    - weights: float32 [n], 0 where there is none;
+    - unit_starts: int32 [n], 1 + the first character of the unit whose tag is to be read here, else
+      0.
+
+    Args:
+      examples: with or without entities.
+      tokenizer: the model's.
+      max_length: tokens of a window.
+      labels: the BIO tags.
+      class_weights: weight of each tag in the loss; None weighs all the same.
+
+    Raises:
+      DataError: windows would be too short.
+    """
+    if max_length < SHORTEST_WINDOW:
+        raise DataError(
+            f"sequence_length {max_length} is too short to tag in windows; give at least "
+            f"{SHORTEST_WINDOW}"
+        )
+    number = {label: index for index, label in enumerate(labels)}
+    weight = np.array(class_weights or [1.0] * len(labels), np.float32)
+    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
+    rows = []
+    for index, (ids, starts) in enumerate(align(examples, tokenizer)):
+        tags, weights = np.zeros(len(ids), np.int32), np.zeros(len(ids), np.float32)
+        if (entities := examples[index].entities) is not None:
+            units = np.flatnonzero(starts >= 0)
+            tags[units] = [number.get(tag, 0) for tag in tags_at(starts[units], entities)]
+            weights[units] = weight[tags[units]]
+        for first, end, mine in windows(len(ids), max_length - 2):
+            tokens = token_arrays([cls, *ids[first:end].tolist(), sep], [0] * (end - first + 2))
+            read = mine & (starts[first:end] >= 0)
+            tokens["labels"] = _framed(np.where(read, tags[first:end], 0))
+            tokens["weights"] = _framed(np.where(read, weights[first:end], np.float32(0)))
+            tokens["unit_starts"] = _framed(np.where(read, starts[first:end] + 1, 0))
+            rows.append(Feature(tokens, {}, index))
+    return Features(rows, 0)
+
+
+def _framed(values: np.ndarray) -> np.ndarray:
+    """With a zero for [CLS] and one for [SEP]."""
+    return np.pad(values, 1)
+
+
+def align(
+    examples: Sequence[TaggedText], tokenizer: Tokenizer
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The pieces of each text and the units that they begin.
+
+    Words are encoded one by one, so that each begins with a piece; one of which nothing is left
+    (control characters) becomes [UNK]. Without words each piece is a unit; of several that begin in
+    the same character (decomposed Hangul) only the first.
+
+    Returns:
+      For each example ids, integer [n], and the first character of the unit that begins with a
+      piece, int32 [n] and increasing, -1 for the other pieces.
+    """
+    words = [example.text[start:end] for example in examples for start, end in example.words or ()]
+    of_words = iter(encode_all(tokenizer, words))
+    whole = [example.text for example in examples if example.words is None]
+    of_whole = iter(encode_all(tokenizer, whole))
+    offsets = tokenizer.token_offsets(whole)
+    unknown = np.array([tokenizer.special_ids["unk"]])
+    aligned = []
+    for example in examples:
+        if example.words is None:
+            ids = next(of_whole)
+            starts, offsets = _after_space(offsets[: len(ids)], example.text), offsets[len(ids) :]
+            starts[1:][np.diff(starts) == 0] = -1
+        else:
+            pieces = [next(of_words) for _ in example.words]
+            pieces = [word if len(word) else unknown for word in pieces]
+            ids = np.concatenate(pieces)
+            starts = np.full(len(ids), -1, np.int32)
+            firsts = np.cumsum([0, *map(len, pieces)])[:-1]
+            starts[firsts] = [start for start, _ in example.words]
+        aligned.append((ids, starts))
+    return aligned
+
+
+def _after_space(offsets: np.ndarray, text: str) -> np.ndarray:
+    """Each offset, int32 [n], moved behind white space, which SentencePiece's pieces begin with."""
+    visible = np.array([index for index, c in enumerate(text) if not c.isspace()])
+    places = np.searchsorted(visible, offsets)
+    return visible[np.minimum(places, len(visible) - 1)].astype(np.int32)
+
+
+def windows(length: int, size: int) -> list[tuple[int, int, np.ndarray]]:
+    """Windows of at most `size` tokens that overlap by half, and which tokens count in each.
+
+    A token counts in the window where it has most context, which is the shorter of the stretches on
+    its two sides, as in the original's `run_squad.py`; in the first of several.
+
+    Returns:
+      (first token, the token after the last, bool [end - first]) of each window.
+    """
+    last = max(length - size, 0)
+    firsts = np.array([*range(0, last, size - size // 2), last])
+    ends = np.minimum(firsts + size, length)
+    tokens = np.arange(length)
+    context = np.minimum(tokens - firsts[:, None], ends[:, None] - 1 - tokens)  # (windows, tokens)
+    best = np.argmax(context, axis=0)
+    return [
+        (int(first), int(end), best[first:end] == number)
+        for number, (first, end) in enumerate(zip(firsts, ends, strict=True))
+    ]

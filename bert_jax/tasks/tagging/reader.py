@@ -1,0 +1,281 @@
+"""Texts with entities: CoNLL columns, one word or one character a line, and JSON with spans."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from bert_jax.tasks.tagging.tags import Span, find_scheme, spans_of_tags, split_tag, tags_of_spans
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.tables import (
+    Row,
+    counted,
+    plain_text,
+    read_lines,
+    read_rows,
+    split_source,
+    suffix_of,
+)
+from data_pipeline.tokenization.wordpiece import split_words
+
+# What gets a tag: a word; each character that is no white space; each piece of the tokenizer.
+Unit = Literal["word", "character", "piece"]
+
+_DOCUMENT_START = "-DOCSTART-"  # CoNLL-2003: a line before each document
+
+
+class Entity(NamedTuple):
+    """A part of a text with a type.
+
+    Attributes:
+      type: its name.
+      start: its first character.
+      end: the character after its last one.
+      place: where the file says so, for messages.
+    """
+
+    type: str
+    start: int
+    end: int
+    place: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggedText:
+    """A text and the entities in it.
+
+    Attributes:
+      place: where it stands, for messages and predictions.
+      text: the characters, untouched.
+      words: first character and the one after the last of each word; None where the pieces of the
+        tokenizer are what gets tags.
+      entities: by their start; None where they are not known.
+    """
+
+    place: str
+    text: str
+    words: tuple[tuple[int, int], ...] | None
+    entities: tuple[Entity, ...] | None
+
+
+class TaggedTexts(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+      rows: its texts.
+      note: what a reader of the log wants to know of it.
+    """
+
+    rows: list[TaggedText]
+    note: str
+
+
+def read_tagged_texts(source: str, unit: Unit) -> TaggedTexts:
+    """The texts of a file: JSON by the end of its name (.json, .jsonl), else columns.
+
+    "FILE[A:B]" takes some of its texts, as Python slices a list.
+
+    Raises:
+      DataError: something in the file is not as it must be; says in which line.
+    """
+    if suffix_of(source) in (".json", ".jsonl"):
+        return read_spans(source, unit)
+    return read_columns(source, "" if unit == "character" else " ")
+
+
+def read_columns(source: str, joiner: str) -> TaggedTexts:
+    """CoNLL columns: a word a line, its tag in the last column, an empty line after a sentence.
+
+    Columns are parted by tabs, or by spaces if the first line has no tab. A file of one column has
+    words to be tagged. The tags may be BIO, IOB1 or BIOES (see `tags.py`).
+
+    Args:
+      source: the file, see `read_tagged_texts`.
+      joiner: what stands between words in the text: a space, or nothing.
+
+    Raises:
+      DataError: a line has too few columns, a tag is none or follows no scheme.
+    """
+    sentences: list[tuple[int, list[list[str]]]] = []  # line of the first word, cells of each word
+    part, first_line, width = re.compile(r"[ \t]+"), 0, 0
+    is_open = False
+    source, chosen = split_source(source)
+    for number, line in enumerate(read_lines(source), 1):
+        stripped = line.strip(" \t")
+        if not stripped or stripped.startswith(_DOCUMENT_START):
+            is_open = False
+            continue
+        if not width and "\t" in line:
+            part = re.compile("\t")
+        cells = part.split(line if part.pattern == "\t" else stripped)
+        cells[-1] = cells[-1].strip(" ")
+        if not width:
+            first_line, width = number, len(cells)
+        if len(cells) != width:
+            raise DataError(
+                f"{source}:{number} has {counted(len(cells))}, not the {width} of line "
+                f"{first_line}; each line holds a word and, in its last column, its tag"
+            )
+        if not cells[0].strip(" "):
+            raise DataError(f"{source}:{number} has no word in its first column")
+        if width > 1 and split_tag(cells[-1]) is None:
+            raise DataError(
+                f"{source}:{number}: {cells[-1]!r} in the last column is no tag; a tag is O, or "
+                "B-, I-, E- or S- and a type, such as B-PER"
+            )
+        if not is_open:
+            sentences.append((number, []))
+            is_open = True
+        sentences[-1][1].append(cells)
+    note = "no tags"
+    if width > 1:
+        tagged = [(line, [cells[-1] for cells in sentence]) for line, sentence in sentences]
+        note = f"tags in {find_scheme(source, tagged)}"
+    return TaggedTexts(
+        [
+            _sentence(source, line, sentence, joiner, tagged=width > 1)
+            for line, sentence in sentences[chosen]
+        ],
+        note,
+    )
+
+
+def _sentence(
+    source: str, line: int, cells: list[list[str]], joiner: str, tagged: bool
+) -> TaggedText:
+    words, start = [], 0
+    for word, *_ in cells:
+        words.append((start, start + len(word)))
+        start += len(word) + len(joiner)
+    entities = None
+    if tagged:
+        entities = tuple(
+            Entity(name, words[first][0], words[end - 1][1], f"{source}:{line + first}")
+            for name, first, end in spans_of_tags([row[-1] for row in cells])
+        )
+    text = joiner.join(row[0] for row in cells)
+    return TaggedText(f"{source}:{line}", text, tuple(words), entities)
+
+
+def read_spans(source: str, unit: Unit) -> TaggedTexts:
+    """CLUENER's JSON (arXiv:2001.04351), an object a line.
+
+    It has a "text" and, unless it is to be tagged, a "label": by type and by text the first and the
+    last character of each entity, as in {"name": {"叶老桂": [[9, 11]]}}.
+
+    Raises:
+      DataError: a text is empty, a type has no name, or a span is not where its text says.
+    """
+    rows = []
+    for row in read_rows(source):
+        text = plain_text(row["text"], row.place, "text")
+        if not text.strip():
+            raise DataError(f"{row.place}: its text is empty; leave the row out or fill it in")
+        rows.append(TaggedText(row.place, text, words_of(text, unit), _spans(row, text)))
+    nested = sum(len(row.entities) - len(apart(row.entities)) for row in rows if row.entities)
+    note = f"entities that overlap longer ones, so that tags cannot say them: {nested:,}"
+    return TaggedTexts(rows, note if nested else "")
+
+
+def _spans(row: Row, text: str) -> tuple[Entity, ...] | None:
+    label: Any = row.values.get("label")
+    if label is None:
+        return None
+    found = []
+    try:
+        for name, mentions in label.items():
+            if not name.strip():
+                raise DataError(f"{row.place}: its label has an entity type without a name")
+            for mention, spans in mentions.items():
+                for first, last in spans:
+                    if not 0 <= first <= last < len(text) or text[first : last + 1] != mention:
+                        raise DataError(
+                            f"{row.place}: {name} {mention!r} is not what stands at characters "
+                            f"{first} to {last}: {text[max(first, 0) : last + 1]!r}"
+                        )
+                    found.append(Entity(name, first, last + 1, row.place))
+    except (AttributeError, TypeError, ValueError):
+        raise DataError(
+            f"{row.place}: its label must give the first and last character by type and text, as "
+            f'{{"name": {{"叶老桂": [[9, 11]]}}}}, not {str(label)[:60]!r}'
+        ) from None
+    return tuple(sorted(found, key=lambda entity: (entity.start, -entity.end)))
+
+
+def words_of(text: str, unit: Unit) -> tuple[tuple[int, int], ...] | None:
+    """What gets tags in a text that is not cut into words; see `TaggedText.words`.
+
+    Words end at white space; punctuation marks and CJK characters are words of their own, as BERT
+    cuts them. Control characters end no word, even those that Python calls white space.
+
+    >>> words_of("Ms. Haag", "word")
+    ((0, 2), (2, 3), (4, 8))
+    """
+    if unit == "piece":
+        return None
+    spans: list[tuple[int, int]] = []
+    goes_on = False
+    for index, character in enumerate(text):
+        parts = _parts_around(character)
+        if parts == 1 and goes_on and unit == "word":
+            spans[-1] = (spans[-1][0], index + 1)
+        elif not character.isspace():
+            spans.append((index, index + 1))
+        goes_on = parts == 1 and (goes_on or not character.isspace())
+    return tuple(spans)
+
+
+@functools.cache
+def _parts_around(character: str) -> int:
+    """1 for a character of a word, 2 for white space, 3 for a word of its own."""
+    return len(split_words(f"a{character}a", lowercase=False))
+
+
+def apart(entities: Iterable[Entity]) -> list[Entity]:
+    """The entities without those that overlap a longer one, or the first of the same length."""
+    kept: list[Entity] = []
+    for entity in sorted(entities, key=lambda entity: (entity.start - entity.end, entity.start)):
+        if all(entity.end <= other.start or other.end <= entity.start for other in kept):
+            kept.append(entity)
+    return sorted(kept, key=lambda entity: entity.start)
+
+
+def tags_at(starts: Sequence[int] | np.ndarray, entities: Iterable[Entity]) -> list[str]:
+    """The BIO tags of units by where each begins: one that begins in an entity belongs to it.
+
+    Args:
+      starts: the first character of each unit, increasing.
+      entities: of the text; of those that overlap the longest counts.
+    """
+    spans = []
+    for entity in apart(entities):
+        first, end = np.searchsorted(starts, [entity.start, entity.end]).tolist()
+        if first < end:
+            spans.append(Span(entity.type, first, end))
+    return tags_of_spans(spans, len(starts))
+
+
+def unit_starts(example: TaggedText) -> list[int]:
+    """The first character of each word, or every character where the tokenizer makes the units."""
+    if example.words is None:
+        return list(range(len(example.text)))
+    return [start for start, _ in example.words]
+
+
+def entity_types(examples: Iterable[TaggedText]) -> tuple[str, ...]:
+    """The types that occur, sorted.
+
+    Raises:
+      DataError: an example has no tags, or none of them has an entity.
+    """
+    types = set[str]()
+    for example in examples:
+        if example.entities is None:
+            raise DataError(f"{example.place}: there are no tags; training needs them")
+        types.update(entity.type for entity in example.entities)
+    if not types:
+        raise DataError("all training words have the tag 'O'; tagging needs at least one entity")
+    return tuple(sorted(types))

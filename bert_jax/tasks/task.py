@@ -1,0 +1,304 @@
+"""What fine-tuning and prediction know of a task: everything else is the task's own."""
+
+import abc
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from bert_jax.errors import UserError
+from bert_jax.models.bert import BertConfig
+from bert_jax.objectives.finetuning import Divergence, Loss
+from bert_jax.objectives.losses import divergence
+from bert_jax.tasks.classification.reader import ColumnOptions, shortened
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.examples import Example, Examples
+from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.tables import TFDS_PREFIX, is_dataset
+from data_pipeline.tokenization.loading import Tokenizer
+
+Prediction = dict[str, Any]
+Truth = TypeVar("Truth")
+
+
+class InDatasets(NamedTuple):
+    """How TensorFlow Datasets has the data of a task.
+
+    Attributes:
+      columns: (column of the task's files, its own name) where they differ.
+      labels: its names of the labels 0, 1 and so on of the task's files; empty where the files have
+        the names.
+      dev: its split of what the task's files call dev.
+    """
+
+    columns: tuple[tuple[str, str], ...] = ()
+    labels: tuple[str, ...] = ()
+    dev: str = "validation"
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(abc.ABC, Generic[Example]):
+    """A task, from its files to its scores.
+
+    A kind of task is a subclass, a task an instance of it. What a method does may depend on
+    `labels`, the names of the classes, which `labels_of` finds in the training examples and the
+    checkpoint keeps.
+
+    Attributes:
+      name: on the command line.
+      train, dev: names of its files within the folder that --data gives.
+      best: the score that tells which checkpoint is best; the higher the better.
+      in_datasets: how TensorFlow Datasets has the same data.
+    """
+
+    name: str
+    train: str = "train.tsv"
+    dev: str = "dev.tsv"
+    best: str = "accuracy"
+    in_datasets: InDatasets = InDatasets()
+
+    has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
+    # The class of transformers with the same output layer; empty where there is none.
+    architecture: ClassVar[str] = "BertForSequenceClassification"
+    problem_type: ClassVar[str] = ""  # its name for the loss, where it is not to guess
+    command: ClassVar[str] = "classify"  # of run_predict.py
+
+    column_options: ClassVar[tuple[str, ...]] = ()  # those of `ColumnOptions` that it has a use for
+
+    @property
+    def usage(self) -> str:
+        """What is typed behind the command."""
+        return "TEXT ..."
+
+    @abc.abstractmethod
+    def read(self, source: str) -> Examples[Example]:
+        """The examples of a file, with labels if it has them; all that can be predicted.
+
+        They are dataclasses or named tuples, or have a `repr` of what is in them: by it a continued
+        run knows its dev set again.
+
+        Raises:
+          DataError: something in the file is not as it must be; says where.
+        """
+
+    @abc.abstractmethod
+    def typed(self, texts: Sequence[str]) -> list[Example]:
+        """Examples of texts that a person typed, as `usage` says.
+
+        Raises:
+          DataError: they are not as they must be.
+        """
+
+    def labels_of(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """The names of the classes, in the order of the logits; none for a task without classes."""
+        del examples
+        return ()
+
+    def check(self, examples: Sequence[Example], labels: tuple[str, ...]) -> None:
+        """Raises DataError for an example whose label is not among those of the training data."""
+        del examples, labels
+
+    @abc.abstractmethod
+    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+        """The encoder with its output layer: (batch, deterministic) -> logits."""
+
+    @property
+    @abc.abstractmethod
+    def loss(self) -> Loss:
+        """The loss of the logits and a batch's "labels" and "weights"."""
+
+    @property
+    def divergence(self) -> Divergence:
+        """How far apart two outputs are, for R-Drop; that of classes that exclude each other."""
+        return divergence
+
+    @abc.abstractmethod
+    def features(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        max_length: int,
+        labels: tuple[str, ...],
+        class_weights: Sequence[float] | None = None,
+        *,
+        training: bool = False,
+    ) -> Features:
+        """What the model is given.
+
+        Args:
+          examples: with labels, or without: their weight is then 0.
+          tokenizer: the model's.
+          max_length: tokens of a feature.
+          labels: the classes.
+          class_weights: weight of each class in the loss; None weighs all the same.
+          training: leave out what cannot be learned from.
+        """
+
+    @abc.abstractmethod
+    def predict(
+        self,
+        logits: Sequence[np.ndarray],
+        features: Features,
+        examples: Sequence[Example],
+        labels: tuple[str, ...],
+    ) -> list[Prediction]:
+        """What the outputs say of each example, as JSON values.
+
+        Args:
+          logits: float32, of each feature without its padding rows; the axis of tokens, if there is
+            one, is as long as the batch was.
+          features: what the logits are of.
+          examples: what the features are of.
+          labels: the classes.
+        """
+
+    @abc.abstractmethod
+    def score(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+    ) -> dict[str, float]:
+        """The official scores, `best` among them; shares are within 0 to 1."""
+
+    def with_columns(self, options: ColumnOptions) -> "Task[Example]":
+        """The task on tables some of whose columns have other names.
+
+        Raises:
+          UserError: it reads no tables, or has no use for such a column.
+        """
+        changes = options.changes()
+        if not changes:
+            return self
+        if not self.column_options:
+            raise UserError(f"{self.name} reads no tables; leave out --columns")
+        for option in changes:
+            if option not in self.column_options:
+                known = ", ".join(f"--columns.{name}" for name in self.column_options)
+                raise UserError(
+                    f"{self.name} has no use for --columns.{option}; leave it out. It takes {known}"
+                )
+        columns = dataclasses.replace(getattr(self, "columns"), **changes)  # noqa: B009
+        roles = [role for role in ("first", "second", "label") if role in self.column_options]
+        for role, other in itertools.combinations(roles, 2):
+            if getattr(columns, role) == getattr(columns, other):
+                raise UserError(
+                    f"the column {getattr(columns, role)!r} is both {role} and {other}; give each "
+                    f"its own: --columns.{role}, --columns.{other}"
+                )
+        fields: dict[str, Any] = {"columns": columns}
+        return dataclasses.replace(self, **fields)
+
+    def column_hint(self, column: str) -> str:
+        """The options that name a column which a table lacks, as they are typed."""
+        roles = [role for role in self.column_options if role != "header"]
+        named = [role for role in roles if getattr(getattr(self, "columns"), role) == column]  # noqa: B009
+        return ", ".join(f"--columns.{role} NAME" for role in named or roles)
+
+    def count_judged(self, examples: Sequence[Example], features: Features) -> int:
+        """How many examples `score` can judge a prediction by."""
+        del examples
+        return len(
+            {row.example for row in features.rows if (row.values | row.tokens)["weights"].any()}
+        )
+
+    def baselines(self, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+        """The scores of answers that need no training, by what they are, to judge a model by."""
+        del examples
+        return {}
+
+    def tune(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+    ) -> dict[str, Any]:
+        """What is to be set by the dev set, such as a threshold, as JSON values.
+
+        It is kept in summary.json, and given to `decide` for all other files.
+        """
+        del predictions, examples
+        return {}
+
+    def decide(
+        self, predictions: Sequence[Prediction], settings: Mapping[str, Any]
+    ) -> list[Prediction]:
+        """The predictions under what `tune` found; without it (empty) under its default."""
+        del settings
+        return list(predictions)
+
+    def class_counts(
+        self, examples: Sequence[Example], labels: tuple[str, ...]
+    ) -> dict[str, int] | None:
+        """How often each class occurs; None for a task without classes."""
+        del examples, labels
+        return None
+
+    def confusion(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+    ) -> tuple[list[str], list[str]] | None:
+        """(true classes, predicted classes) for a confusion matrix; None where there is none."""
+        del predictions, examples
+        return None
+
+    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
+        """(name, content) of the file for the task's leaderboard; None where there is none."""
+        del predictions
+        return None
+
+
+def with_truth(
+    truths: Iterable[Truth | None], predictions: Sequence[Prediction]
+) -> list[tuple[Truth, Prediction]]:
+    """(truth, prediction) of each example whose truth is known; the others are not scored."""
+    pairs = zip(truths, predictions, strict=True)
+    return [(truth, prediction) for truth, prediction in pairs if truth is not None]
+
+
+def check_known(
+    place: str,
+    name: str,
+    known: Sequence[str],
+    *,
+    kind: str = "label",
+    where: str = "the training data",
+) -> None:
+    """Raises DataError where the name of a class is not among those that are known.
+
+    Args:
+      place: where the name stands.
+      name: of the class.
+      known: the names that there are.
+      kind: what the task calls a class.
+      where: whose names these are.
+    """
+    if name not in known:
+        raise DataError(
+            f"{place}: the {kind} {shortened(name, 60)!r} is not among those of {where}: "
+            f"{shortened(', '.join(known))}; correct it, leave it out, or train with it"
+        )
+
+
+def batch_shapes(features: Features) -> dict[str, jax.ShapeDtypeStruct]:
+    """One row of a batch of some features, as shapes, for the model's initialisation."""
+    row = features.rows[0]
+    arrays = {name: array[..., :2] for name, array in row.tokens.items()} | row.values
+    return {
+        name: jax.ShapeDtypeStruct((1, *array.shape), array.dtype) for name, array in arrays.items()
+    }
+
+
+def resolve(task: "Task[Any]", name: str, folder: str, given: str) -> str:
+    """The source of a split: the one that is given, or the task's own.
+
+    Args:
+      task: whose data it is.
+      name: "train" or "dev".
+      folder: with the task's files, or a data set's name such as "glue/sst2".
+      given: a source; empty for the task's own.
+    """
+    if given:
+        return given
+    if not Path(folder).is_dir() and is_dataset(folder):
+        split = name if name == "train" else task.in_datasets.dev
+        return f"{TFDS_PREFIX}{folder.removeprefix(TFDS_PREFIX)}/{split}"
+    return str(Path(folder, getattr(task, name)))

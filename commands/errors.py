@@ -1,0 +1,113 @@
+"""How the scripts end when something is wrong: one line and an exit code, never a traceback."""
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import NoReturn
+
+from bert_jax.errors import UserError
+from bert_jax.parallel import distributed
+from bert_jax.training.loop import NonFiniteLoss
+from data_pipeline.command_line import fail
+from data_pipeline.errors import DataError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Turns a mistake, a full disk or Ctrl-C into one line; programming errors keep a traceback.
+
+    Exit codes: 2 for a mistake and a full disk, 1 where the loss is no longer finite or another
+    host is gone, 130 after Ctrl-C or SIGTERM outside the training loop; within it 0, as it saves.
+    """
+    try:
+        with _quiet_threads():
+            try:
+                yield
+                sys.stdout.flush()
+            except BrokenPipeError:  # "| head" has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(0)
+            except Exception as error:
+                _fail(error)
+                raise
+            except KeyboardInterrupt:
+                fail("interrupted; the same command starts or continues", code=130)
+    except SystemExit as end:
+        distributed.ends_with(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+    except BaseException:
+        distributed.ends_with(1)
+        raise
+
+
+def _fail(error: Exception) -> None:
+    """Prints the line and ends; returns where the error is one of the program."""
+    who = distributed.prefix()
+    if isinstance(error, (UserError, DataError)):
+        fail(f"{who}{error}")
+    if isinstance(error, NonFiniteLoss):
+        fail(f"{who}{error}", code=1)
+    if "RESOURCE_EXHAUSTED" in str(error):  # XLA's word
+        fail(
+            f"{who}out of memory; lower batch_size (in pre-training phases.N.batch_size), or train "
+            "each batch in parts: raise accumulation_steps (loop.accumulation_steps, and --dry-run "
+            "tells what a step needs)"
+        )
+    if _disk_is_full(error):
+        _end_at_once(
+            f"{who}the disk is full or a file may not grow; what was complete is kept: free "
+            "some space and type the same command again",
+            code=2,
+        )
+    if distributed.is_lost_host(error):
+        _end_at_once(f"{who}{distributed.GONE}", code=1)
+
+
+def _end_at_once(message: str, code: int) -> NoReturn:
+    """An orderly exit would write the rest, or wait for others, and fail anew in each thread."""
+    distributed.ends_with(code)
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """SIGTERM acts like Ctrl-C, and threads that meet a full disk leave it to the main thread."""
+    hooks = threading.excepthook, sys.unraisablehook, signal.getsignal(signal.SIGTERM)
+    threading.excepthook = _quiet_about_a_full_disk
+    sys.unraisablehook = _quiet_about_closed_loops
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook, _ = hooks
+        signal.signal(signal.SIGTERM, hooks[2])
+
+
+def _quiet_about_a_full_disk(event: threading.ExceptHookArgs) -> None:
+    if not _disk_is_full(event.exc_value):
+        threading.__excepthook__(event)
+
+
+def _quiet_about_closed_loops(event: "sys.UnraisableHookArgs") -> None:
+    """TensorStore's native threads print this for each file that they could not write."""
+    if str(event.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(event)
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether the error, or what caused it, is a full disk; Orbax wraps it in errors of its own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            return True
+        if any(os.strerror(number) in str(error) for number in _NO_SPACE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,87 @@
+"""The fine-tuning that every installation can do: which package is a docstring from?"""
+
+import dataclasses
+import os
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from bert_jax.errors import UserError
+from bert_jax.training.checkpoint import saved_steps
+from bert_jax.training.optimizer import OptimizerConfig
+from commands.finetune.demo_data import write_packages
+from configs.finetune import FinetuneConfig
+from data_pipeline.corpus.encode import worker_pool
+from data_pipeline.finetune.tables import read_rows
+
+PRETRAINED = Path("runs/demo")
+DATA = Path("corpora/packages")
+BASELINE = "TF-IDF and logistic regression"
+
+
+def prepare(console: Console) -> dict[str, FinetuneConfig]:
+    """Makes the data on first use; returns the fine-tunings to compare, the first the real one.
+
+    Raises:
+      UserError: there is no pre-trained demo.
+    """
+    if not (PRETRAINED / "summary.json").is_file() or not saved_steps(PRETRAINED):
+        raise UserError(
+            f"the demo fine-tunes the model in {PRETRAINED}, which is not there or not finished; "
+            "make it first with: python run_pretrain.py (some minutes); or name a task: "
+            "run_finetune.py --help"
+        )
+    if not (DATA / "train.tsv").is_file():
+        console.print("reading the docstrings of the installed Python packages")
+        folders = dict.fromkeys(sysconfig.get_path(key) for key in ("purelib", "platlib"))
+        with worker_pool(os.cpu_count() or 1) as pool:
+            write_packages(
+                DATA,
+                [Path(folder) for folder in folders],
+                lambda function, paths: pool.map(function, paths, chunksize=16),
+            )
+    config = FinetuneConfig(
+        task="classify",
+        init_from=str(PRETRAINED),
+        data=str(DATA),
+        work_dir="runs/demo-finetuned",
+        sequence_length=64,
+        epochs=5,
+        dropout=0.2,  # the pre-training needs none: it sees no text more than about twice
+        optimizer=OptimizerConfig(
+            name="adamw", learning_rate=5e-4, warmup_steps=None, warmup_proportion=0.1
+        ),
+    )
+    scratch = dataclasses.replace(config, work_dir="runs/demo-from-scratch", from_scratch=True)
+    return {"pre-trained": config, "the same model from scratch": scratch}
+
+
+def baseline() -> float:
+    """Accuracy of a linear classifier of words and word pairs, weighted by TF-IDF."""
+    texts, labels = {}, {}
+    for name in ("train", "dev"):
+        rows = read_rows(str(DATA / f"{name}.tsv"))
+        texts[name] = [row["text"] for row in rows]
+        labels[name] = [row["label"] for row in rows]
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(C=10, max_iter=1000),
+    )
+    model.fit(texts["train"], labels["train"])
+    return float(model.score(texts["dev"], labels["dev"]))
+
+
+def comparison(scores: Mapping[str, float]) -> Table:
+    """The accuracies side by side."""
+    table = Table(title="Which package is a docstring from?", title_justify="left")
+    table.add_column("")
+    table.add_column("accuracy", justify="right")
+    for name, score in scores.items():
+        table.add_row(name, f"{score:.3f}")
+    return table

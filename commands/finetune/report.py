@@ -1,0 +1,199 @@
+"""What a fine-tuning leaves to be read: table, predictions, pictures, model card."""
+
+import json
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from flax import traverse_util
+from rich.table import Table
+
+from bert_jax.monitoring.plots import plot_confusion, plot_curves
+from bert_jax.tasks.leaderboard import json_lines
+from bert_jax.tasks.task import Prediction, Task
+from commands.finetune.data import Data, Split
+from configs.finetune import FinetuneConfig
+from data_pipeline.corpus.shards import write_text
+
+# Of the rows of metrics.jsonl, what is no score.
+_NOT_SCORES = {"step", "split", "time", "loss"}
+# Settings that a model card names also where they are the defaults.
+_ASKED_FOR = {"sequence_length", "batch_size", "epochs", "seeds", "method.name"} | {
+    f"optimizer.{name}" for name in ("name", "learning_rate", "warmup_proportion", "weight_decay")
+}
+
+
+def scores_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of an evaluation's row."""
+    return {name: value for name, value in row.items() if name not in _NOT_SCORES}
+
+
+def epochs_table(rows: Sequence[Mapping[str, Any]], steps_per_epoch: int, best_step: int) -> Table:
+    """The scores of each epoch; the best is marked.
+
+    Args:
+      rows: of metrics.jsonl.
+      steps_per_epoch: optimizer steps.
+      best_step: of the epoch to mark.
+    """
+    evaluations = [row for row in rows if row["split"] == "eval"]
+    table = Table(
+        title="Scores on the dev set (* the best epoch, which stays; 0 is before training)",
+        title_justify="left",
+    )
+    for name in ("epoch", "step", "loss", *scores_of(evaluations[-1])):
+        table.add_column(name, justify="right")
+    for row in evaluations:
+        epoch = f"{row['step'] / steps_per_epoch:g}" + (" *" if row["step"] == best_step else "")
+        cells = [f"{value:.4f}" for value in (row["loss"], *scores_of(row).values())]
+        table.add_row(epoch, str(row["step"]), *cells)
+    return table
+
+
+def spread(results: Mapping[int, Mapping[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
+    """The scores of several seeds, their mean, deviation (of a sample) and best, as JSON values.
+
+    Args:
+      results: the best epoch's scores by seed, two seeds at least.
+    """
+    columns = {
+        name: [scores[name] for scores in results.values()] for name in next(iter(results.values()))
+    }
+    return {
+        "seeds": {str(seed): dict(scores) for seed, scores in results.items()},
+        "spread": {
+            title: {name: function(values) for name, values in columns.items()}
+            for title, function in (
+                ("mean", statistics.mean),
+                ("deviation", statistics.stdev),
+                ("best", max),
+            )
+        },
+    }
+
+
+def spread_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """What `spread` found, as a table."""
+    names = list(found["spread"]["mean"])
+    table = Table(title="Scores of the best epoch", title_justify="left")
+    for name in ("seed", *names):
+        table.add_column(name, justify="right")
+    for title, scores in (*found["seeds"].items(), *found["spread"].items()):
+        if title == "mean":
+            table.add_section()
+        table.add_row(title, *(f"{scores[name]:.4f}" for name in names))
+    return table
+
+
+def write_report(
+    work_dir: Path,
+    config: FinetuneConfig,
+    task: Task[Any],
+    data: Data,
+    rows: Sequence[dict[str, Any]],
+    predictions: Mapping[str, Sequence[Prediction]],
+    scores: Mapping[str, Mapping[str, float]],
+    origin: str,
+    command: str,
+) -> None:
+    """Writes predictions, pictures and the model card into the work folder.
+
+    Args:
+      work_dir: where to.
+      config: the run's.
+      task: its task.
+      data: what it was trained on.
+      rows: of metrics.jsonl.
+      predictions: by split, "dev" and perhaps "test".
+      scores: likewise, of the best epoch.
+      origin: what was trained, in words.
+      command: as it was typed.
+    """
+    for name, found in predictions.items():
+        prefix = "" if name == "dev" else f"{name}_"
+        write_text(work_dir / f"{prefix}predictions.jsonl", json_lines(found))
+    if "test" in predictions and (submission := task.submission(predictions["test"])):
+        write_text(work_dir / submission[0], submission[1])
+    names = ["loss", *scores["dev"], "learning_rate", "gradient_norm"]
+    plot_curves(rows, work_dir / "curves.png", names=names)
+    confusion = task.confusion(predictions["dev"], data.dev.examples)
+    if confusion:
+        plot_confusion(*confusion, work_dir / "confusion.png")
+    write_text(
+        work_dir / "README.md",
+        _model_card(config, task, data, scores, origin, command, confusion is not None),
+    )
+
+
+def _model_card(
+    config: FinetuneConfig,
+    task: Task[Any],
+    data: Data,
+    scores: Mapping[str, Mapping[str, float]],
+    origin: str,
+    command: str,
+    confusion: bool,
+) -> str:
+    names = list(scores["dev"])
+    lines = [
+        f"# {task.name}",
+        "",
+        f"Trained from {origin}." if config.from_scratch else f"Fine-tuned from {origin}.",
+        "",
+        "## Scores",
+        "",
+        f"| | {' | '.join(names)} |",
+        "|---" * (len(names) + 1) + "|",
+    ]
+    for split, found in scores.items():
+        cells = [f"{found[name]:.4f}" if name in found else "-" for name in names]
+        lines.append(f"| {split} | {' | '.join(cells)} |")
+    lines += ["", f"Of the epoch with the best {task.best} on the dev set.", ""]
+    if confusion:
+        lines += ["![confusion matrix](confusion.png)", ""]
+    lines += ["![curves](curves.png)", "", "## Data", ""]
+    splits: list[Split | None] = [data.train, data.dev, data.test]
+    for name, part in zip(("train", "dev", "test"), splits, strict=True):
+        if part is not None:
+            cut = f", {part.features.cut:,} cut" if part.features.cut else ""
+            lines.append(f"- {name}: {len(part.examples):,} examples of {part.source}{cut}")
+    if data.labels:
+        shown = ", ".join(data.labels[:50]) + (" ..." if len(data.labels) > 50 else "")
+        lines.append(f"- classes: {shown}")
+    lines += ["", "## Made by", "", "```", command, "```", ""]
+    packages = ("bert_jax", "jax", "flax", "optax")
+    lines += [f"- {package} {_version(package)}" for package in packages]
+    lines += ["", "| setting | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in _settings(config).items()]
+    lines += ["", "All others have their defaults; config.json has every one.", ""]
+    asked = ask_command(task, config.work_dir)
+    return "\n".join([*lines, "## Asked by", "", "```", asked, "```", ""])
+
+
+def ask_command(task: Task[Any], work_dir: Path | str) -> str:
+    """What to type to ask the model of a work folder."""
+    folder = shlex.quote(str(work_dir))
+    return f"python run_predict.py {task.command} --checkpoint {folder} {task.usage}"
+
+
+def _settings(config: FinetuneConfig) -> dict[str, str]:
+    """Those that everybody asks for, and those that are not the defaults."""
+    own, defaults = (
+        traverse_util.flatten_dict(each.resolved(), sep=".")
+        for each in (config, FinetuneConfig(config.task))
+    )
+    return {
+        name: json.dumps(value, ensure_ascii=False)
+        for name, value in own.items()
+        if name in _ASKED_FOR or value != defaults.get(name)
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(not installed, run from its folder)"

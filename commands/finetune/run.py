@@ -1,0 +1,206 @@
+"""What a fine-tuning works with: opened and checked before any work, shared by all its seeds."""
+
+import dataclasses
+import operator
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+
+from bert_jax.models.adapters import frozen_layers, frozen_paths
+from bert_jax.models.bert import BertConfig
+from bert_jax.models.flops import model_flops
+from bert_jax.objectives.finetuning import (
+    FinetuningObjective,
+    PredictStep,
+    make_predict_step,
+    predict,
+)
+from bert_jax.parallel.sharding import batch_shards, check_batch_size, check_divides, make_mesh
+from bert_jax.tasks.task import Prediction, Task, batch_shapes
+from bert_jax.training.checkpoint import saved_steps
+from bert_jax.training.optimizer import Optimizer, frozen_mask, make_optimizer
+from bert_jax.training.partial import fingerprint, frozen_part
+from bert_jax.training.warm_start import WarmStart
+from commands.finetune.data import Data, Split, length_boundaries, load_data
+from commands.finetune.start import model_of, warm_start
+from commands.source import Source, check_stays, open_source
+from commands.work_dir import earlier_config
+from configs.finetune import FinetuneConfig
+from data_pipeline.finetune.batches import ordered_batches, steps_per_epoch
+
+
+class Run(NamedTuple):
+    """What the runs of all seeds share, the compiled steps among it.
+
+    Attributes:
+      config: the fine-tuning's.
+      task: its task.
+      model: the architecture.
+      source: what it starts from.
+      start: the source's parameters that are used.
+      data: its examples.
+      boundaries: of the buckets of lengths: those that an interrupted run began with, on whatever
+        device, else what costs least here.
+      mesh: the devices.
+      objective, optimizer: what is trained, and how.
+      predict_step: from `make_predict_step`.
+      unsaved: the parameters that no checkpoint holds, because the source has them.
+      console: where to print.
+      command: as it was typed.
+    """
+
+    config: FinetuneConfig
+    task: Task[Any]
+    model: BertConfig
+    source: Source
+    start: WarmStart
+    data: Data
+    boundaries: tuple[int, ...]
+    mesh: Mesh
+    objective: FinetuningObjective
+    optimizer: Optimizer
+    predict_step: PredictStep
+    unsaved: dict[str, np.ndarray]
+    console: Console
+    command: str
+
+    @property
+    def origin(self) -> str:
+        """What the parameters are from, in words."""
+        if self.config.from_scratch:
+            return f"scratch, in the architecture and with the vocabulary of {self.source.origin}"
+        return self.source.origin
+
+    def outputs(self, params: Any, split: Split) -> tuple[list[Prediction], float]:
+        """What parameters say of a split, undecided, and the loss."""
+        size = self.config.batch_size + -self.config.batch_size % batch_shards(self.mesh)
+        batches = ordered_batches(
+            split.features.rows,
+            batch_size=size,
+            boundaries=sorted({*self.boundaries, self.config.sequence_length}),
+        )
+        logits, loss = predict(self.predict_step, params, batches, self.mesh)
+        found = self.task.predict(logits, split.features, split.examples, self.data.labels)
+        return found, loss
+
+    def evaluate(self, params: Any) -> dict[str, float]:
+        """The loss and the scores on the dev set."""
+        found, loss = self.outputs(params, self.data.dev)
+        found = self.task.decide(found, self.task.tune(found, self.data.dev.examples))
+        return {"loss": loss, **self.task.score(found, self.data.dev.examples)}
+
+    def saved_config(self) -> dict[str, Any]:
+        """What the work folders and all checkpoints say of the runs, whatever their seeds."""
+        saved = self.config.resolved() | {
+            "model": dataclasses.asdict(self.model),
+            "labels": list(self.data.labels),
+            "architecture": self.task.architecture,
+            "problem_type": self.task.problem_type,
+            "data_fingerprint": self.data.train.features.fingerprint(),
+            "dev_fingerprint": self.data.dev.fingerprint(),
+            "start_fingerprint": fingerprint(self.start.params),
+            "start_step": self.source.step,
+            "boundaries": list(self.boundaries),
+        }
+        if self.unsaved:
+            saved["base"] = {
+                "folder": str(Path(self.config.init_from).resolve()),
+                "step": self.source.step,
+                "fingerprint": fingerprint(self.unsaved),
+            }
+        return saved
+
+    def flops_per_step(self) -> float:
+        """Model FLOPs of a step of the mean length; a row may be several choices."""
+        rows = self.data.train.features.rows
+        tokens = sum(row.tokens["input_ids"].size for row in rows) / len(rows)
+        length = sum(row.length for row in rows) / len(rows)
+        return model_flops(
+            self.model,
+            batch_size=round(self.config.batch_size * tokens / length),
+            sequence_length=round(length),
+            max_predictions=0,
+        )
+
+
+def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console) -> Run:
+    """Opens and checks everything before any work is spent, and says what there is.
+
+    Args:
+      config: the fine-tuning's.
+      arguments: what was typed behind the script's name.
+      console: where to print.
+
+    Raises:
+      UserError, DataError: something does not fit or is not there.
+    """
+    task = config.find_task()
+    folder = Path(config.init_from)
+    earlier = next(
+        filter(None, (earlier_config(config.seed_dir(seed)) for seed in config.seeds)), {}
+    )
+    # A run that is still going has newer checkpoints by now than an interrupted fine-tuning of it.
+    step = earlier.get("start_step")
+    source = open_source(folder, step if step in saved_steps(folder) else None)
+    if config.method.name != "full":
+        check_stays(folder, config.method.name)
+    model = model_of(config, source)
+    mesh = make_mesh(config.mesh)
+    check_divides(mesh, "heads", model.num_attention_heads, "the model's heads")
+    check_batch_size(config.batch_size, mesh, config.accumulation_steps)
+    data = load_data(task, config, source.tokenizer, console.print)
+    total_steps = config.epochs * steps_per_epoch(len(data.train.features.rows), config.batch_size)
+    config.optimizer.check_warmup(total_steps)
+    objective = FinetuningObjective(
+        task.model(model, data.labels),
+        task.loss,
+        batch_shapes(data.train.features),
+        config.regularization,
+        config.method,
+        task.divergence,
+    )
+    shapes = nn.unbox(jax.eval_shape(objective.init, jax.random.key(0)))
+    frozen = (
+        *config.optimizer.frozen,
+        *frozen_layers(config.frozen_layers, model.num_hidden_layers),
+        *frozen_paths(config.method, shapes),
+    )
+    mask = frozen_mask(shapes, frozen)  # refuses names that freeze nothing
+    optimizer = make_optimizer(
+        dataclasses.replace(config.optimizer, frozen=frozen),
+        config.learning_rate_schedule(total_steps),
+    )
+    start = warm_start(config, source, task, data.labels, shapes, console.print)
+    sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]
+    parameters = sum(sizes)
+    trained = parameters - sum(map(operator.mul, sizes, jax.tree.leaves(mask)))
+    boundaries = earlier.get("boundaries") or length_boundaries(data.train.features.rows, config)
+    run = Run(
+        config=config,
+        task=task,
+        model=model,
+        source=source,
+        start=start,
+        data=data,
+        boundaries=tuple(boundaries),
+        mesh=mesh,
+        objective=objective,
+        optimizer=optimizer,
+        predict_step=make_predict_step(objective, mesh),
+        unsaved={} if config.method.name == "full" else frozen_part(start.params, frozen),
+        console=console,
+        command=shlex.join(["python", "run_finetune.py", *arguments]),
+    )
+    console.print(
+        f"{task.name}: {parameters:,} parameters from {run.origin}"
+        f"{'; fresh: ' + ', '.join(start.fresh) if start.fresh else ''}\n"
+        f"trained: {trained:,} of {parameters:,} parameters ({trained / parameters:.2%})"
+    )
+    return run

@@ -1,0 +1,93 @@
+"""What a fine-tuning takes of the checkpoint that it starts from."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from bert_jax.errors import UserError
+from bert_jax.models.adapters import PART
+from bert_jax.models.bert import BertConfig
+from bert_jax.tasks.task import Task
+from bert_jax.training.warm_start import WarmStart, match_params
+from commands.source import Source
+from configs.finetune import FinetuneConfig
+
+_SHOWN = 12  # classes that a message names
+
+
+def model_of(config: FinetuneConfig, source: Source) -> BertConfig:
+    """The source's architecture with the run's dropout and dtype.
+
+    Raises:
+      UserError: the run cannot start from the source.
+    """
+    model = source.model
+    if PART in source.params:
+        name, folder = source.saved["method"]["name"], config.init_from
+        fix = f"start from its base {source.saved['base']['folder']}"
+        if name == "lora":
+            fix = f"merge it: python run_convert.py merge --checkpoint {folder} --output DIR"
+        raise UserError(f"{source.origin} is no plain BERT but one with {name}; {fix}")
+    if config.sequence_length > model.max_position_embeddings:
+        raise UserError(
+            f"sequence_length {config.sequence_length} is beyond the model's "
+            f"{model.max_position_embeddings} positions; lower it"
+        )
+    model = dataclasses.replace(model, dtype=config.dtype)
+    if config.dropout is None:
+        return model
+    return dataclasses.replace(
+        model,
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout,
+    )
+
+
+def warm_start(
+    config: FinetuneConfig,
+    source: Source,
+    task: Task[Any],
+    classes: tuple[str, ...],
+    shapes: Any,
+    say: Callable[[str], None],
+) -> WarmStart:
+    """The source's parameters that the run uses; says so where its output layer is among them.
+
+    Raises:
+      UserError: the source has an output layer of another kind or for other classes.
+    """
+    if config.from_scratch:
+        return WarmStart({}, ["everything"], [])
+    loaded = dict(source.params)
+    for head in set(shapes) - {"encoder", "pooler"}:
+        if head not in loaded:
+            continue
+        if config.fresh_head:
+            del loaded[head]
+            continue
+        kind, labels = source.saved.get("architecture"), tuple(source.saved.get("labels", ()))
+        theirs = _named(source.saved.get("task") or kind, labels)
+        same_shape = jax.tree.map(lambda x: x.shape, loaded[head]) == jax.tree.map(
+            lambda x: x.shape, shapes[head]
+        )
+        problem_type = task.problem_type
+        if "task" in source.saved:  # a run of ours; others need not say it
+            problem_type = source.saved.get("problem_type", "")
+        if not same_shape or (kind, labels, problem_type) != (
+            task.architecture,
+            classes,
+            task.problem_type,
+        ):
+            raise UserError(
+                f"{source.origin} has an output layer for {theirs}, not for "
+                f"{_named(task.name, classes)}; add --fresh-head to start with a new one"
+            )
+        say(f"the output layer for {theirs} is kept; --fresh-head starts with a new one")
+    return match_params(shapes, loaded, source.origin)
+
+
+def _named(task: str | None, classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[:_SHOWN]) + (" ..." if len(classes) > _SHOWN else "")
+    return f"{task or 'another task'} ({shown})" if shown else f"{task or 'another task'}"

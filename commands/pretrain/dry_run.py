@@ -1,0 +1,152 @@
+"""What a run would be, without running it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bert_jax.parallel.sharding import bytes_per_device, described, put_batch
+from bert_jax.training.loop import Stage
+from bert_jax.training.optimizer import Optimizer
+from bert_jax.training.step import Objective, abstract_state, make_train_step
+from configs.pretrain import PretrainConfig
+from data_pipeline.corpus.shards import Corpus
+from data_pipeline.tokenization.loading import Tokenizer
+
+_BAR_WIDTH = 40
+_POINTS = 16
+_COLUMNS_OF_TEXT = 96
+
+
+def show(
+    console: Console,
+    config: PretrainConfig,
+    stages: Sequence[Stage],
+    objective: Objective,
+    optimizer: Optimizer,
+    mesh: jax.sharding.Mesh,
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+) -> None:
+    """Prints the configuration, sizes and memory, the schedule, and one example with its masks.
+
+    The train step of each phase is compiled for this machine's devices, not run.
+
+    Args:
+      console: where to print.
+      config: the validated configuration.
+      stages: its phases, their data opened.
+      objective: what would be trained.
+      optimizer: with its schedule.
+      mesh: the device mesh.
+      corpus: the text.
+      tokenizer: that of the corpus.
+    """
+    for name, value in _fields(config.resolved()):
+        console.print(f"{name} = {value}", markup=False)
+    shapes, shardings = abstract_state(objective, optimizer, mesh)
+    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    state_per_device = f"{bytes_per_device(shapes, shardings) / 2**20:,.1f} MiB"
+    train_step = make_train_step(
+        objective,
+        optimizer,
+        mesh,
+        accumulation=config.loop.accumulation_steps,
+    )
+    table = Table(title="The run", title_justify="left", show_header=True)
+    table.add_column("")
+    for number in range(len(stages)):
+        table.add_column(f"phase {number}", justify="right")
+    rows: dict[str, list[str]] = {}
+    first_batches = []
+    total_flops = 0.0
+    for phase, stage in zip(config.phases, stages, strict=True):
+        batch = next(iter(stage.batches(None)))
+        first_batches.append(batch)
+        filled = np.count_nonzero(batch["attention_mask"]) / len(batch["attention_mask"])
+        tokens = phase.steps * phase.batch_size * filled
+        inputs = put_batch({k: v for k, v in batch.items() if k != "cursor"}, mesh)
+        memory = train_step.lower(shapes, inputs, 0).compile().memory_analysis()  # type: ignore[attr-defined]
+        flops = phase.steps * stage.flops_per_step
+        total_flops += flops
+        values = {
+            "steps": f"{phase.steps:,}",
+            config.data.rows: f"{phase.steps * phase.batch_size:,}",
+            "padding": f"{1 - filled / phase.sequence_length:.1%}",
+            "tokens, about": f"{tokens:,.0f}",
+            "epochs, about": f"{tokens / corpus.split('train').tokens:.2f}",
+            "FLOPs of a step": f"{stage.flops_per_step:.3g}",
+            "FLOPs": f"{flops:.3g}",
+            "state per device": state_per_device,
+            "memory of a step, per device": _memory(memory),
+        }
+        for name, value in values.items():
+            rows.setdefault(name, []).append(value)
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    console.print(table)
+    console.print(
+        f"{state_bytes / 2**20:,.1f} MiB of parameters and optimizer state; "
+        f"{config.total_steps:,} steps, {total_flops:.3g} FLOPs in all on {described(mesh)}"
+    )
+    console.print("\nLearning rate (of every step: --learning-rates)", markup=False)
+    for line in schedule_lines(optimizer, config.total_steps):
+        console.print(line, markup=False)
+    console.print("\nAn example of the first batch; [shown -> to be predicted]", markup=False)
+    for line in example_lines(first_batches[0], tokenizer):
+        console.print(line, markup=False)
+
+
+def schedule_lines(optimizer: Optimizer, total_steps: int) -> Iterator[str]:
+    """The learning rate at evenly spaced steps, as figures and bars."""
+    steps = np.unique(np.linspace(0, total_steps - 1, _POINTS).round().astype(int))
+    rates = [float(optimizer.learning_rate(int(step))) for step in steps]
+    peak = max(rates) or 1.0
+    width = len(f"{total_steps:,}")
+    for step, rate in zip(steps, rates, strict=True):
+        bar = "#" * round(_BAR_WIDTH * rate / peak)
+        yield f"{step:>{width},}  {rate:.3e}  {bar}".rstrip()
+
+
+def example_lines(batch: dict[str, np.ndarray], tokenizer: Tokenizer) -> Iterator[str]:
+    """The first row of a batch as text, its predictions marked, without padding."""
+    words = [tokenizer.id_to_piece(int(token)) for token in batch["input_ids"][0]]
+    predictions = zip(
+        batch["masked_positions"][0],
+        batch["masked_labels"][0],
+        batch["masked_weights"][0],
+        strict=True,
+    )
+    for position, label, weight in predictions:
+        if weight:
+            words[position] = f"[{words[position]} -> {tokenizer.id_to_piece(int(label))}]"
+    line = ""
+    for word in words[: int((batch["attention_mask"][0] > 0).sum())]:
+        if line and len(line) + len(word) >= _COLUMNS_OF_TEXT:
+            yield line.rstrip()
+            line = ""
+        line += f"{word} "
+    yield line.rstrip()
+    if "next_sentence_labels" in batch:
+        yield f"next_sentence_label {batch['next_sentence_labels'][0]}"
+
+
+def _fields(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested JSON values with dotted names, as on the command line."""
+    if isinstance(values, dict) or (isinstance(values, list) and values):
+        items = values.items() if isinstance(values, dict) else enumerate(values)
+        for name, value in items:
+            yield from _fields(value, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, values
+
+
+def _memory(analysis: Any) -> str:
+    """Arguments and temporary buffers of a compiled step; results take the arguments' place."""
+    if analysis is None:
+        return "unknown on this backend"
+    size = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    return f"{size / 2**20:,.0f} MiB"

@@ -1,0 +1,56 @@
+"""Reading the original's TF1 checkpoints; TensorFlow does it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bert_jax.errors import UserError
+from data_pipeline.pretraining.stream import import_tensorflow
+
+
+def checkpoint_prefix(folder: Path, name: str | None = None) -> Path:
+    """A checkpoint of a folder, without ".index".
+
+    Args:
+      folder: holds NAME.index and NAME.data-...
+      name: which, if there are several.
+
+    Raises:
+      UserError: there is none, or several and no name.
+    """
+    names = sorted(path.name.removesuffix(".index") for path in folder.glob("*.index"))
+    if name is None and len(names) == 1:
+        return folder / names[0]
+    if name in names:
+        return folder / name
+    if not names:
+        raise UserError(
+            f"{folder} holds no TF1 checkpoint (no file *.index); give the folder of "
+            "bert_model.ckpt.index"
+        )
+    raise UserError(f"{folder} holds {', '.join(names)}; add --name with one of them")
+
+
+def read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:
+    """The variables of a TF1 checkpoint by name, those of the optimizer only if asked for.
+
+    Raises:
+      UserError: it is damaged, or of TF2.
+    """
+    tf = import_tensorflow()
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        names = reader.get_variable_to_shape_map()
+        if "_CHECKPOINTABLE_OBJECT_GRAPH" in names:
+            raise UserError(
+                f"{prefix} is a TF2 checkpoint; only TF1's, as of google-research/bert, can be read"
+            )
+        return {
+            name: np.asarray(reader.get_tensor(name))
+            for name in names
+            if optimizer_state or not name.endswith(("/adam_m", "/adam_v"))
+        }
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
+        raise UserError(
+            f"{prefix} cannot be read ({str(error).splitlines()[0]}); copy all its files again"
+        ) from None

@@ -1,0 +1,219 @@
+"""The work folder of a run: whose it is, and that one process at a time trains in it."""
+
+import contextlib
+import fcntl
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bert_jax.errors import UserError
+from bert_jax.interchange.hugging_face import read_json
+from bert_jax.training.checkpoint import saved_steps
+
+# These change neither the numbers of a run nor which steps it logs, so a resume may change them.
+RESUMABLE_FIELDS = (
+    "loop.save_every",
+    "loop.keep_checkpoints",
+    "corpus",
+    "work_dir",
+    "mesh",
+    "model.remat",
+    "base.folder",  # its fingerprint counts
+)
+# Likewise of a fine-tuning: of what it starts from, trains on and is judged by the content counts,
+# not the place; what it predicts at the end has no part in it.
+FINETUNING_FIELDS = (
+    *RESUMABLE_FIELDS,
+    "init_from",
+    "start_step",
+    "base",  # its parameters are among those of start_fingerprint
+    "data",
+    "train",
+    "dev",
+    "test",
+)
+
+_FINGERPRINTS = {
+    "start_fingerprint": "other parameters in --init-from",
+    "data_fingerprint": "other training data",
+    "dev_fingerprint": "other dev data",
+}
+
+# Storage over a network may show a new file late.
+_SECONDS_UNTIL_SEEN = 60
+
+
+class OtherRunError(UserError):
+    """The work folder holds a run of another configuration."""
+
+
+def earlier_config(work_dir: Path) -> dict[str, Any]:
+    """The configuration of the run that the work folder holds.
+
+    Empty for a new folder, and for one in which a run saved nothing: there is nothing to lose.
+
+    Raises:
+      UserError: the folder cannot be used.
+    """
+    path = work_dir / "config.json"
+    if path.is_file():
+        try:
+            config = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{path} is damaged; give another --work-dir or restore it from a checkpoint's "
+                "config/metadata"
+            ) from None
+        if "first_start" in config:  # others have a config.json too, transformers among them
+            return config if saved_steps(work_dir) else {}
+    # A run that ends while it writes its first file leaves these.
+    begun = {work_dir / ".lock", work_dir / "config.json.tmp"}
+    if work_dir.exists() and (not work_dir.is_dir() or any(set(work_dir.iterdir()) - begun)):
+        raise UserError(
+            f"{work_dir} is not the work folder of a run and not empty; give another --work-dir"
+        )
+    return {}
+
+
+def check_seeds_dir(work_dir: Path, export_record: Path) -> None:
+    """Raises UserError for a folder that cannot hold the work folders of several seeds.
+
+    What else is in it would be taken for the model that it holds; what they exported to it is named
+    in the record.
+    """
+    if work_dir.exists() and not work_dir.is_dir():
+        raise UserError(f"{work_dir} is no folder; give another --work-dir")
+    known = re.compile(r"seed-\d+|(seeds|export)\.json(\.tmp)?|\..*")
+    others = sorted(path.name for path in work_dir.glob("*") if not known.fullmatch(path.name))
+    if export_record.is_file():
+        exported = Path(read_json(export_record)["folder"])
+        holding = {exported, *exported.parents}
+        others = [name for name in others if (work_dir / name).resolve() not in holding]
+    if others:
+        raise UserError(
+            f"{work_dir} is no folder of several seeds, as it holds {', '.join(others[:5])}; give "
+            "another --work-dir"
+        )
+
+
+def check_same_run(
+    work_dir: Path,
+    earlier: dict[str, Any],
+    saved_config: dict[str, Any],
+    ignored: Sequence[str] = RESUMABLE_FIELDS,
+) -> None:
+    """Raises OtherRunError where the work folder was made with another configuration."""
+    if earlier and ("task" in earlier) != ("task" in saved_config):
+        kinds = {True: "a fine-tuning", False: "a pre-training"}
+        raise OtherRunError(
+            f"{work_dir} holds {kinds['task' in earlier]}, not {kinds['task' in saved_config]}; "
+            "give another --work-dir"
+        )
+    known = {name: value for name, value in earlier.items() if name in saved_config}
+    differing = differences(known, saved_config, ignored=ignored) if earlier else []
+    differing = [_FINGERPRINTS.get(line.partition(":")[0], line) for line in differing]
+    steps = [config.get("start_step") for config in (earlier, saved_config)]
+    if (
+        _FINGERPRINTS["start_fingerprint"] in differing
+        and None not in steps
+        and len(set(steps)) > 1
+    ):
+        differing.append(f"started from step {steps[0]}, which is not there any more")
+    if differing and differing[0].startswith("corpus_fingerprint"):
+        differing = [f"another text: {earlier['corpus']} -> {saved_config['corpus']}"]
+    if differing:
+        raise OtherRunError(
+            f"{work_dir} was made with another configuration ({'; '.join(differing)}); "
+            "type the same options to continue it, or another --work-dir to start anew"
+        )
+
+
+def first_start_of(
+    work_dir: Path, saved_config: dict[str, Any], ignored: Sequence[str] = RESUMABLE_FIELDS
+) -> float | None:
+    """Unix time at which the run that the work folder holds was first started.
+
+    None where it holds no run, or another one, as it may while that has saved nothing.
+    """
+    try:
+        earlier = json.loads((work_dir / "config.json").read_text(encoding="utf-8"))
+        first_start = earlier.pop("first_start")
+    except (OSError, ValueError, KeyError):
+        return None
+    return None if differences(earlier, saved_config, ignored=ignored) else float(first_start)
+
+
+def check_shared(work_dir: Path, saved_config: dict[str, Any]) -> None:
+    """Compares this process's configuration with what process 0 has written to the work folder.
+
+    Raises:
+      UserError: it is not to be seen here, or says something else.
+    """
+    path = work_dir / "config.json"
+    deadline = time.monotonic() + _SECONDS_UNTIL_SEEN
+    while not path.is_file():
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{path}, which process 0 has written, is not to be seen here; several hosts need "
+                "a --work-dir on storage that they share"
+            )
+        time.sleep(0.1)
+    first = json.loads(path.read_text(encoding="utf-8"))
+    first.pop("first_start")
+    if differing := differences(first, saved_config, ignored=("corpus", "work_dir", "init_from")):
+        raise UserError(
+            f"this process was started with other options than process 0 ({'; '.join(differing)}); "
+            "type the same ones on every host"
+        )
+
+
+@contextlib.contextmanager
+def locked(work_dir: Path) -> Iterator[None]:
+    """Makes the work folder and keeps other processes out of it meanwhile.
+
+    Raises:
+      UserError: the folder cannot be made, or another process trains in it.
+    """
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        file = open(work_dir / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(
+            f"{work_dir} cannot be written ({error.strerror}); give another --work-dir"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is training in {work_dir}; wait for it or give another --work-dir"
+            ) from None
+        yield
+
+
+def differences(
+    saved: Any, new: Any, prefix: str = "", ignored: Sequence[str] = RESUMABLE_FIELDS
+) -> list[str]:
+    """Fields in which two resolved configurations differ, "field: old -> new".
+
+    >>> differences({"seed": 0, "model": {"dtype": "float32"}},
+    ...             {"seed": 1, "model": {"dtype": "float32"}})
+    ['seed: 0 -> 1']
+    """
+    if prefix in ignored:
+        return []
+    if isinstance(saved, dict) and isinstance(new, dict):
+        keys = list(saved) + [key for key in new if key not in saved]
+        pairs = [(str(key), saved.get(key), new.get(key)) for key in keys]
+    elif isinstance(saved, list) and isinstance(new, list) and len(saved) == len(new):
+        pairs = [(str(index), *values) for index, values in enumerate(zip(saved, new, strict=True))]
+    else:
+        return [] if saved == new else [f"{prefix}: {saved} -> {new}"]
+    return [
+        difference
+        for key, old, value in pairs
+        for difference in differences(old, value, f"{prefix}.{key}" if prefix else key, ignored)
+    ]

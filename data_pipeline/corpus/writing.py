@@ -1,0 +1,172 @@
+"""Encoded chunks into shards: duplicates, the held-out split, and commits that allow a restart."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.corpus.encode import DocumentKey, EncodedChunk
+from data_pipeline.corpus.journal import Journal
+from data_pipeline.corpus.shards import SPLITS, ShardWriter
+
+# A longer document goes on as another one, in the same split: training plans whole documents in
+# memory, and offsets in a shard are 32-bit.
+MAX_DOCUMENT_TOKENS = 1 << 22
+
+
+class CorpusWriter:
+    """Writes documents to the shards of both splits; used as a context manager.
+
+    All open shards are finished, and the journal committed, whenever they hold `max_shard_tokens`
+    together: where that happens follows from the input alone, so a run that was interrupted and
+    repeated writes the same bytes as one that was not.
+
+    Args:
+      folder: the corpus folder.
+      dtype: dtype of the token ids.
+      heldout_fraction: expected share of documents in the held-out split.
+      max_shard_tokens: tokens after which shards are finished.
+      journal: remembers documents and progress; its last progress is where writing goes on.
+
+    Attributes:
+      chunk: index of the chunk to go on with.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        dtype: np.dtype,
+        heldout_fraction: float,
+        max_shard_tokens: int,
+        journal: Journal,
+    ):
+        self._folder = folder
+        self._dtype = dtype
+        self._heldout_fraction = heldout_fraction
+        self._max_shard_tokens = max_shard_tokens
+        self._journal = journal
+        # `documents`: how many of the chunk's documents are done. `cut_in`: the split of the
+        # document that was cut and goes on.
+        self._progress: dict[str, Any] = journal.progress() or {
+            "chunk": 0,
+            "documents": 0,
+            "duplicates": 0,
+            "cut": 0,
+            "cut_in": None,
+            "shards": {split: [] for split in SPLITS},
+        }
+        self._open: dict[str, ShardWriter] = {}
+        self._key = DocumentKey()
+        self._split = SPLITS[0]
+        self._document_tokens = 0
+
+    @property
+    def chunk(self) -> int:
+        return int(self._progress["chunk"])
+
+    @property
+    def duplicates(self) -> int:
+        """Documents left out because an earlier one was the same."""
+        return int(self._progress["duplicates"])
+
+    @property
+    def cut(self) -> int:
+        """Documents that were cut because they exceeded `MAX_DOCUMENT_TOKENS`."""
+        return int(self._progress["cut"])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no document yet."""
+        finished = any(self.shards.values())
+        return not finished and not any(shard.documents for shard in self._open.values())
+
+    @property
+    def shards(self) -> dict[str, list[dict[str, Any]]]:
+        """The finished shards of each split, as corpus.json lists them."""
+        return dict(self._progress["shards"])
+
+    def __enter__(self) -> "CorpusWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for shard in self._open.values():
+            with contextlib.suppress(OSError):  # a full disk refuses the last buffer too
+                shard.discard()
+
+    def add(self, chunk: EncodedChunk) -> None:
+        """Appends the next chunk."""
+        last = len(chunk.keys) - 1
+        sentences = np.concatenate([[0], np.cumsum(chunk.document_sentences, dtype=np.int64)])
+        tokens = np.concatenate([[0], np.cumsum(chunk.sentence_lengths, dtype=np.int64)])
+        for index in range(self._progress["documents"], last + 1):
+            start, end = sentences[index], sentences[index + 1]
+            self._add_piece(
+                chunk.keys[index],
+                chunk.tokens[tokens[start] : tokens[end]],
+                chunk.sentence_lengths[start:end],
+                None if chunk.words is None else chunk.words[tokens[start] : tokens[end]],
+            )
+            ended = index < last or chunk.ends_document
+            if ended or self._document_tokens >= MAX_DOCUMENT_TOKENS:
+                self._end_document(goes_on=not ended)
+                self._progress["documents"] = index + 1
+                if sum(shard.tokens for shard in self._open.values()) >= self._max_shard_tokens:
+                    self.commit()
+        self._progress |= {"chunk": self.chunk + 1, "documents": 0}
+
+    def commit(self) -> None:
+        """Finishes the open shards and makes everything up to here permanent."""
+        for split, shard in self._open.items():
+            if shard.documents:
+                self._progress["shards"][split].append(shard.finish())
+            else:
+                shard.discard()
+        self._open.clear()
+        self._journal.commit(self._progress)
+
+    def _add_piece(
+        self, key: DocumentKey, tokens: np.ndarray, lengths: np.ndarray, words: np.ndarray | None
+    ) -> None:
+        if not key.paragraphs:
+            return
+        if not self._key.paragraphs:
+            # By the document's first piece: the rest of a long one may not be read yet.
+            chosen = SPLITS[key.fraction() < self._heldout_fraction]
+            self._split = self._progress["cut_in"] or chosen
+        # A piece is long itself where a JSON record is: its parts' keys follow from the record's.
+        bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        limits = np.arange(MAX_DOCUMENT_TOKENS, len(tokens), MAX_DOCUMENT_TOKENS)
+        cuts = np.searchsorted(bounds, limits, side="right") - 1
+        parts = zip(
+            np.split(tokens, bounds[cuts]),
+            np.split(lengths, cuts),
+            [None] * (len(cuts) + 1) if words is None else np.split(words, bounds[cuts]),
+            strict=True,
+        )
+        for number, part in enumerate(parts):
+            if number:
+                self._end_document(goes_on=True)
+            self._append(key + DocumentKey(number, 1) if number else key, *part)
+
+    def _append(
+        self, key: DocumentKey, tokens: np.ndarray, lengths: np.ndarray, words: np.ndarray | None
+    ) -> None:
+        self._key += key
+        self._document_tokens += len(tokens)
+        if self._split not in self._open:
+            name = f"{self._split}-{len(self._progress['shards'][self._split]):05d}"
+            self._open[self._split] = ShardWriter(
+                self._folder, name, self._dtype, has_words=words is not None
+            )
+        self._open[self._split].add(tokens, lengths, words)
+
+    def _end_document(self, goes_on: bool) -> None:
+        if self._key.paragraphs:
+            new = self._journal.add_document(self._key.digest())
+            self._open[self._split].end_document(keep=new)
+            self._progress["duplicates"] += not new
+            self._progress["cut"] += new and goes_on and not self._progress["cut_in"]
+        self._progress["cut_in"] = self._split if goes_on else None
+        self._key = DocumentKey()
+        self._document_tokens = 0

@@ -1,0 +1,331 @@
+"""Pre-training batches from a corpus: order, pairs and masks on the fly, streamed by tf.data.
+
+Planning and masking are NumPy on whole blocks and batches; `stream` runs them in tf.data. The keys
+of a batch are described in `filling.Batch`.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol, get_args
+
+import numpy as np
+
+from data_pipeline.corpus.shards import Corpus, Shard, Split
+from data_pipeline.errors import DataError
+from data_pipeline.pretraining.examples import EXAMPLE, SEGMENTS, Pairs, shortest_sequence
+from data_pipeline.pretraining.filling import Batch, fill_batch, fill_rows
+from data_pipeline.pretraining.full_sentences import plan_full_sentences, runs_of_documents
+from data_pipeline.pretraining.masking import MAX_LENGTH, Masking, mask_tokens
+from data_pipeline.pretraining.order import Cursor, batches_of_examples, blocks_per_epoch
+from data_pipeline.pretraining.packing import plan_rows
+from data_pipeline.pretraining.pairing import plan_block
+from data_pipeline.pretraining.stream import stream
+
+# So many epochs of held-out pairs without one of a class mean that there will never be one.
+_PATIENCE_EPOCHS = 20
+_NAMES = {"train": "train", "heldout": "held-out"}
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """How pre-training examples are made from a corpus.
+
+    Attributes:
+      masked_lm_probability: share of a sequence's tokens to predict, capped by the number of
+        prediction slots.
+      masking: what is masked together: "token" (BERT), "whole_word", or "span", several words in a
+        row (SpanBERT).
+      mask_rate: share of the tokens to predict that are shown as [MASK].
+      keep_rate: share that is shown unchanged; the rest shows a random piece.
+      pairs: "next_sentence" (BERT) and "sentence_order" (ALBERT) make pairs with an objective of
+        that name; "full_sentences" (RoBERTa) joins sentences across documents, "doc_sentences"
+        makes single stretches of a document.
+      short_sequence_probability: how often a pass over a document aims at a random shorter length,
+        so that short sequences are seen in training too.
+      packed: put several sequences into a row where they fit, each still alone for the model. Only
+        for "doc_sentences", which end with their document: "full_sentences" go on into the next one
+        and fill their rows without, and of pairs a row holds one, whose [CLS] tells its label.
+    """
+
+    masked_lm_probability: float = 0.15
+    masking: Masking = "token"
+    mask_rate: float = 0.8
+    keep_rate: float = 0.1
+    pairs: Pairs = "next_sentence"
+    short_sequence_probability: float = 0.1
+    packed: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.masked_lm_probability <= 1:
+            raise DataError(
+                f"masked_lm_probability is {self.masked_lm_probability}; it must be above 0 and at "
+                "most 1, usually 0.15"
+            )
+        for name, usual in (
+            ("mask_rate", 0.8),
+            ("keep_rate", 0.1),
+            ("short_sequence_probability", 0.1),
+        ):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise DataError(f"{name} is {value}; it must be between 0 and 1, usually {usual}")
+        if self.mask_rate + self.keep_rate > 1:
+            raise DataError(
+                f"mask_rate {self.mask_rate} and keep_rate {self.keep_rate} are more than 1 "
+                "together; lower one of them"
+            )
+        for name, kind in (("masking", Masking), ("pairs", Pairs)):
+            value, known = getattr(self, name), get_args(kind)
+            if value not in known:
+                raise DataError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
+        if self.packed and self.pairs != "doc_sentences":
+            raise DataError(
+                f"packed is on, but pairs is {self.pairs!r}; only 'doc_sentences' are packed "
+                "('full_sentences' fill their rows anyway)"
+            )
+
+    @property
+    def rows(self) -> str:
+        """What the rows of a batch are called where they are counted for the user."""
+        return "rows" if self.packed else "sequences"
+
+    @property
+    def pair_objective(self) -> str | None:
+        """The objective that predicts `next_sentence_labels`, None without pairs."""
+        return self.pairs if SEGMENTS[self.pairs] == 2 else None
+
+    @property
+    def shortest_sequence(self) -> int:
+        """The smallest sequence length that examples can be made for."""
+        return shortest_sequence(self.pairs)
+
+
+def batches(
+    corpus: Corpus,
+    config: DataConfig,
+    *,
+    split: str = "train",
+    batch_size: int,
+    sequence_length: int,
+    max_predictions: int,
+    seed: int,
+    cursor: Sequence[int] = (0, 0, 0),
+    host_index: int = 0,
+    host_count: int = 1,
+    starts_word: np.ndarray | None = None,
+    workers: int = 2,
+) -> Iterator[Batch]:
+    """The endless stream of training batches: a pure function of the arguments but `workers`.
+
+    Args:
+      corpus: from `shards.open_corpus`.
+      config: how examples are made.
+      split: "train" or "heldout".
+      batch_size: sequences (packed: rows) in the batch of all hosts together.
+      sequence_length: L, tokens of a sequence (or row) with its special tokens.
+      max_predictions: K, prediction slots of a sequence (or row).
+      seed: of order, pairs and masks; give each phase of a training another one.
+      cursor: where to begin, the "cursor" of the last batch that was trained on. It is only
+        meaningful with the same corpus, configuration, sequence length and seed.
+      host_index, host_count: of B / host_count rows each, this host gets slice number host_index.
+      starts_word: bool [vocab_size], true where a piece starts a word, for masking whole words and
+        spans; a corpus prepared with a word segmenter knows its words itself.
+      workers: parallel calls that fill batches.
+
+    Returns:
+      An iterator of batches (see `filling.Batch`) with batch_size / host_count rows. The arrays may
+      be read-only. Deleting the iterator ends its threads.
+
+    Raises:
+      DataError: the corpus has too few documents, or a length, batch size or cursor does not fit.
+    """
+    if batch_size < 1 or batch_size % host_count:
+        raise DataError(
+            f"batch size {batch_size} is not a positive multiple of {host_count} hosts; change it"
+        )
+    documents = _open_split(corpus, split, config)
+    fill = _filler(corpus, documents, config, sequence_length, max_predictions, starts_word)
+    plan, blocks = _planner(documents, config, sequence_length, max_predictions, seed)
+    start = Cursor(*(int(number) for number in cursor))
+    if (
+        min(start) < 0
+        or start.block >= blocks
+        or (start.offset and start.offset >= len(plan(epoch=start.epoch, block=start.block)))
+    ):
+        raise DataError(
+            f"cursor {tuple(start)} lies outside this corpus with {blocks} blocks an epoch; it "
+            "must come from a run on the same corpus with the same sequence length and seed"
+        )
+    rows = batch_size // host_count
+    mine = slice(host_index * rows, (host_index + 1) * rows)
+
+    def plans() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        planned = batches_of_examples(
+            lambda epoch, block: plan(epoch=epoch, block=block), blocks, batch_size, start
+        )
+        for examples, after in planned:
+            chosen = examples[mine]
+            if config.packed:  # with room for many examples, but most hold a few
+                chosen = chosen[:, : (chosen["length"][..., 0] > 0).sum(axis=1).max()]
+            yield chosen, np.array(after, np.int64)
+
+    return stream(plans, fill, workers)
+
+
+def evaluation_batches(
+    corpus: Corpus,
+    config: DataConfig,
+    *,
+    batch_size: int,
+    sequence_length: int,
+    max_predictions: int,
+    seed: int,
+    examples: int,
+    starts_word: np.ndarray | None = None,
+) -> list[Batch]:
+    """The fixed held-out set: the same pairs and masks whenever it is made.
+
+    With pairs, both classes of labels are equally frequent, in the whole and in each batch (by one
+    more of the first where the size is odd), so that a constant answer scores 0.5. Where the
+    held-out documents make fewer examples than asked for, they are used again with new draws.
+
+    Args:
+      examples: how many (packed: rows), a multiple of `batch_size`.
+      The others are as in `batches`.
+
+    Returns:
+      Batches as from `batches`, without "cursor".
+
+    Raises:
+      DataError: as in `batches`, or `examples` is no positive multiple of `batch_size`, or the
+        held-out documents never make a pair of one class.
+    """
+    if batch_size < 1 or examples < 1 or examples % batch_size:
+        raise DataError(
+            f"{examples} evaluation examples are not a positive multiple of the batch size "
+            f"{batch_size}; change one of them"
+        )
+    documents = _open_split(corpus, "heldout", config)
+    fill = _filler(corpus, documents, config, sequence_length, max_predictions, starts_word)
+    plan, blocks = _planner(documents, config, sequence_length, max_predictions, seed)
+    classes = SEGMENTS[config.pairs]
+    wanted = [-(-(examples - label) // classes) for label in range(classes)]
+    found: list[list[np.ndarray]] = [[] for _ in range(classes)]
+    counts = [0] * classes
+    number = 0
+    while any(count < want for count, want in zip(counts, wanted, strict=True)):
+        if number >= _PATIENCE_EPOCHS * blocks and 0 in counts:
+            raise DataError(
+                f"the {documents.documents} held-out documents make no pairs of consecutive "
+                "sentences; prepare the corpus with more than one sentence in a document, or set "
+                "pairs to 'doc_sentences'"
+            )
+        epoch, block = divmod(number, blocks)
+        planned = plan(epoch=epoch, block=block)
+        for label in range(classes):
+            # Without pairs all are of one class. Packed, they are rows of several examples.
+            rows = planned if classes == 1 else planned[planned["label"] == label]
+            rows = rows[: wanted[label] - counts[label]]
+            found[label].append(rows)
+            counts[label] += len(rows)
+        number += 1
+    chosen = np.zeros((examples, *planned.shape[1:]), EXAMPLE)
+    for label in range(classes):
+        chosen[label::classes] = np.concatenate(found[label])
+    return [fill(chosen[first : first + batch_size]) for first in range(0, examples, batch_size)]
+
+
+class _Plan(Protocol):
+    def __call__(self, *, epoch: int, block: int) -> np.ndarray: ...
+
+
+def _planner(
+    split: Split, config: DataConfig, sequence_length: int, max_predictions: int, seed: int
+) -> tuple[_Plan, int]:
+    """The function that plans a block, and the number of blocks in an epoch.
+
+    The plan is `EXAMPLE` [n], or [n, R] with rows of examples where they are packed.
+    """
+    settings: dict[str, Any] = {
+        "sequence_length": sequence_length,
+        "short_sequence_probability": config.short_sequence_probability,
+        "seed": seed,
+    }
+    if config.pairs == "full_sentences":
+        runs = runs_of_documents(split)
+        return partial(plan_full_sentences, split, runs, **settings), blocks_per_epoch(runs)
+    if config.packed:
+        settings["max_predictions"] = max_predictions
+        settings["masked_lm_probability"] = config.masked_lm_probability
+        return partial(plan_rows, split, **settings), blocks_per_epoch(split)
+    return partial(plan_block, split, config.pairs, **settings), blocks_per_epoch(split)
+
+
+def _open_split(corpus: Corpus, name: str, config: DataConfig) -> Split:
+    """The split with enough documents, its arrays as plain views (np.memmap indexes slowly)."""
+    split = corpus.split(name)
+    needed = SEGMENTS[config.pairs]
+    if split.documents < needed:
+        remedy = (
+            "prepare it from more documents (a blank line ends a document)"
+            if name == "train"
+            else "prepare it with a larger --heldout-fraction or add --evaluation-examples 0"
+        )
+        raise DataError(
+            f"{corpus.folder} has {split.documents} {_NAMES[name]} documents, pairs "
+            f"{config.pairs!r} need at least {needed}; {remedy}"
+        )
+    shards = tuple(
+        Shard(
+            np.asarray(shard.tokens),
+            np.asarray(shard.sentences),
+            np.asarray(shard.documents),
+            None if shard.words is None or config.masking == "token" else np.asarray(shard.words),
+        )
+        for shard in split.shards
+    )
+    return dataclasses.replace(split, shards=shards)
+
+
+def _filler(
+    corpus: Corpus,
+    split: Split,
+    config: DataConfig,
+    sequence_length: int,
+    max_predictions: int,
+    starts_word: np.ndarray | None,
+) -> Any:
+    """A function from `EXAMPLE` [B], or [B, R] packed, to a batch; its arguments are checked."""
+    shortest = config.shortest_sequence
+    if not shortest <= sequence_length <= MAX_LENGTH:
+        raise DataError(
+            f"sequence length {sequence_length} is not within {shortest} to {MAX_LENGTH}; change it"
+        )
+    if not 1 <= max_predictions < sequence_length:
+        raise DataError(
+            f"max_predictions {max_predictions} is not within 1 to {sequence_length - 1}, the "
+            "sequence length less one; change it"
+        )
+    if config.masking == "token":
+        starts_word = None
+    elif starts_word is None and not split.has_words:
+        raise ValueError(f"{config.masking} masking needs starts_word")
+    return partial(
+        fill_rows if config.packed else fill_batch,
+        split=split,
+        pairs=config.pairs,
+        sequence_length=sequence_length,
+        special_ids=corpus.special_ids,
+        mask=partial(
+            mask_tokens,
+            masking=config.masking,
+            max_predictions=max_predictions,
+            probability=config.masked_lm_probability,
+            mask_rate=config.mask_rate,
+            keep_rate=config.keep_rate,
+            mask_id=corpus.special_ids["mask"],
+            vocab_size=corpus.vocab_size,
+        ),
+        starts_word=starts_word,
+    )

@@ -1,0 +1,37 @@
+"""From a text typed by a person to the model's inputs."""
+
+import numpy as np
+
+from data_pipeline.errors import DataError
+from data_pipeline.text.clean import clean_text
+from data_pipeline.tokenization.loading import Tokenizer
+
+
+def fill_mask_inputs(
+    tokenizer: Tokenizer, text: str, max_length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs for filling the masks of a text.
+
+    Args:
+      tokenizer: that of the model.
+      text: contains [MASK] at least once.
+      max_length: the model's longest sequence, [CLS] and [SEP] among it.
+
+    Returns:
+      (input_ids int32 [L], with [CLS] and [SEP]; positions of [MASK] int32 [K]).
+
+    Raises:
+      DataError: there is no [MASK] in the text, or the text is too long.
+    """
+    special = tokenizer.special_ids
+    ids = [special["cls"], *tokenizer.encode(clean_text(text), allow_special=True), special["sep"]]
+    if len(ids) > max_length:
+        raise DataError(
+            f"the text has {len(ids)} tokens with [CLS] and [SEP], the model reads at most "
+            f"{max_length}; shorten it"
+        )
+    input_ids = np.array(ids, np.int32)
+    masked_positions = np.flatnonzero(input_ids == special["mask"]).astype(np.int32)
+    if not len(masked_positions):
+        raise DataError(f"there is no [MASK] in {text!r}; write [MASK] where a word is missing")
+    return input_ids, masked_positions

@@ -1,0 +1,330 @@
+"""Where text comes from: files, folders, patterns and TensorFlow Datasets, read in bounded chunks.
+
+A source yields `Chunk`s of about a megabyte, so a document may be larger than memory. Where chunks
+are cut depends on the source alone, so every run over the same files sees the same chunks.
+"""
+
+import dataclasses
+import glob
+import gzip
+import itertools
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from data_pipeline.errors import DataError
+from data_pipeline.text.clean import clean_text
+
+CHUNK_BYTES = 1 << 20
+TFDS_PREFIX = "tfds:"
+EMBEDDED = "embedded"
+JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+FOLDER_SUFFIXES = (".txt", *JSON_SUFFIXES)
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """A piece of a source that ends with a line.
+
+    Attributes:
+      data: UTF-8 bytes: lines of text where a blank line ends a document, or JSON Lines where
+        each record is a document.
+      text_field: the field of the JSON records that holds the text; None for plain text.
+      ends_document: whether the last document ends here (always so for JSON), rather than going on
+        in the source's next chunk.
+    """
+
+    data: bytes
+    text_field: str | None
+    ends_document: bool
+
+
+class Source(Protocol):
+    """One place that text comes from.
+
+    Attributes:
+      name: as error messages and the record in corpus.json call it.
+      identity: what changes when the source's content changes (name, bytes, time of change).
+    """
+
+    name: str
+    identity: list[Any]
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The whole source from its beginning."""
+        ...
+
+
+def chunk_documents(chunk: Chunk) -> list[list[str]]:
+    """The paragraphs (lines) of each document of a chunk, as they stand in the source.
+
+    Every blank line starts another document, so a list may be empty; the first document goes on
+    from the chunk before if that one did not end its last.
+    """
+    if chunk.text_field is not None:
+        records = [json.loads(line) for line in chunk.data.split(b"\n") if line.strip()]
+        return [_lines(record[chunk.text_field]) for record in records]
+    documents: list[list[str]] = [[]]
+    for line in _lines(chunk.data.decode()):
+        if not line or line.isspace():
+            documents.append([])
+        else:
+            documents[-1].append(line)
+    return documents
+
+
+def _lines(text: str) -> list[str]:
+    # Not splitlines(), to which a form feed or U+2028 inside a paragraph is a line's end too.
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+
+
+class FileSource:
+    """A plain text or JSON Lines file, compressed with gzip if its name ends in .gz.
+
+    Args:
+      path: the file.
+      text_field: the field of a JSON record that holds the text.
+
+    Raises:
+      DataError: the file is not there, such as the target of a broken link.
+    """
+
+    def __init__(self, path: Path, text_field: str):
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from None
+        self.path = path
+        self.name = str(path)
+        self.bytes = status.st_size
+        self.identity = [path.name, status.st_size, status.st_mtime_ns]
+        json_lines = path.name.lower().removesuffix(".gz").endswith(JSON_SUFFIXES)
+        self.text_field = text_field if json_lines else None
+
+    def chunks(self) -> Iterator[Chunk]:
+        for data, last in self._blocks():
+            yield Chunk(data, self.text_field, last or self.text_field is not None)
+
+    def _blocks(self) -> Iterator[tuple[bytes, bool]]:
+        """Blocks that end with a line, and whether each is the file's last."""
+        opened = gzip.open if self.path.name.lower().endswith(".gz") else open
+        with opened(self.path, "rb") as file:
+            rest = file.read(len(_BOM)).removeprefix(_BOM)
+            while block := file.read(CHUNK_BYTES):
+                data = rest + block
+                cut = self._cut(data)
+                rest = data[cut:]
+                if cut:
+                    yield data[:cut], False
+        yield rest, True
+
+    def _cut(self, data: bytes) -> int:
+        """How many bytes of `data` to hand on now: up to the last line's end.
+
+        A line of plain text longer than a chunk is cut at a space or, lacking one, between two
+        characters; a JSON record stays whole.
+        """
+        cut = data.rfind(b"\n") + 1
+        if cut or self.text_field is not None or len(data) < CHUNK_BYTES:
+            return cut
+        cut = data.rfind(b" ") + 1
+        if not cut:
+            cut = len(data)
+            while cut > 1 and data[cut - 1] & 0xC0 == 0x80:  # inside a character
+                cut -= 1
+            cut -= 1
+        return cut
+
+    def check(self) -> Iterator[int]:
+        """Reads the whole file, yields the bytes of each chunk as it goes.
+
+        Raises:
+          DataError: the file cannot be read, is not UTF-8 (with the byte), a line is not a JSON
+            object with the text field (with the line), or cleaning leaves nothing of the text.
+        """
+        empty = True
+        offset = line = 0
+        try:
+            for data, _ in self._blocks():
+                try:
+                    text = data.decode()
+                except UnicodeDecodeError as error:
+                    raise DataError(
+                        f"{self.name} is not UTF-8 text: see byte {offset + error.start:,} "
+                        f"(0x{data[error.start]:02x}); convert it, for example with: "
+                        f"iconv -f ENCODING -t UTF-8"
+                    ) from None
+                if self.text_field is None:
+                    empty = empty and not clean_text(text)
+                for record in self._records(data, line):
+                    empty = empty and not clean_text(record)
+                line += data.count(b"\n")
+                offset += len(data)
+                yield len(data)
+        except (OSError, EOFError, zlib.error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"cannot read {self.name}: {reason}") from None
+        if empty:
+            raise DataError(f"{self.name} is empty or holds no text; remove it from the input")
+
+    def _records(self, data: bytes, lines_before: int) -> Iterator[str]:
+        """The texts of JSON Lines, checked one by one; of plain text none."""
+        lines = [] if self.text_field is None else data.split(b"\n")
+        for number, record in enumerate(lines, lines_before + 1):
+            if not record.strip():
+                continue
+            try:
+                value = json.loads(record)
+            except (ValueError, RecursionError) as error:
+                raise DataError(
+                    f"{self.name}, line {number:,} is not JSON ({error}); expected one JSON object "
+                    "a line"
+                ) from None
+            if not isinstance(value, dict) or not isinstance(value.get(self.text_field), str):
+                fields = ", ".join(value) if isinstance(value, dict) else type(value).__name__
+                raise DataError(
+                    f"{self.name}, line {number:,} has no text in the field {self.text_field!r} "
+                    f"(it holds: {fields}); name the field with --text-field"
+                )
+            yield value[self.text_field]
+
+
+class TfdsSource:
+    """A dataset of TensorFlow Datasets, streamed in a fixed order once it was downloaded.
+
+    Args:
+      name: such as "wikipedia/20230601.en". Data live in the folder that the environment variable
+        TFDS_DATA_DIR names, by default the library's own.
+      text_field: the feature that holds the text.
+
+    Raises:
+      DataError: there is no such dataset, or it has no such text feature.
+    """
+
+    def __init__(self, name: str, text_field: str):
+        import tensorflow_datasets as tfds
+
+        self.name = TFDS_PREFIX + name
+        try:
+            self._builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+            features = self._builder.info.features
+        # Whatever the library raises (it has many ways), the cause here is the name or its data.
+        except Exception as error:
+            raise DataError(
+                f"no TensorFlow dataset {name!r} ({_first_line(error)}); see "
+                "https://www.tensorflow.org/datasets/catalog"
+            ) from None
+        if text_field not in features:
+            raise DataError(
+                f"{self.name} has no feature {text_field!r} (it has: {', '.join(features)}); name "
+                "it with --text-field"
+            )
+        feature = features[text_field]
+        if feature.shape != () or not np.dtype(feature.np_dtype).hasobject:
+            raise DataError(
+                f"the feature {text_field!r} of {self.name} is no text but a "
+                f"{type(feature).__name__}; name another with --text-field"
+            )
+        self._text_field = text_field
+        self.identity = [self._builder.info.full_name]  # with its version
+
+    def download(self) -> None:
+        """Fetches the data, if they are not there.
+
+        Raises:
+          DataError: they cannot be fetched or have no training split.
+        """
+        try:
+            self._builder.download_and_prepare()
+        except Exception as error:
+            raise DataError(f"cannot download {self.name}: {_first_line(error)}") from None
+        if "train" not in self._builder.info.splits:
+            raise DataError(f"{self.name} has no split named train")
+
+    def chunks(self) -> Iterator[Chunk]:
+        import tensorflow_datasets as tfds
+
+        dataset = self._builder.as_dataset(
+            split="train",
+            shuffle_files=False,
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+            decoders=tfds.decode.PartialDecoding({self._text_field: True}),
+        )
+        records = (example[self._text_field] for example in tfds.as_numpy(dataset))
+        return text_chunks(itertools.starmap(self._decoded, enumerate(records, 1)))
+
+    def _decoded(self, number: int, record: bytes) -> str:
+        try:
+            return record.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.name}, record {number:,} is not UTF-8 text: see byte {error.start:,} "
+                f"(0x{record[error.start]:02x}); use another dataset or another --text-field"
+            ) from None
+
+
+def text_chunks(documents: Iterable[str]) -> Iterator[Chunk]:
+    """Chunks of whole documents; blank lines inside a document are no document's end."""
+    pending: list[bytes] = []
+    size = 0
+    for document in documents:
+        text = re.sub(r"\n\s*\n", "\n", document.replace("\r", "\n").strip()) + "\n\n"
+        pending.append(text.encode(errors="replace"))
+        size += len(pending[-1])
+        if size >= CHUNK_BYTES:
+            yield Chunk(b"".join(pending), None, True)
+            pending, size = [], 0
+    if pending:
+        yield Chunk(b"".join(pending), None, True)
+
+
+def find_files(pattern: str) -> list[Path]:
+    """The files that one value of --input names, sorted: a file, a folder's tree, or a pattern.
+
+    Raises:
+      DataError: there are none.
+    """
+    path = Path(pattern)
+    # os.path takes a name that is too long for one that is not there.
+    if os.path.isfile(path):
+        return [path]
+    if os.path.isdir(path):
+        found = _files_below(path)
+    else:
+        matches = map(Path, sorted(glob.glob(pattern, recursive=True)))
+        found = [
+            file
+            for match in matches
+            for file in (_files_below(match) if match.is_dir() else [match])
+        ]
+    if not found:
+        what = (
+            f"holds no {' '.join(FOLDER_SUFFIXES)} file (.gz or not)" if os.path.isdir(path) else ""
+        )
+        raise DataError(
+            f"--input {pattern} {what or 'matches no file'}; give files, folders, patterns, "
+            f"{EMBEDDED} or {TFDS_PREFIX}NAME"
+        )
+    return found
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.name.lower().removesuffix(".gz").endswith(FOLDER_SUFFIXES)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,207 @@
+"""Processes that find each other, agree, and end when one of them is gone."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bert_jax.errors import UserError
+from bert_jax.parallel.distributed import DistributedConfig, initialize
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = """
+import sys, time
+import jax
+import numpy as np
+from bert_jax.parallel import distributed
+from bert_jax.errors import UserError
+from bert_jax.parallel.sharding import batch_sharding, make_mesh, place
+from commands.errors import user_errors
+
+coordinator, process, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+with user_errors():
+    explicit = {"coordinator": coordinator, "processes": 2, "process": process}
+    distributed.initialize(distributed.DistributedConfig(
+        timeout=TIMEOUT, **{"auto": True} if coordinator == "auto" else explicit
+    ))
+    print(distributed.prefix(), distributed.is_first())
+    print(distributed.on_any(process == 1), distributed.on_any(False))
+    print(distributed.of_first(process))
+    rows = np.full((1, 3), process)
+    split = jax.make_array_from_process_local_data(batch_sharding(make_mesh()), rows)
+    print(distributed.gathered({"rows": split})["rows"].tolist())
+    # Sets of names are in another order in each process.
+    names = {f"name {number}": np.full((2, number), float(number)) for number in range(1, 30)}
+    zeros = jax.device_put(jax.tree.map(np.zeros_like, names), batch_sharding(make_mesh()))
+    placed = {name: place(names[name], zeros[name]) for name in set(names)}
+    print(float(sum(part.sum() for part in distributed.gathered(placed).values())))
+    distributed.wait_for_all("all is said")
+    print("ready", flush=True)
+    if mode == "mistake" and process == 1:
+        raise UserError("this host has no corpus")
+    if mode == "together":
+        with distributed.all_or_none():
+            if process == 1:
+                raise UserError("this host has no corpus")
+    if mode == "mistakes":
+        raise UserError("no host has a corpus")
+    if mode != "nothing":
+        distributed.wait_for_all("the end")
+        time.sleep(mode == "sleep" and 600)
+"""
+
+
+def free_port():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def start_both(mode, timeout=30, variables=None):
+    """Starts both; with the environment of a cluster, which they find each other from."""
+    address = f"127.0.0.1:{free_port()}" if variables is None else "auto"
+    environment = dict(os.environ) | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    program = PROGRAM.replace("TIMEOUT", str(timeout))
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", program, address, str(process), mode],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment | (variables(process) if variables else {}),
+        )
+        for process in range(2)
+    ]
+
+
+def wait_until_ready(process):
+    for line in process.stdout:
+        if line == "ready\n":
+            return
+    raise AssertionError("it ended before")
+
+
+def last_line(process):
+    output, _ = process.communicate(timeout=300)
+    return output.strip().splitlines()[-1]
+
+
+def slurm(process):
+    """What srun sets for two tasks; jax makes the port of the job's number."""
+    numbers = {"JOB_ID": 1234567, "NTASKS": 2, "PROCID": process, "LOCALID": process}
+    return {f"SLURM_{name}": str(number) for name, number in numbers.items()} | {
+        "SLURM_STEP_NODELIST": "localhost"
+    }
+
+
+@pytest.mark.parametrize("variables", [None, slurm])
+def test_what_the_processes_tell_each_other(variables):
+    processes = start_both("nothing", variables=variables)
+    for number, process in enumerate(processes):
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        lines = [line for line in output.splitlines() if "Gloo" not in line]
+        assert lines == [
+            f"process {number} of 2:  {number == 0}",
+            "True False",
+            "0",
+            "[[0, 0, 0], [1, 1, 1]]",
+            str(float(sum(2 * number**2 for number in range(30)))),
+            "ready",
+        ]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_dies_ends_the_other_with_one_clear_line(victim):
+    processes = start_both("sleep", timeout=15)
+    for process in processes:
+        wait_until_ready(process)
+    processes[victim].kill()
+    survivor = processes[1 - victim]
+    assert last_line(survivor).startswith(f"error: process {1 - victim} of 2: another host")
+    assert survivor.returncode == 1
+    processes[victim].communicate()
+
+
+def test_a_mistake_on_one_host_ends_both():
+    first, second = start_both("mistake", timeout=15)
+    output, _ = second.communicate(timeout=300)
+    assert "error: process 1 of 2: this host has no corpus\n" in output
+    assert "another host" not in output
+    assert second.returncode == 2
+    assert last_line(first).startswith("error: process 0 of 2: another host")
+    assert first.returncode == 1
+
+
+def test_a_mistake_on_one_host_where_all_look_ends_both_without_a_stack_trace():
+    first, second = start_both("together")
+    assert last_line(first) == "error: process 0 of 2: another process cannot start; its own " + (
+        "output says why"
+    )
+    output, _ = second.communicate(timeout=300)
+    assert output.endswith("ready\nerror: process 1 of 2: this host has no corpus\n")
+    assert (first.returncode, second.returncode) == (2, 2)
+
+
+def test_a_mistake_on_all_hosts_is_all_they_say():
+    for number, process in enumerate(start_both("mistakes")):
+        assert last_line(process) == f"error: process {number} of 2: no host has a corpus"
+        assert process.returncode == 2
+
+
+def test_a_coordinator_that_cannot_be_reached():
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(UserError, match=f"{address} cannot be reached within 2 s .*refused"):
+        initialize(DistributedConfig(coordinator=address, processes=2, process=1, timeout=2))
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_a_coordinator_whose_name_is_unknown(process):
+    config = DistributedConfig(coordinator="no..host:1", processes=2, process=process, timeout=0)
+    with pytest.raises(UserError, match=r"the name no\.\.host does not resolve here"):
+        initialize(config)
+
+
+def test_processes_that_do_not_come():
+    config = "DistributedConfig(coordinator='{}', processes=2, process=0, timeout=3)"
+    address = f"127.0.0.1:{free_port()}"
+    program = f"from bert_jax.parallel.distributed import *; initialize({config.format(address)})"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    expected = (
+        f"error: the processes of the run did not all meet within 3 s at the coordinator {address}"
+    )
+    assert result.stderr.strip().splitlines()[-1].startswith(expected)
+    assert result.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"processes": 2}, "--distributed.processes needs --distributed.coordinator and --dist"),
+        ({"coordinator": "a:1", "processes": 2}, "needs --distributed.process as well"),
+        ({"coordinator": "a:1", "processes": 2, "process": 2}, "process is 2; .* within 0 and 1"),
+        ({"coordinator": "a:1", "processes": 2, "process": -1}, "process is -1; .* within 0 and"),
+        ({"coordinator": "a:1", "processes": 0, "process": 0}, "processes is 0; .* positive"),
+        ({"coordinator": "a", "processes": 2, "process": 0}, "'a'; it must be HOST:PORT"),
+        ({"coordinator": "a:b", "processes": 2, "process": 0}, "'a:b'; it must be HOST:PORT"),
+        ({"coordinator": "a:70000", "processes": 2, "process": 0}, "it must be HOST:PORT"),
+        ({"auto": True, "process": 0}, "leave out --distributed.process, or --distributed.auto"),
+        ({"timeout": 9}, "distributed.timeout is 9; it must be at least 10"),
+    ],
+)
+def test_options_that_do_not_fit(options, words):
+    with pytest.raises(UserError, match=words):
+        DistributedConfig(**options).validate()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"auto": True}, {"coordinator": "[::1]:8476", "processes": 2, "process": 1}],
+)
+def test_options_that_fit(options):
+    DistributedConfig(**options).validate()

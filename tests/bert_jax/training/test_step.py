@@ -1,0 +1,132 @@
+"""The train step: accumulation, the mesh and donation change nothing but speed and memory."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh
+
+from bert_jax.errors import UserError
+from bert_jax.objectives.pretraining import PretrainingObjective
+from bert_jax.parallel.sharding import check_batch_size, make_mesh, put_batch
+from bert_jax.training.evaluate import evaluate
+from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
+from bert_jax.training.step import init_state, make_eval_step, make_train_step
+from tests.bert_jax.conftest import make_batch
+
+CONFIG = OptimizerConfig(learning_rate=1e-2, warmup_steps=0)
+OPTIMIZER = make_optimizer(CONFIG, learning_rate_schedule(CONFIG, 100))
+
+
+def mesh_of(devices: int) -> Mesh:
+    return make_mesh(devices=jax.devices()[:devices])
+
+
+def train(objective, mesh, steps=3, accumulation=1, seed=0):
+    state = init_state(objective, OPTIMIZER, mesh, seed)
+    step = make_train_step(objective, OPTIMIZER, mesh, accumulation=accumulation)
+    losses = []
+    for number in range(steps):
+        batch = put_batch(make_batch(objective.config, seed=number), mesh)
+        state, metrics = step(state, batch, seed)
+        losses.append({name: float(value) for name, value in metrics.items()})
+    return jax.device_get(state.params), losses
+
+
+def assert_same_run(found, expected):
+    for one, other in zip(found[1], expected[1], strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), found[0], expected[0]
+    )
+
+
+@pytest.fixture(scope="module")
+def one_device_run(objective):
+    return train(objective, mesh_of(1))
+
+
+def test_four_devices_equal_one(objective, one_device_run):
+    assert_same_run(train(objective, mesh_of(4)), one_device_run)
+
+
+def test_accumulation_equals_one_large_batch(objective, one_device_run):
+    assert_same_run(train(objective, mesh_of(2), accumulation=2), one_device_run)
+
+
+def test_a_few_steps_on_one_batch_learn_it(objective):
+    """The model has a pulse."""
+    mesh = mesh_of(1)
+    state = init_state(objective, OPTIMIZER, mesh, 0)
+    step = make_train_step(objective, OPTIMIZER, mesh)
+    batch = put_batch(make_batch(objective.config), mesh)
+    losses = []
+    for _ in range(40):
+        state, metrics = step(state, batch, 0)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.3 * losses[0]
+    assert int(state.step) == 40
+
+
+def test_the_given_state_is_donated(objective):
+    mesh = mesh_of(1)
+    state = init_state(objective, OPTIMIZER, mesh, 0)
+    step = make_train_step(objective, OPTIMIZER, mesh)
+    step(state, put_batch(make_batch(objective.config), mesh), 0)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
+
+
+def test_frozen_parameters_stay_and_the_norm_is_of_the_others(objective):
+    mesh = mesh_of(1)
+    config = dataclasses.replace(CONFIG, frozen=("encoder", "pooler"))
+    optimizer = make_optimizer(config, learning_rate_schedule(config, 100))
+    batch = put_batch(make_batch(objective.config), mesh)
+    before = jax.device_get(init_state(objective, optimizer, mesh, 0))
+    gradients = jax.jit(jax.grad(lambda params: sum(_losses(objective, params, batch))))(
+        before.params
+    )
+    step = make_train_step(objective, optimizer, mesh)
+    after, metrics = step(init_state(objective, optimizer, mesh, 0), batch, 0)
+    for name, part in jax.device_get(after.params).items():
+        same = jax.tree.map(np.array_equal, part, before.params[name])
+        assert all(jax.tree.leaves(same)) == (name in ("encoder", "pooler"))
+    trained = {name: gradients[name] for name in ("masked_lm", "next_sentence_head")}
+    assert float(metrics["gradient_norm"]) == pytest.approx(
+        float(optax.tree.norm(trained)), rel=1e-5
+    )
+
+
+def _losses(objective, params, batch):
+    sums, weights = objective.sums(params, batch, None), objective.loss_weights(batch)
+    return [sums[name][0] / weight for name, weight in weights.items()]
+
+
+def test_dropout_depends_on_seed_and_step_alone(with_dropout):
+    objective = PretrainingObjective(with_dropout)
+    first, again = (train(objective, mesh_of(1), steps=2) for _ in range(2))
+    assert first[1] == again[1]
+    on_four = train(objective, mesh_of(4), steps=2)
+    assert_same_run(on_four, first)
+
+
+def test_evaluation_divides_once(objective, params):
+    """Two unequal batches: the average is over predictions, not over batches."""
+    mesh = mesh_of(1)
+    eval_step = make_eval_step(objective, mesh)
+    batches = [make_batch(objective.config, seed=seed) for seed in (1, 2)]
+    joined = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+    two = evaluate(eval_step, params, batches, mesh)
+    one = evaluate(eval_step, params, [joined], mesh)
+    assert two == pytest.approx(one, rel=1e-5)
+    assert two["loss"] == pytest.approx(two["masked_lm_loss"] + two["next_sentence_loss"])
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    mesh = make_mesh()
+    check_batch_size(8, mesh, accumulation=2)
+    with pytest.raises(UserError, match=r"batch_size 6 .* 4 device"):
+        check_batch_size(6, mesh)
+    with pytest.raises(UserError, match="multiple of 12"):
+        check_batch_size(8, mesh, accumulation=3)
