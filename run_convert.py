@@ -33,7 +33,7 @@ from commands.predict import settings_of
 from commands.source import load_run
 from commands.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.command_line import parse
-from data_pipeline.corpus.shards import write_json
+from data_pipeline.files import write_json
 from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer
 from data_pipeline.tokenization.loading import load_tokenizer
 

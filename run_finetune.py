@@ -30,6 +30,7 @@ from bert_jax.training.step import init_state
 from commands.errors import user_errors
 from commands.export import to_hugging_face
 from commands.finetune import demo as demo
+from commands.finetune.command_line import exported_seeds, from_command_line
 from commands.finetune.report import ask_command, epochs_table, spread, spread_table, write_report
 from commands.finetune.run import Run, open_run
 from commands.work_dir import (
@@ -41,8 +42,8 @@ from commands.work_dir import (
     first_start_of,
     locked,
 )
-from configs.finetune import FinetuneConfig, from_command_line
-from data_pipeline.corpus.shards import write_json
+from configs.finetune import FinetuneConfig
+from data_pipeline.files import write_json
 from data_pipeline.finetune.batches import TrainingBatches, steps_per_epoch
 
 
@@ -129,7 +130,7 @@ def finetune_seeds(
         console.print(spread_table(found))
         write_json(best / "seeds.json", found)
         best = config.seed_dir(max(results, key=lambda seed: results[seed][run.task.best]))
-    if config.export and config.exported_seeds != config.seeds:
+    if config.export and exported_seeds(config) != config.seeds:
         to_hugging_face(best, config.export[1], console)
         record = {"folder": str(config.export[1].resolve()), "seeds": list(config.seeds)}
         write_json(config.export_record, record)

@@ -44,7 +44,8 @@ from commands.work_dir import (
 )
 from configs.pretrain import Phase, PretrainConfig, from_command_line
 from configs.recipes import EMBEDDED_CORPUS, RECIPES
-from data_pipeline.corpus.shards import Corpus, open_corpus, write_json
+from data_pipeline.corpus.shards import Corpus, open_corpus
+from data_pipeline.files import write_json
 from data_pipeline.prepare import PrepareConfig, prepare
 from data_pipeline.pretraining.batches import batches, evaluation_batches
 from data_pipeline.pretraining.fill_mask import fill_mask_inputs

@@ -30,7 +30,7 @@ from bert_jax.tasks.tagging.reader import tags_at, unit_starts
 from bert_jax.tasks.tagging.tags import spans_of_tags
 from bert_jax.tasks.tagging.task import Tagging
 from bert_jax.tasks.task import Task
-from data_pipeline.corpus.shards import write_json
+from data_pipeline.files import write_json
 
 ROOT = Path(__file__).parent.parent
 BATCH_SIZE, WARMUP, LENGTH = 32, 0.1, 128

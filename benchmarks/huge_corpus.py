@@ -27,7 +27,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.corpus.shards import FORMAT_VERSION, file_checksum, open_corpus, write_json
+from data_pipeline.corpus.shards import FORMAT_VERSION, open_corpus
+from data_pipeline.files import file_checksum, write_json
 from data_pipeline.pretraining.batches import DataConfig, batches
 from data_pipeline.pretraining.order import blocks_per_epoch
 from data_pipeline.pretraining.stream import import_tensorflow

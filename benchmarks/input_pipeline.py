@@ -17,7 +17,8 @@ from typing import get_args
 
 import numpy as np
 
-from data_pipeline.corpus.shards import FORMAT_VERSION, Corpus, ShardWriter, open_corpus, write_json
+from data_pipeline.corpus.shards import FORMAT_VERSION, Corpus, ShardWriter, open_corpus
+from data_pipeline.files import write_json
 from data_pipeline.pretraining.batches import DataConfig, batches
 from data_pipeline.pretraining.masking import Masking
 from data_pipeline.pretraining.order import blocks_per_epoch

@@ -34,7 +34,7 @@ from benchmarks.finetune import (
 )
 from bert_jax.tasks.registry import find_task
 from configs.finetune import USUAL_RATES
-from data_pipeline.corpus.shards import write_json
+from data_pipeline.files import write_json
 
 
 class Run(NamedTuple):

@@ -21,7 +21,7 @@ from benchmarks.peers import (
 )
 from bert_jax.errors import UserError
 from bert_jax.models.bert import BertConfig
-from data_pipeline.corpus.shards import write_json
+from data_pipeline.files import write_json
 
 
 def make_parser(

@@ -22,7 +22,7 @@ from bert_jax.analysis.compile_ahead import KNOWN, DoesNotFit, estimate, topolog
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.sharding import make_mesh
 from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
-from data_pipeline.corpus.shards import write_json
+from data_pipeline.files import write_json
 
 SLICES = ("v5e-1", "v5e-16", "v5e-256", "v4-8", "v5p-8", "v6e-16")
 # Model, length, predictions, sequences per chip to begin with.

@@ -1,8 +1,7 @@
-"""The configuration of a fine-tuning, and how it is read from the command line."""
+"""The configuration of a fine-tuning."""
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,17 +9,12 @@ import optax
 from tyro.conf import Positional
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import read_json
-from bert_jax.models.adapters import MethodConfig, can_be_merged
+from bert_jax.models.adapters import MethodConfig
 from bert_jax.objectives.finetuning import RegularizationConfig
 from bert_jax.parallel.sharding import MeshConfig
 from bert_jax.tasks.classification.reader import ColumnOptions
-from bert_jax.tasks.registry import TASKS, find_task
-from bert_jax.tasks.task import Task
 from bert_jax.training.loop import LoopConfig
 from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule
-from commands.export import check_output
-from data_pipeline.command_line import parse
 
 # Few parameters that start near zero need larger steps than all weights do.
 USUAL_RATES = {
@@ -106,10 +100,6 @@ class FinetuneConfig:
     regularization: RegularizationConfig = RegularizationConfig()
     mesh: MeshConfig = MeshConfig()
 
-    def find_task(self) -> Task[Any]:
-        """The task, with the columns that are given."""
-        return find_task(self.task).with_columns(self.columns)
-
     def seed_dir(self, seed: int) -> Path:
         """The work folder of one seed."""
         return Path(self.work_dir, *([f"seed-{seed}"] if len(self.seeds) > 1 else []))
@@ -118,15 +108,6 @@ class FinetuneConfig:
     def export_record(self) -> Path:
         """The file that says where the best of which seeds was exported to."""
         return Path(self.work_dir, "export.json")
-
-    @property
-    def exported_seeds(self) -> tuple[int, ...]:
-        """The seeds whose best is in the folder of `export`; none if the run did not write it."""
-        if not self.export or not (self.export[1] / "config.json").is_file():
-            return ()
-        record = read_json(self.export_record) if self.export_record.is_file() else {}
-        is_ours = record.get("folder") == str(self.export[1].resolve())
-        return tuple(record["seeds"]) if is_ours else ()
 
     def loop(self, steps_per_epoch: int) -> LoopConfig:
         """The loop's settings: it evaluates after each epoch and keeps the best."""
@@ -146,16 +127,8 @@ class FinetuneConfig:
 
     def validate(self) -> None:
         """Raises UserError where a value is out of range or something is lacking."""
-        if not self.task:
-            raise UserError(f"name a task: {', '.join(TASKS)}; or a Python file that defines TASK")
-        task = self.find_task()
         if not self.init_from:
             raise UserError("--init-from is empty; name the folder of a pre-trained checkpoint")
-        if not self.data and not (self.train and self.dev):
-            raise UserError(
-                f"where is the data? Add --data DIR (with {task.train} and {task.dev} in it), or "
-                "--train FILE --dev FILE"
-            )
         if self.sequence_length < 5:
             raise UserError(
                 f"sequence_length is {self.sequence_length}; it must be at least 5: [CLS], two "
@@ -185,63 +158,10 @@ class FinetuneConfig:
                 f"method.name {self.method.name} trains a small part beside a pre-trained encoder, "
                 "so --from-scratch has no use with it; leave one of them out"
             )
-        if self.export and self.exported_seeds != self.seeds:
-            if self.exported_seeds:
-                raise UserError(
-                    f"--export hf {self.export[1]} holds the best of the seeds "
-                    f"{', '.join(map(str, self.exported_seeds))}, not of these; give another "
-                    "folder, or delete it"
-                )
-            check_output(self.export[1], "--export hf")
-            if Path(self.work_dir).resolve().is_relative_to(self.export[1].resolve()):
-                raise UserError(
-                    f"--export hf {self.export[1]} is where the run works ({self.work_dir}); give "
-                    "another folder"
-                )
-            if not can_be_merged(self.method):
-                raise UserError(
-                    f"--export hf: transformers has no model with {self.method.name}; leave it out"
-                )
-            if not task.architecture:
-                raise UserError(
-                    f"--export hf: transformers has no model with the output layer of {task.name}; "
-                    "leave it out"
-                )
         self.regularization.validate()
-        if not task.has_classes:
-            for name in ("label_smoothing", "r_drop"):
-                if getattr(self.regularization, name):
-                    raise UserError(
-                        f"regularization.{name} needs classes, which {task.name} has not; leave it "
-                        "out"
-                    )
 
     def resolved(self) -> dict[str, Any]:
         """The configuration as JSON values."""
         values = dataclasses.asdict(self)
         del values["export"]  # has no part in the training
         return json.loads(json.dumps(values))
-
-
-def from_command_line(arguments: Sequence[str]) -> FinetuneConfig:
-    """Reads `TASK --init-from DIR --data DIR [--option value ...]`.
-
-    Raises:
-      UserError: values that are out of range or do not fit together.
-    """
-    config = parse(
-        FinetuneConfig,
-        arguments,
-        program="run_finetune.py",
-        description="Fine-tunes a pre-trained BERT: run_finetune.py TASK --init-from DIR --data "
-        f"DIR. Tasks: {', '.join(TASKS)}",
-    )
-    if not config.work_dir:
-        name = Path(config.task).stem or "task"
-        config = dataclasses.replace(config, work_dir=f"runs/{name}")
-    if config.optimizer.learning_rate is None:
-        rate = USUAL_RATES[config.method.name]
-        optimizer = dataclasses.replace(config.optimizer, learning_rate=rate)
-        config = dataclasses.replace(config, optimizer=optimizer)
-    config.validate()
-    return config

@@ -30,16 +30,10 @@ from data_pipeline.corpus.settings import (
     check_settings,
     settings_of,
 )
-from data_pipeline.corpus.shards import (
-    FORMAT_VERSION,
-    SPLITS,
-    Corpus,
-    open_corpus,
-    token_dtype,
-    write_json,
-)
+from data_pipeline.corpus.shards import FORMAT_VERSION, SPLITS, Corpus, open_corpus, token_dtype
 from data_pipeline.corpus.writing import CorpusWriter
 from data_pipeline.errors import DataError
+from data_pipeline.files import write_json
 from data_pipeline.text import sources
 from data_pipeline.text.clean import clean_text
 from data_pipeline.text.embedded import EmbeddedSource

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.corpus.shards import write_text
 from data_pipeline.errors import DataError
+from data_pipeline.files import write_text
 from data_pipeline.keyed_random import derive_key, permute
 from data_pipeline.text.embedded import MapFiles, module_prose, python_files
 

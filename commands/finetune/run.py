@@ -28,6 +28,7 @@ from bert_jax.training.checkpoint import saved_steps
 from bert_jax.training.optimizer import Optimizer, frozen_mask, make_optimizer
 from bert_jax.training.partial import fingerprint, frozen_part
 from bert_jax.training.warm_start import WarmStart
+from commands.finetune.command_line import task_of
 from commands.finetune.data import Data, Split, length_boundaries, load_data
 from commands.finetune.start import model_of, warm_start
 from commands.source import Source, check_stays, open_source
@@ -141,7 +142,7 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
     Raises:
       UserError, DataError: something does not fit or is not there.
     """
-    task = config.find_task()
+    task = task_of(config)
     folder = Path(config.init_from)
     earlier = next(
         filter(None, (earlier_config(config.seed_dir(seed)) for seed in config.seeds)), {}

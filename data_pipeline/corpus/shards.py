@@ -16,13 +16,13 @@ import hashlib
 import json
 import mmap
 import os
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from data_pipeline.errors import DataError
+from data_pipeline.files import file_checksum
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "heldout")
@@ -36,30 +36,6 @@ CHECKSUM_LIMIT_BYTES = 1 << 30
 def token_dtype(vocab_size: int) -> np.dtype:
     """The smallest dtype that holds every token id: uint16 up to 65,536 pieces, else uint32."""
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as JSON, see `write_text`."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file in UTF-8 aside and renames it, so that a reader never sees half of it."""
-    aside = path.with_name(path.name + ".tmp")
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
-
-
-def file_checksum(path: Path) -> str:
-    """CRC-32 of a file as eight hexadecimal digits."""
-    crc = 0
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            crc = zlib.crc32(block, crc)
-    return f"{crc:08x}"
 
 
 class _ArrayFile:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.corpus.shards import write_json
 from data_pipeline.errors import DataError
+from data_pipeline.files import write_json
 from data_pipeline.tokenization.loading import (
     CONFIG_FILE,
     SPECIAL_PIECES,

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.corpus.shards import write_json
 from data_pipeline.errors import DataError
+from data_pipeline.files import write_json
 from data_pipeline.tokenization.interface import (
     CHARACTER_COVERAGE,
     CONFIG_FILE,

@@ -12,8 +12,8 @@ from data_pipeline.corpus.shards import (
     ShardWriter,
     open_corpus,
     token_dtype,
-    write_json,
 )
+from data_pipeline.files import write_json
 
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 FIRST_TOKEN = 5

@@ -21,8 +21,9 @@ from bert_jax.models.adapters import merge, method_of
 from bert_jax.monitoring.tracker import read_metrics
 from bert_jax.training.checkpoint import _read_part, load_params, save_params, saved_steps
 from bert_jax.training.partial import fingerprint
+from commands.finetune.command_line import from_command_line
 from commands.source import load_run, open_source
-from configs.finetune import USUAL_RATES, from_command_line
+from configs.finetune import USUAL_RATES
 from data_pipeline.finetune.batches import TrainingBatches
 from tests.checkpoints import TINY, assert_same, random_params, write_hugging_face
 from tests.scripts.runs import SPEED

@@ -5,6 +5,7 @@ import pytest
 from bert_jax.errors import UserError
 from bert_jax.tasks.classification.reader import ColumnOptions
 from bert_jax.tasks.registry import find_task
+from commands.finetune.command_line import task_of
 from commands.finetune.data import load_data
 from configs.finetune import FinetuneConfig
 from data_pipeline.errors import DataError
@@ -25,7 +26,7 @@ def load(folder, task="classify", train=None, dev=None, test=None, columns=None,
     options = ColumnOptions(**columns or {})
     config = FinetuneConfig(task, columns=options, sequence_length=16, **files, **settings)
     said: list[str] = []
-    return load_data(config.find_task(), config, LETTERS, said.append), said
+    return load_data(task_of(config), config, LETTERS, said.append), said
 
 
 @pytest.mark.parametrize("task", LABELS)
@@ -67,11 +68,11 @@ def test_dev_data_is_known_wherever_it_is(tmp_path, monkeypatch):
         config = FinetuneConfig(
             "classify", sequence_length=16, train=str(tmp_path / "train.tsv"), dev=dev
         )
-        data = load_data(config.find_task(), config, LETTERS, str)
+        data = load_data(task_of(config), config, LETTERS, str)
         prints.append(data.dev.fingerprint())
     assert len(set(prints)) == 1
     (tmp_path / "sub/dev").write_text(table.replace("y", "dev"))
-    assert load_data(config.find_task(), config, LETTERS, str).dev.fingerprint() != prints[0]
+    assert load_data(task_of(config), config, LETTERS, str).dev.fingerprint() != prints[0]
 
 
 def test_one_file_for_both_is_remarked_on(tmp_path):
@@ -80,7 +81,7 @@ def test_one_file_for_both_is_remarked_on(tmp_path):
     one = str(tmp_path / "one.tsv")
     config = FinetuneConfig("classify", train=one, dev=one, sequence_length=16)
     said: list[str] = []
-    load_data(config.find_task(), config, LETTERS, said.append)
+    load_data(task_of(config), config, LETTERS, said.append)
     assert "train and dev are the same file" in said[0]
     _, said = load(tmp_path, train=table, dev=table)
     assert "same file" not in "\n".join(said)
@@ -99,7 +100,7 @@ def test_other_kinds_of_tasks_need_labels_in_dev_too(tmp_path):
     config = FinetuneConfig("hellaswag", data=str(tmp_path), sequence_length=16)
     words = r"val.jsonl:1: there is no column 'label'; there are: ctx, endings \(--dev needs labels"
     with pytest.raises(UserError, match=words):
-        load_data(config.find_task(), config, LETTERS, print)
+        load_data(task_of(config), config, LETTERS, print)
 
 
 def test_what_has_no_label_under_a_known_name_is_said_to(tmp_path):
@@ -114,7 +115,7 @@ def test_what_has_no_label_under_a_known_name_is_said_to(tmp_path):
     table.write_text('[[["a"], [{"question": "b", "choice": ["c", "d"]}], "1"]]')
     config = FinetuneConfig("c3", train=str(table), dev=str(table), sequence_length=16)
     with pytest.raises(UserError, match="no question has an answer under the key 'answer'"):
-        load_data(config.find_task(), config, LETTERS, print)
+        load_data(task_of(config), config, LETTERS, print)
 
 
 def test_a_file_of_which_nothing_is_left_says_why(tmp_path):
@@ -125,7 +126,7 @@ def test_a_file_of_which_nothing_is_left_says_why(tmp_path):
     source = f"{tmp_path}/d.txt[5:]"
     config = FinetuneConfig("response_selection", train=source, dev=source, sequence_length=16)
     with pytest.raises(UserError, match="holds no example; give another --train"):
-        load_data(config.find_task(), config, LETTERS, print)
+        load_data(task_of(config), config, LETTERS, print)
 
 
 def test_mistakes_of_the_first_rows_name_the_option(tmp_path):
@@ -145,7 +146,7 @@ def test_a_column_that_is_not_there_comes_with_what_to_type(tmp_path):
     (tmp_path / "tabs.csv").write_text(table)
     config = FinetuneConfig("classify", train=f"{tmp_path}/tabs.csv", dev="x", sequence_length=16)
     with pytest.raises(UserError, match=r"parted by tabs: name the file \.tsv; say which it is"):
-        load_data(config.find_task(), config, LETTERS, print)
+        load_data(task_of(config), config, LETTERS, print)
 
 
 def test_a_column_has_one_role(tmp_path):

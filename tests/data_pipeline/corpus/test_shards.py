@@ -3,14 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from data_pipeline.corpus.shards import (
-    FORMAT_VERSION,
-    ShardWriter,
-    open_corpus,
-    token_dtype,
-    write_json,
-)
+from data_pipeline.corpus.shards import FORMAT_VERSION, ShardWriter, open_corpus, token_dtype
 from data_pipeline.errors import DataError
+from data_pipeline.files import write_json
 
 
 def _write(folder, documents, name="train-00000"):

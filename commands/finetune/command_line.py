@@ -1,0 +1,96 @@
+"""How a fine-tuning is read from the command line, and held against its task."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bert_jax.errors import UserError
+from bert_jax.interchange.hugging_face import read_json
+from bert_jax.models.adapters import can_be_merged
+from bert_jax.tasks.registry import TASKS, find_task
+from bert_jax.tasks.task import Task
+from commands.export import check_output
+from configs.finetune import USUAL_RATES, FinetuneConfig
+from data_pipeline.command_line import parse
+
+
+def from_command_line(arguments: Sequence[str]) -> FinetuneConfig:
+    """Reads `TASK --init-from DIR --data DIR [--option value ...]`.
+
+    Raises:
+      UserError: values that are out of range or do not fit together.
+    """
+    config = parse(
+        FinetuneConfig,
+        arguments,
+        program="run_finetune.py",
+        description="Fine-tunes a pre-trained BERT: run_finetune.py TASK --init-from DIR --data "
+        f"DIR. Tasks: {', '.join(TASKS)}",
+    )
+    if not config.work_dir:
+        name = Path(config.task).stem or "task"
+        config = dataclasses.replace(config, work_dir=f"runs/{name}")
+    if config.optimizer.learning_rate is None:
+        rate = USUAL_RATES[config.method.name]
+        optimizer = dataclasses.replace(config.optimizer, learning_rate=rate)
+        config = dataclasses.replace(config, optimizer=optimizer)
+    check(config)
+    return config
+
+
+def task_of(config: FinetuneConfig) -> Task[Any]:
+    """The task that a configuration names, with its columns."""
+    return find_task(config.task).with_columns(config.columns)
+
+
+def check(config: FinetuneConfig) -> None:
+    """Raises UserError where a value is out of range, lacking, or does not suit the task."""
+    if not config.task:
+        raise UserError(f"name a task: {', '.join(TASKS)}; or a Python file that defines TASK")
+    task = task_of(config)
+    config.validate()
+    if not config.data and not (config.train and config.dev):
+        raise UserError(
+            f"where is the data? Add --data DIR (with {task.train} and {task.dev} in it), or "
+            "--train FILE --dev FILE"
+        )
+    if not task.has_classes:
+        for name in ("label_smoothing", "r_drop"):
+            if getattr(config.regularization, name):
+                raise UserError(
+                    f"regularization.{name} needs classes, which {task.name} has not; leave it out"
+                )
+    if config.export and exported_seeds(config) != config.seeds:
+        _check_export(config, task, config.export[1])
+
+
+def exported_seeds(config: FinetuneConfig) -> tuple[int, ...]:
+    """The seeds whose best is in the folder of --export; none if the run did not write it."""
+    if not config.export or not (config.export[1] / "config.json").is_file():
+        return ()
+    record = read_json(config.export_record) if config.export_record.is_file() else {}
+    is_ours = record.get("folder") == str(config.export[1].resolve())
+    return tuple(record["seeds"]) if is_ours else ()
+
+
+def _check_export(config: FinetuneConfig, task: Task[Any], folder: Path) -> None:
+    if seeds := exported_seeds(config):
+        raise UserError(
+            f"--export hf {folder} holds the best of the seeds {', '.join(map(str, seeds))}, not "
+            "of these; give another folder, or delete it"
+        )
+    check_output(folder, "--export hf")
+    if Path(config.work_dir).resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"--export hf {folder} is where the run works ({config.work_dir}); give another folder"
+        )
+    if not can_be_merged(config.method):
+        raise UserError(
+            f"--export hf: transformers has no model with {config.method.name}; leave it out"
+        )
+    if not task.architecture:
+        raise UserError(
+            f"--export hf: transformers has no model with the output layer of {task.name}; leave "
+            "it out"
+        )
