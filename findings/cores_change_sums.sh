@@ -14,10 +14,10 @@
 # number of them.
 #
 # Seen on 30 November 2026:
-#   cores 1         matmul 239667 softmax 5bf2a2 short sum 8ad2c5 tall sum 74caec
-#   cores 2         matmul 239667 softmax 5bf2a2 short sum 8ad2c5 tall sum 5e7bde
-#   cores 2 again   matmul 239667 softmax 5bf2a2 short sum 8ad2c5 tall sum 5e7bde
-#   cores 1 NPROC=2 matmul 239667 softmax 5bf2a2 short sum 8ad2c5 tall sum 5e7bde
+#   cores 1         matmul f6dc62 softmax de7765 short sum 6c3b7a tall sum 19f84c
+#   cores 2         matmul f6dc62 softmax de7765 short sum 6c3b7a tall sum ed57d1
+#   cores 2 again   matmul f6dc62 softmax de7765 short sum 6c3b7a tall sum ed57d1
+#   cores 1 NPROC=2 matmul f6dc62 softmax de7765 short sum 6c3b7a tall sum ed57d1
 # (the digits are hashes of the results and differ between processors; which of them agree does not)
 set -euo pipefail
 [ "$(nproc)" -ge 2 ] || { echo "this needs two cores" >&2; exit 2; }
