@@ -21,8 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from data_pipeline import tfds
 from data_pipeline.corpus import report
-from data_pipeline.corpus.encode import encode_chunks, worker_pool
+from data_pipeline.corpus.encode import encode_chunks
 from data_pipeline.corpus.journal import JOURNAL_FILE, Journal, difference, output_folder
 from data_pipeline.corpus.settings import (
     DEFAULT_VOCAB_SIZE,
@@ -46,6 +47,7 @@ from data_pipeline.tokenization.loading import (
     load_vocab,
     train_tokenizer,
 )
+from data_pipeline.workers import worker_pool
 
 __all__ = ["PrepareConfig", "main", "prepare"]
 
@@ -139,7 +141,7 @@ def _given_tokenizer(config: PrepareConfig) -> Tokenizer | None:
 
 
 def _is_no_file(name: str) -> bool:
-    return name == sources.EMBEDDED or name.startswith(sources.TFDS_PREFIX)
+    return name == sources.EMBEDDED or name.startswith(tfds.PREFIX)
 
 
 def _open_input(config: PrepareConfig, name: str) -> Sequence[Source]:
@@ -147,7 +149,7 @@ def _open_input(config: PrepareConfig, name: str) -> Sequence[Source]:
     if name == sources.EMBEDDED:
         return [EmbeddedSource(config.output / _EMBEDDED_TEXT)]
     if _is_no_file(name):
-        return [TfdsSource(name.removeprefix(sources.TFDS_PREFIX), config.text_field)]
+        return [TfdsSource(name, config.text_field)]
     inside = config.output.resolve()
     files = sources.find_files(name)
     outside = [file for file in files if inside not in file.resolve().parents]

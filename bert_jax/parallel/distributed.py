@@ -242,12 +242,6 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def wait_for_all(name: str) -> None:
-    """Returns when all processes have called it with the same name."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
 def on_any(flag: bool) -> bool:
     """Whether the flag is set on any process; all have to ask at the same place."""
     if jax.process_count() == 1:

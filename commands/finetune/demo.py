@@ -17,8 +17,8 @@ from bert_jax.training.checkpoint import saved_steps
 from bert_jax.training.optimizer import OptimizerConfig
 from commands.finetune.demo_data import write_packages
 from configs.finetune import FinetuneConfig
-from data_pipeline.corpus.encode import worker_pool
 from data_pipeline.finetune.tables import read_rows
+from data_pipeline.workers import worker_pool
 
 PRETRAINED = Path("runs/demo")
 DATA = Path("corpora/packages")

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_pipeline import tfds
 from data_pipeline.errors import DataError
 
-TFDS_PREFIX = "tfds:"
 # Texts in JSON may have halves of surrogate pairs, which no file can be written with.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SLICED = re.compile(r"(.+)\[(-?\d+)?:(-?\d+)?\]")
@@ -63,17 +62,6 @@ def _separator(names: str) -> str:
     if "\t" in names:
         return "; its columns are parted by tabs: name the file .tsv"
     return "; columns of a .csv are parted by commas" if ";" in names else ""
-
-
-def is_dataset(name: str) -> bool:
-    """Whether TensorFlow Datasets has a data set of that name, such as "glue/sst2"."""
-    if name.startswith(TFDS_PREFIX):
-        return True
-    if not re.fullmatch(r"\w+(/[\w.:-]+)*", name):
-        return False
-    import tensorflow_datasets as tfds
-
-    return name.split("/")[0] in tfds.list_builders(with_community_datasets=False)
 
 
 def split_source(source: str) -> tuple[str, slice]:
@@ -132,7 +120,7 @@ def read_rows(
     Raises:
       DataError: the file cannot be read, or a row does not fit the header.
     """
-    if source.startswith(TFDS_PREFIX):
+    if source.startswith(tfds.PREFIX):
         return list(_tfds_rows(source))
     path, rows = split_source(source)
     lines = read_lines(path)
@@ -180,12 +168,6 @@ def read_lines(source: str) -> list[str]:
     if lines and not lines[-1]:
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
-
-
-def numbered_lines(source: str) -> list[tuple[int, str]]:
-    """(number from 1, line) of a file, or of "FILE[A:B]" for some of its lines, as `read_lines`."""
-    path, rows = split_source(source)
-    return list(enumerate(read_lines(path), 1))[rows]
 
 
 def read_json(source: str) -> Any:
@@ -296,24 +278,13 @@ def _json_rows(source: str, lines: list[str]) -> Iterator[Row]:
 
 
 def _tfds_rows(source: str) -> Iterator[Row]:
-    import tensorflow_datasets as tfds
-
-    name, _, split = source.removeprefix(TFDS_PREFIX).rpartition("/")
-    try:
-        builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
-        splits = list(builder.info.splits)  # of some data sets known only when they are prepared
-        if splits and re.split(r"[\[+ ]", split)[0] not in (*splits, "all"):
-            raise ValueError(f"{name} has the splits {', '.join(splits)}, not {split!r}")
-        builder.download_and_prepare()
-        dataset = builder.as_dataset(split=split)
-    except Exception as error:  # of many kinds, from many libraries
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"TensorFlow Datasets gives no {source} ({reason}); write "
-            f"{TFDS_PREFIX}NAME/CONFIG/SPLIT"
-        ) from None
-    features = builder.info.features
-    records = list(tfds.as_numpy(dataset))
+    name, _, split = source.rpartition("/")
+    if not name:
+        raise DataError(f"{source} names no split; write {tfds.PREFIX}NAME/CONFIG/SPLIT")
+    dataset = tfds.Dataset(name)
+    dataset.download(split)
+    features = dataset.info.features
+    records = list(dataset.records(split))
     if records and isinstance(records[0].get("idx"), int | np.integer):
         # GLUE's order of the official files; records are stored by a hash of their keys.
         records.sort(key=lambda record: int(record["idx"]))

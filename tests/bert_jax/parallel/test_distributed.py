@@ -16,6 +16,7 @@ PROGRAM = """
 import sys, time
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import sync_global_devices
 from bert_jax.parallel import distributed
 from bert_jax.errors import UserError
 from bert_jax.parallel.sharding import batch_sharding, make_mesh, place
@@ -38,7 +39,7 @@ with user_errors():
     zeros = jax.device_put(jax.tree.map(np.zeros_like, names), batch_sharding(make_mesh()))
     placed = {name: place(names[name], zeros[name]) for name in set(names)}
     print(float(sum(part.sum() for part in distributed.gathered(placed).values())))
-    distributed.wait_for_all("all is said")
+    sync_global_devices("all is said")
     print("ready", flush=True)
     if mode == "mistake" and process == 1:
         raise UserError("this host has no corpus")
@@ -49,7 +50,7 @@ with user_errors():
     if mode == "mistakes":
         raise UserError("no host has a corpus")
     if mode != "nothing":
-        distributed.wait_for_all("the end")
+        sync_global_devices("the end")
         time.sleep(mode == "sleep" and 600)
 """
 

@@ -131,6 +131,11 @@ def test_a_missing_file(tmp_path):
         read_rows("/nowhere.tsv")
 
 
+def test_a_data_set_without_a_split():
+    with pytest.raises(DataError, match=r"tfds:squad .*/SPLIT"):
+        read_rows("tfds:squad")
+
+
 def test_read_json_refuses_what_is_none(tmp_path):
     with pytest.raises(DataError, match="is no JSON"):
         read_json(table(tmp_path, "a.json", "{"))
