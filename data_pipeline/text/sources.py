@@ -20,6 +20,7 @@ import numpy as np
 
 from data_pipeline import tfds
 from data_pipeline.errors import DataError
+from data_pipeline.files import parse_json
 from data_pipeline.text.clean import clean_text
 
 CHUNK_BYTES = 1 << 20
@@ -180,18 +181,13 @@ class FileSource:
         for number, record in enumerate(lines, lines_before + 1):
             if not record.strip():
                 continue
-            try:
-                value = json.loads(record)
-            except (ValueError, RecursionError) as error:
-                raise DataError(
-                    f"{self.name}, line {number:,} is not JSON ({error}); expected one JSON object "
-                    "a line"
-                ) from None
+            place = f"{self.name}, line {number:,}"
+            value = parse_json(record.decode(), place, "each line must hold one JSON object")
             if not isinstance(value, dict) or not isinstance(value.get(self.text_field), str):
                 fields = ", ".join(value) if isinstance(value, dict) else type(value).__name__
                 raise DataError(
-                    f"{self.name}, line {number:,} has no text in the field {self.text_field!r} "
-                    f"(it holds: {fields}); name the field with --text-field"
+                    f"{place} has no text in the field {self.text_field!r} (it holds: {fields}); "
+                    "name the field with --text-field"
                 )
             yield value[self.text_field]
 

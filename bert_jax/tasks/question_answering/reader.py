@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from data_pipeline import tfds
 from data_pipeline.errors import DataError
+from data_pipeline.files import read_json
 from data_pipeline.finetune.tables import (
     Row,
-    read_json,
     read_rows,
     split_source,
     suffix_of,
