@@ -25,6 +25,7 @@ from data_pipeline import tfds
 from data_pipeline.corpus import report
 from data_pipeline.corpus.encode import encode_chunks
 from data_pipeline.corpus.journal import JOURNAL_FILE, Journal, difference, output_folder
+from data_pipeline.corpus.progress import tracked
 from data_pipeline.corpus.settings import (
     DEFAULT_VOCAB_SIZE,
     PrepareConfig,
@@ -166,7 +167,7 @@ def _check_sources(inputs: Sequence[Source]) -> int | None:
     on_disk = sum(file.bytes for file in files)
     packed = any(file.path.name.lower().endswith(".gz") for file in files)
     sizes = ((size, size) for file in files for size in file.check())
-    total = sum(report.tracked(sizes, "checking", None if packed else on_disk))
+    total = sum(tracked(sizes, "checking", None if packed else on_disk))
     for source in inputs:
         if isinstance(source, TfdsSource):
             source.download()
@@ -203,7 +204,7 @@ def _build(
         )
         sized = ((chunk.source_bytes, chunk) for chunk in encoded)
         done = min(writer.chunk * sources.CHUNK_BYTES, size or 0)
-        for chunk in report.tracked(sized, "encoding", size, done):
+        for chunk in tracked(sized, "encoding", size, done):
             writer.add(chunk)
         if writer.is_empty:
             raise DataError("the input holds no sentence; see what --input names")
@@ -224,7 +225,7 @@ def _extract(source: EmbeddedSource, processes: int) -> None:
         return
     with worker_pool(processes) as pool:
         source.extract(
-            lambda function, paths: report.tracked(
+            lambda function, paths: tracked(
                 zip(
                     (path.stat().st_size for path in paths),
                     pool.map(function, paths, chunksize=16),
