@@ -49,7 +49,8 @@ def make(folder, target):
 
 
 @pytest.mark.parametrize(
-    ("target", "runs"), [("pretrain", "run_pretrain.py"), ("test", "-m pytest -n auto --dist worksteal")]
+    ("target", "runs"),
+    [("pretrain", "run_pretrain.py"), ("test", "-m pytest -n auto --dist worksteal")],
 )
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_make_installs_pinned_versions_once_and_runs(fresh_machine, installer, target, runs):

@@ -27,7 +27,7 @@ from tests.checkpoints import (
     write_tf1,
     write_vocab,
 )
-from tests.scripts.runs import ROOT
+from tests.processes import ROOT, environment
 
 SHARED = os.environ.get("BERT_JAX_SHARED")
 

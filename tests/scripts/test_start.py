@@ -13,8 +13,8 @@ import pytest
 import run_pretrain
 from bert_jax.training.checkpoint import load_params, saved_steps
 from data_pipeline.tokenization.loading import WordPiece
+from tests.processes import ROOT
 from tests.scripts.runs import (
-    ROOT,
     STEPS,
     assert_same_run,
     finish,

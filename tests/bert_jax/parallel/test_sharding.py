@@ -27,7 +27,6 @@ from tests.bert_jax.parallel import mesh_runs
 from tests.processes import ROOT, environment
 
 
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """What `mesh_runs` computed on eight devices, by "mesh/packed/name"."""

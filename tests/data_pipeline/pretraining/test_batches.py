@@ -13,7 +13,7 @@ import pytest
 from data_pipeline.errors import DataError
 from data_pipeline.pretraining import full_sentences, order
 from data_pipeline.pretraining.batches import DataConfig, batches, evaluation_batches
-from data_pipeline.pretraining.examples import Pairs
+from data_pipeline.pretraining.config import Pairs
 from data_pipeline.pretraining.order import blocks_per_epoch
 from tests.data_pipeline.conftest import (
     FIRST_TOKEN,
