@@ -8,7 +8,7 @@ from typing import Any
 
 from bert_jax.errors import UserError
 from bert_jax.interchange.hugging_face import read_json
-from bert_jax.training.checkpoint import saved_steps
+from bert_jax.training.saved_params import saved_steps
 
 # These change neither the numbers of a run nor which steps it logs, so a resume may change them.
 MAY_DIFFER = (
