@@ -17,8 +17,8 @@ from commands.finetune.demo_data import write_packages
 from commands.finetune.train import finetune_seeds
 from commands.same_run import OtherRunError
 from configs.finetune import FinetuneConfig
-from data_pipeline.corpus.encode import worker_pool
 from data_pipeline.finetune.tables import read_rows
+from data_pipeline.workers import worker_pool
 
 PRETRAINED = Path("runs/demo")
 DATA = Path("corpora/packages")

@@ -1,7 +1,6 @@
 """The tf.data graph: planned batches are filled in parallel and ahead of the consumer."""
 
 import functools
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -11,20 +10,10 @@ import numpy as np
 
 from data_pipeline.pretraining.examples import EXAMPLE
 from data_pipeline.pretraining.filling import Batch
+from data_pipeline.tensorflow_setup import import_tensorflow
 
 _PLANS_AHEAD = 16
 _BATCHES_AHEAD = 8
-
-
-def import_tensorflow() -> Any:
-    """TensorFlow without its start-up messages and without a GPU, which belongs to the trainer."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The log level does not silence the remark about oneDNN, which tf.data has no use for.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")
-    return tf
 
 
 class _Iterator(Iterator[Batch]):
