@@ -421,7 +421,7 @@ def test_verify(config, capsys):
     terminate = signal.getsignal(signal.SIGTERM)
     main(["--verify", str(config.output)])
     signal.signal(signal.SIGTERM, terminate)
-    assert "is whole" in capsys.readouterr().out
+    assert f"{config.output} is intact" in capsys.readouterr().out
 
 
 def test_sentences_and_documents_without_tokens_vanish(config):
