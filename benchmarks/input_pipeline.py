@@ -20,7 +20,7 @@ import numpy as np
 from data_pipeline.corpus.shards import Corpus, ShardWriter, corpus_metadata, open_corpus
 from data_pipeline.files import write_json
 from data_pipeline.pretraining.batches import DataConfig, batches
-from data_pipeline.pretraining.masking import Masking
+from data_pipeline.pretraining.config import Masking
 from data_pipeline.pretraining.order import blocks_per_epoch
 from data_pipeline.tensorflow_setup import import_tensorflow
 

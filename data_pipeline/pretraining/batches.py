@@ -97,7 +97,7 @@ def batches(
                 chosen = chosen[:, : (chosen["length"][..., 0] > 0).sum(axis=1).max()]
             yield chosen, np.array(after, np.int64)
 
-    return stream(plans, fill, workers)
+    return stream(plans(), fill, workers)
 
 
 def evaluation_batches(

@@ -17,7 +17,8 @@ import run_predict
 from bert_jax.errors import UserError
 from bert_jax.interchange.hugging_face import load_hugging_face
 from bert_jax.interchange.names import to_tensors
-from bert_jax.models.adapters import merge, method_of
+from bert_jax.models.adapters import merge
+from bert_jax.models.config import method_of
 from bert_jax.monitoring.tracker import read_metrics
 from bert_jax.training.checkpoint import _read_part, load_params, save_params, saved_steps
 from bert_jax.training.partial import fingerprint
