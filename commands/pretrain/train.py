@@ -17,7 +17,7 @@ from commands.pretrain.run import open_run
 from commands.pretrain.summary import held_out_lines, speed_lines
 from commands.run_folder import opened
 from configs.pretrain import PretrainConfig
-from data_pipeline.pretraining.fill_mask import fill_mask_inputs
+from data_pipeline.tokenization.fill_mask import fill_mask_inputs
 from data_pipeline.tokenization.loading import Tokenizer
 
 EXAMPLES = (
