@@ -40,14 +40,11 @@ from data_pipeline.text import sources
 from data_pipeline.text.clean import clean_text
 from data_pipeline.text.embedded import EmbeddedSource
 from data_pipeline.text.sources import Chunk, FileSource, Source, TfdsSource
-from data_pipeline.tokenization.loading import (
-    CONFIG_FILE,
-    Tokenizer,
-    load_model,
-    load_tokenizer,
-    load_vocab,
-    train_tokenizer,
-)
+from data_pipeline.tokenization.interface import CONFIG_FILE, Tokenizer
+from data_pipeline.tokenization.loading import load_tokenizer
+from data_pipeline.tokenization.sentencepiece import load_model
+from data_pipeline.tokenization.training import train_tokenizer
+from data_pipeline.tokenization.wordpiece import load_vocab
 from data_pipeline.workers import worker_pool
 
 __all__ = ["PrepareConfig", "main", "prepare"]

@@ -10,7 +10,7 @@ from typing import Any
 from data_pipeline.errors import DataError
 from data_pipeline.text.sentences import Language
 from data_pipeline.text.words import Segmenter, check_segmenter
-from data_pipeline.tokenization.loading import MAXIMUM_VOCAB_SIZE, MINIMUM_VOCAB_SIZE, Kind
+from data_pipeline.tokenization.training import MAXIMUM_VOCAB_SIZE, MINIMUM_VOCAB_SIZE, Kind
 
 DEFAULT_VOCAB_SIZE = 30_522  # BERT's
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from data_pipeline.errors import DataError
 from data_pipeline.text.clean import clean_text
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 def fill_mask_inputs(
