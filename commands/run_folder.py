@@ -23,7 +23,7 @@ from bert_jax.training.optimizer import Optimizer
 from bert_jax.training.step import Objective, TrainState
 from commands.same_run import MAY_DIFFER, differences, first_start_of
 from data_pipeline.files import write_json
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 # Storage over a network may show a new file late.
 _SECONDS_UNTIL_SEEN = 60

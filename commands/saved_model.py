@@ -13,7 +13,8 @@ from bert_jax.models.config import BertConfig
 from bert_jax.training.saved_params import load_params
 from commands.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer
-from data_pipeline.tokenization.loading import Tokenizer, load_tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
+from data_pipeline.tokenization.loading import load_tokenizer
 
 
 class SavedModel(NamedTuple):

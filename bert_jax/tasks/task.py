@@ -20,7 +20,7 @@ from data_pipeline import tfds
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.examples import Example, Examples
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 Prediction = dict[str, Any]
 Truth = TypeVar("Truth")

@@ -34,7 +34,8 @@ from configs.pretrain import Phase, PretrainConfig
 from configs.recipes import EMBEDDED_CORPUS
 from data_pipeline.corpus.shards import Corpus, open_corpus
 from data_pipeline.pretraining.batches import batches, evaluation_batches
-from data_pipeline.tokenization.loading import Tokenizer, load_tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
+from data_pipeline.tokenization.loading import load_tokenizer
 
 
 class Run(NamedTuple):

@@ -12,7 +12,7 @@ import pytest
 
 import run_pretrain
 from bert_jax.training.saved_params import load_params, saved_steps
-from data_pipeline.tokenization.loading import WordPiece
+from data_pipeline.tokenization.wordpiece import WordPiece
 from tests.scripts.runs import (
     ROOT,
     STEPS,

@@ -39,7 +39,7 @@ from bert_jax.tasks.task import Examples, Prediction, Task, check_known, with_tr
 from data_pipeline import tfds
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -323,9 +323,9 @@ def test_bad_input_is_one_clear_line(corpus, make_corpus, starts_word):
 def test_too_few_documents(make_corpus):
     corpus = make_corpus(numbered_documents([[3, 4, 5]]))
     sizes = {**SIZES, "seed": 0}
-    with pytest.raises(DataError, match="1 train documents, pairs 'next_sentence' need at least 2"):
+    with pytest.raises(DataError, match=r"1 train documents, pairs 'next_sentence' .*at least 2"):
         batches(corpus, CONFIG, **sizes)
-    with pytest.raises(DataError, match=r"0 held-out documents, .*--evaluation-examples 0"):
+    with pytest.raises(DataError, match=r"0 held-out documents.*--evaluation-examples 0"):
         evaluation_batches(corpus, DataConfig(pairs="doc_sentences"), **sizes, examples=12)
     assert len(take(corpus, 2, DataConfig(pairs="doc_sentences"))) == 2
 
@@ -346,11 +346,11 @@ import time
 from data_pipeline.pretraining import batches as pretrain
 from data_pipeline.corpus.shards import open_corpus
 
-def fill_slowly(*arguments, fill=pretrain.fill_batch, **others):
+def fill_slowly(*arguments, fill=pretrain.collate_examples, **others):
     time.sleep(0.2)
     return fill(*arguments, **others)
 
-pretrain.fill_batch = fill_slowly
+pretrain.collate_examples = fill_slowly
 stream = pretrain.batches(open_corpus({str(corpus.folder)!r}), pretrain.DataConfig(), batch_size=64,
                           sequence_length=32, max_predictions=5, seed=0)
 print(next(stream)["input_ids"].shape)
