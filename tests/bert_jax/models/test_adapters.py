@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 
 from bert_jax.errors import UserError
 from bert_jax.layers.attention import dot_product_attention
+from bert_jax.layers.attention_mask import AttentionMask
 from bert_jax.models.adapters import (
     TARGETS,
     MethodConfig,
@@ -22,7 +23,6 @@ from bert_jax.models.adapters import (
     method_of,
     variables,
     with_prefix,
-    with_prefix_sequence,
 )
 from bert_jax.models.task_heads import BertForSequenceClassification
 from bert_jax.objectives.finetuning import FinetuningObjective
@@ -159,7 +159,7 @@ def test_a_prefix_in_attention_with_dropout():
 
     def found(prefixes):
         inputs = query, *(with_prefix(x, p) for x, p in zip((key, value), prefixes, strict=True))
-        context = dot_product_attention(*inputs, with_prefix_sequence(sequence, 2), *rest, False)
+        context = dot_product_attention(*inputs, AttentionMask(sequence).after_prefix(2), *rest)
         return jnp.sum(weights * context)
 
     def expected(prefixes):
