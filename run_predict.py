@@ -12,7 +12,7 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from bert_jax.errors import UserError
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.registry import open_model
 from bert_jax.monitoring.tracker import ProgressBar
 from bert_jax.objectives.pretraining import fill_mask
 from bert_jax.parallel.machine import keep_freed_memory
@@ -142,7 +142,7 @@ def fill_masks(arguments: Sequence[str]) -> None:
     request = parse(FillMask, arguments, program="run_predict.py fill-mask")
     check_encoding([request.text])
     params, config, step = load_params(request.checkpoint, request.step)
-    model = BertConfig(**config["model"])
+    model = open_model(config["model"])
     if not 1 <= request.top <= model.vocab_size:
         raise UserError(f"--top is {request.top}; it must be within 1 to {model.vocab_size}")
     tokenizer = load_tokenizer(request.checkpoint)

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from bert_jax.errors import UserError
 from bert_jax.models.flops import model_flops, peak_flops
+from bert_jax.models.registry import architecture_of
 from bert_jax.monitoring.plots import plot_curves
 from bert_jax.monitoring.tracker import SilentTracker, Tracker, read_metrics
 from bert_jax.objectives.pretraining import PretrainingObjective, fill_mask
@@ -90,7 +91,8 @@ def main(arguments: Sequence[str]) -> None:
         )
         return
     objective = PretrainingObjective(config.model, config.data.pair_objective)
-    optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule())
+    blocks = architecture_of(config.model).blocks(config.model)
+    optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule(), blocks)
     shapes = abstract_state(objective, optimizer, mesh)[0]
     frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
     init = partial(init_state, objective, optimizer, mesh, config.seed)

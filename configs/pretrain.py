@@ -15,7 +15,9 @@ import optax
 from jax.sharding import Mesh
 
 from bert_jax.errors import UserError
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.bert import BertConfig
+from bert_jax.models.registry import open_model, saved_model
 from bert_jax.parallel.distributed import DistributedConfig
 from bert_jax.parallel.sharding import MeshConfig, check_batch_size, check_divides, make_mesh
 from bert_jax.training.loop import LoopConfig
@@ -74,7 +76,7 @@ class PretrainConfig:
     init_optimizer: bool = False
     seed: int = 0
     evaluation_examples: int = 1024
-    model: BertConfig = BertConfig()
+    model: EncoderConfig = BertConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
@@ -155,7 +157,7 @@ class PretrainConfig:
                     f"phases.{number}.max_predictions {phase.max_predictions} does not fit "
                     f"sequence_length {phase.sequence_length}; usual is 15% of it"
                 )
-        if self.data.pair_objective and self.model.type_vocab_size < 2:
+        if self.data.pair_objective and self.model.type_vocab_size == 1:
             raise UserError(
                 f"model.type_vocab_size is {self.model.type_vocab_size}; sentence pairs need 2"
             )
@@ -197,7 +199,8 @@ class PretrainConfig:
 
     def resolved(self) -> dict[str, Any]:
         """The configuration as JSON values."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        values = dataclasses.asdict(self) | {"model": saved_model(self.model)}
+        return json.loads(json.dumps(values))
 
 
 class Request(NamedTuple):
@@ -320,12 +323,12 @@ def from_command_line(
     )
 
 
-def _model_of(folder: str, recipe_model: BertConfig) -> BertConfig:
+def _model_of(folder: str, recipe_model: EncoderConfig) -> EncoderConfig:
     """The architecture of a checkpoint, with the compute dtype of the recipe."""
     path = Path(folder, "config.json")
     try:
-        model = json.loads(path.read_text(encoding="utf-8"))["model"]
-        return BertConfig(**model | {"dtype": recipe_model.dtype, "remat": recipe_model.remat})
+        model = open_model(json.loads(path.read_text(encoding="utf-8"))["model"])
+        return dataclasses.replace(model, dtype=recipe_model.dtype, remat=recipe_model.remat)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder} is no work folder and no converted checkpoint ({path}: "

@@ -175,7 +175,8 @@ def save_params(
     Args:
       work_dir: an existing folder; gets `checkpoints/<step>`.
       params: nested dictionary of arrays.
-      config: what `load_params` gives back, as JSON values; its "model" is a BertConfig.
+      config: what `load_params` gives back, as JSON values; its "model" is from
+        `registry.saved_model`.
       step: optimizer steps that they had.
       adam: moments to continue with.
     """
@@ -210,7 +211,7 @@ def load_params(
     with _readable(checkpoint):
         config = json.loads((checkpoint / "config" / "metadata").read_text(encoding="utf-8"))
         params = _read_part(checkpoint, "params")
-    if "layer_norm" in params.get("encoder", {}).get("embeddings", {}).get("norm", {}):
+    if any(path.endswith("/norm/layer_norm/scale") for path in flatten_dict(params, sep="/")):
         raise UserError(
             f"{checkpoint} is of an earlier version, whose LayerNorm parameters have other names; "
             "train or convert it again"

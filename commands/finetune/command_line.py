@@ -89,7 +89,7 @@ def _check_export(config: FinetuneConfig, task: Task[Any], folder: Path) -> None
         raise UserError(
             f"--export hf: transformers has no model with {config.method.name}; leave it out"
         )
-    if not task.architecture:
+    if not task.head:
         raise UserError(
             f"--export hf: transformers has no model with the output layer of {task.name}; leave "
             "it out"

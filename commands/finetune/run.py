@@ -13,9 +13,11 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
+from bert_jax.errors import UserError
 from bert_jax.models.adapters import frozen_layers, frozen_paths
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.flops import model_flops
+from bert_jax.models.registry import architecture_of, saved_model
 from bert_jax.objectives.finetuning import (
     FinetuningObjective,
     PredictStep,
@@ -59,7 +61,7 @@ class Run(NamedTuple):
 
     config: FinetuneConfig
     task: Task[Any]
-    model: BertConfig
+    model: EncoderConfig
     source: Source
     start: WarmStart
     data: Data
@@ -100,9 +102,9 @@ class Run(NamedTuple):
     def saved_config(self) -> dict[str, Any]:
         """What the work folders and all checkpoints say of the runs, whatever their seeds."""
         saved = self.config.resolved() | {
-            "model": dataclasses.asdict(self.model),
+            "model": saved_model(self.model),
             "labels": list(self.data.labels),
-            "architecture": self.task.architecture,
+            "architecture": architecture_of(self.model).class_with(self.task.head),
             "problem_type": self.task.problem_type,
             "data_fingerprint": self.data.train.features.fingerprint(),
             "dev_fingerprint": self.data.dev.fingerprint(),
@@ -153,6 +155,13 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
     if config.method.name != "full":
         check_stays(folder, config.method.name)
     model = model_of(config, source)
+    architecture = architecture_of(model)
+    config.method.check_fits(architecture)
+    if config.export and not architecture.class_with(task.head):
+        raise UserError(
+            f"--export hf: transformers has no model of the architecture {architecture.name} with "
+            f"the output layer of {task.name}; leave it out"
+        )
     mesh = make_mesh(config.mesh)
     check_divides(mesh, "heads", model.num_attention_heads, "the model's heads")
     check_batch_size(config.batch_size, mesh, config.accumulation_steps)
@@ -170,13 +179,14 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
     shapes = nn.unbox(jax.eval_shape(objective.init, jax.random.key(0)))
     frozen = (
         *config.optimizer.frozen,
-        *frozen_layers(config.frozen_layers, model.num_hidden_layers),
+        *frozen_layers(config.frozen_layers, architecture.blocks(model)),
         *frozen_paths(config.method, shapes),
     )
     mask = frozen_mask(shapes, frozen)  # refuses names that freeze nothing
     optimizer = make_optimizer(
         dataclasses.replace(config.optimizer, frozen=frozen),
         config.learning_rate_schedule(total_steps),
+        architecture.blocks(model),
     )
     start = warm_start(config, source, task, data.labels, shapes, console.print)
     sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]

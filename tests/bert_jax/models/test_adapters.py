@@ -14,7 +14,6 @@ from flax.traverse_util import flatten_dict
 from bert_jax.errors import UserError
 from bert_jax.layers.attention import dot_product_attention
 from bert_jax.models.adapters import (
-    TARGETS,
     MethodConfig,
     frozen_layers,
     frozen_paths,
@@ -24,6 +23,7 @@ from bert_jax.models.adapters import (
     with_prefix,
     with_prefix_sequence,
 )
+from bert_jax.models.bert_architecture import BERT
 from bert_jax.models.task_heads import BertForSequenceClassification
 from bert_jax.objectives.finetuning import FinetuningObjective
 from bert_jax.objectives.losses import cross_entropy
@@ -36,7 +36,7 @@ from tests.bert_jax.models.numpy_bert import encode
 
 METHODS = {
     "full": MethodConfig(),
-    "lora": MethodConfig("lora", rank=2, alpha=3.0, targets=tuple(TARGETS)),
+    "lora": MethodConfig("lora", rank=2, alpha=3.0, targets=tuple(BERT.kernels)),
     "houlsby": MethodConfig("houlsby", bottleneck=3),
     "pfeiffer": MethodConfig("pfeiffer", bottleneck=3),
     "prefix": MethodConfig("prefix", prefix_length=3),
@@ -110,7 +110,7 @@ def test_lora_against_its_formula_and_merged():
     method, params = METHODS["lora"], moved(init("lora"))
     base = copy.deepcopy({name: part for name, part in params.items() if name != "adapters"})
     for layer, small in params["adapters"]["encoder"].items():
-        for path in TARGETS.values():
+        for path in BERT.kernels.values():
             group, name = path.split("/")
             a, b = (np.asarray(small[group][name][key]) for key in ("a", "b"))
             kernel = base["encoder"][layer][group][name]["kernel"]
@@ -198,7 +198,8 @@ def test_only_what_should_be_is_trained(name):
         layer_decay=0.9,
         frozen=frozen_paths(METHODS[name], init(name)),
     )
-    optimizer = make_optimizer(config, learning_rate_schedule(config, 100))
+    schedule = learning_rate_schedule(config, 100)
+    optimizer = make_optimizer(config, schedule, BERT.blocks(TINY))
     state = init_state(objective, optimizer, mesh, 0)
     before = flatten_dict(jax.device_get(state.params), sep="/")
     trained = {path: array for path, array in before.items() if is_trained(name, path)}
@@ -217,15 +218,16 @@ def test_only_what_should_be_is_trained(name):
 
 
 def test_frozen_layers():
-    assert frozen_layers(0, 2) == ()
-    assert frozen_layers(1, 2) == ("encoder/embeddings", "encoder/layer_0")
+    blocks = BERT.blocks(TINY)
+    assert frozen_layers(0, blocks) == ()
+    assert frozen_layers(1, blocks) == ("encoder/embeddings", "encoder/layer_0")
     with pytest.raises(UserError, match="frozen_layers is 3; the model has 2 blocks"):
-        frozen_layers(3, 2)
+        frozen_layers(3, blocks)
 
 
 @pytest.mark.parametrize("name", ["houlsby", "pfeiffer", "prefix"])
 def test_layers_of_their_own_cannot_be_merged(name):
-    with pytest.raises(UserError, match=f"{name} adds what a BERT has no place for"):
+    with pytest.raises(UserError, match=f"{name} adds layers that"):
         merge(METHODS[name], init(name))
 
 
@@ -234,8 +236,7 @@ def test_layers_of_their_own_cannot_be_merged(name):
     [
         ({"name": "lora", "rank": 0}, "method.rank is 0; it must be at least 1"),
         ({"name": "lora", "alpha": -1.0}, "method.alpha is -1.0; it must be positive"),
-        ({"name": "lora", "targets": ("query", "pooler")}, "method.targets is query pooler; give"),
-        ({"name": "lora", "targets": ()}, "method.targets is empty; give some of query, key"),
+        ({"name": "lora", "targets": ()}, "method.targets is empty; name some"),
         ({"name": "lora", "targets": ("key", "key")}, "each once"),
         ({"name": "houlsby", "bottleneck": 0}, "method.bottleneck is 0; it must be at least 1"),
         ({"name": "prefix", "prefix_length": 0}, "method.prefix_length is 0; it must be at least"),
@@ -246,6 +247,20 @@ def test_layers_of_their_own_cannot_be_merged(name):
 def test_bad_settings(settings, message):
     with pytest.raises(UserError, match=message):
         MethodConfig(**settings).validate()
+
+
+def test_what_the_architecture_has_no_place_for():
+    unknown = MethodConfig("lora", targets=("query", "pooler"))
+    with pytest.raises(UserError, match=r"query pooler.* bert has query, key"):
+        unknown.check_fits(BERT)
+    without = dataclasses.replace(BERT, name="toy", adapters={"prefix": ("x",)})
+    for name, method in METHODS.items():
+        method.check_fits(BERT)
+        if name in ("houlsby", "pfeiffer"):
+            with pytest.raises(UserError, match=f"{name}.* toy has no place.*lora, bitfit, prefix"):
+                method.check_fits(without)
+        else:
+            method.check_fits(without)
 
 
 def test_good_settings():
