@@ -9,9 +9,8 @@ import threading
 from collections.abc import Iterator
 from typing import NoReturn
 
-from bert_jax.errors import UserError
-from bert_jax.parallel import distributed
-from bert_jax.training.loop import NonFiniteLoss
+from bert_jax.errors import NonFiniteLoss, UserError
+from bert_jax.parallel import ending
 from data_pipeline.command_line import fail
 from data_pipeline.errors import DataError
 
@@ -39,16 +38,16 @@ def user_errors() -> Iterator[None]:
             except KeyboardInterrupt:
                 fail("interrupted; the same command starts or continues", code=130)
     except SystemExit as end:
-        distributed.ends_with(end.code if isinstance(end.code, int) else int(end.code is not None))
+        ending.ends_with(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
     except BaseException:
-        distributed.ends_with(1)
+        ending.ends_with(1)
         raise
 
 
 def _fail(error: Exception) -> None:
     """Prints the line and ends; returns where the error is one of the program."""
-    who = distributed.prefix()
+    who = ending.prefix()
     if isinstance(error, (UserError, DataError)):
         fail(f"{who}{error}")
     if isinstance(error, NonFiniteLoss):
@@ -65,13 +64,13 @@ def _fail(error: Exception) -> None:
             "some space and type the same command again",
             code=2,
         )
-    if distributed.is_lost_host(error):
-        _end_at_once(f"{who}{distributed.GONE}", code=1)
+    if ending.is_lost_host(error):
+        _end_at_once(f"{who}{ending.GONE}", code=1)
 
 
 def _end_at_once(message: str, code: int) -> NoReturn:
     """An orderly exit would write the rest, or wait for others, and fail anew in each thread."""
-    distributed.ends_with(code)
+    ending.ends_with(code)
     sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr, flush=True)
     os._exit(code)

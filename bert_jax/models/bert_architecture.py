@@ -1,8 +1,8 @@
 """The record of BERT (arXiv:1810.04805)."""
 
 from bert_jax.models.architecture import Architecture, Modules
-from bert_jax.models.bert import BertConfig
 from bert_jax.models.bert_names import NAMES
+from bert_jax.models.config import BertConfig
 
 
 def _modules() -> Modules:

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from bert_jax.bounds import check_bounds
 from bert_jax.errors import UserError
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.config import BertConfig
 from bert_jax.models.foreign_names import ForeignNames, Row, dense, norm, numbers_of
 
 # `transformers`' activations that are one of our two forms.
@@ -125,6 +126,7 @@ def config_from_tf1(values: Mapping[str, Any], gelu: Literal["erf", "tanh"]) -> 
 def _config(values: Mapping[str, Any], hidden_act: Literal["gelu", "gelu_tanh"]) -> BertConfig:
     numbers: Mapping[str, Any] = numbers_of(BertConfig, values)
     config = BertConfig(hidden_act=hidden_act, **numbers)
+    check_bounds(config, "model.")
     config.validate()
     return config
 

@@ -17,19 +17,19 @@ def architecture_of(config: EncoderConfig) -> Architecture:
     return next(each for each in ARCHITECTURES.values() if each.config is type(config))
 
 
-def saved_model(config: EncoderConfig) -> dict[str, Any]:
+def config_to_saved(config: EncoderConfig) -> dict[str, Any]:
     """What work folders and checkpoints keep of a configuration, as JSON values."""
     return {"model_type": architecture_of(config).name, **dataclasses.asdict(config)}
 
 
-def named(saved: Mapping[str, Any]) -> dict[str, Any]:
+def of_today(saved: Mapping[str, Any]) -> dict[str, Any]:
     """A saved configuration of any age as one of today."""
     return {"model_type": DEFAULT, **saved}
 
 
-def open_model(saved: Mapping[str, Any]) -> EncoderConfig:
-    """The inverse of `saved_model`."""
-    values = named(saved)
+def config_from_saved(saved: Mapping[str, Any]) -> EncoderConfig:
+    """The inverse of `config_to_saved`."""
+    values = of_today(saved)
     name = values.pop("model_type")
     if name not in ARCHITECTURES:
         raise UserError(

@@ -176,7 +176,7 @@ def save_params(
       work_dir: an existing folder; gets `checkpoints/<step>`.
       params: nested dictionary of arrays.
       config: what `load_params` gives back, as JSON values; its "model" is from
-        `registry.saved_model`.
+        `registry.config_to_saved`.
       step: optimizer steps that they had.
       adam: moments to continue with.
     """

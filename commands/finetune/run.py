@@ -13,11 +13,10 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from bert_jax.errors import UserError
-from bert_jax.models.adapters import frozen_layers, frozen_paths
+from bert_jax.models.adapters import check_method, frozen_layers, frozen_paths
 from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.flops import model_flops
-from bert_jax.models.registry import architecture_of, saved_model
+from bert_jax.models.registry import architecture_of, config_to_saved
 from bert_jax.objectives.finetuning import (
     FinetuningObjective,
     PredictStep,
@@ -27,14 +26,19 @@ from bert_jax.objectives.finetuning import (
 from bert_jax.parallel.sharding import batch_shards, check_batch_size, check_divides, make_mesh
 from bert_jax.tasks.task import Prediction, Task, batch_shapes
 from bert_jax.training.checkpoint import saved_steps
-from bert_jax.training.optimizer import Optimizer, frozen_mask, make_optimizer
+from bert_jax.training.optimizer import (
+    Optimizer,
+    frozen_mask,
+    learning_rate_schedule,
+    make_optimizer,
+)
 from bert_jax.training.partial import fingerprint, frozen_part
 from bert_jax.training.warm_start import WarmStart
-from commands.finetune.command_line import task_of
+from commands.finetune.command_line import check_exporter, task_of
 from commands.finetune.data import Data, Split, length_boundaries, load_data
 from commands.finetune.start import model_of, warm_start
-from commands.source import Source, check_stays, open_source
-from commands.work_dir import earlier_config
+from commands.same_run import earlier_config
+from commands.saved_model import SavedModel, check_stays, open_model
 from configs.finetune import FinetuneConfig
 from data_pipeline.finetune.batches import ordered_batches, steps_per_epoch
 
@@ -62,7 +66,7 @@ class Run(NamedTuple):
     config: FinetuneConfig
     task: Task[Any]
     model: EncoderConfig
-    source: Source
+    source: SavedModel
     start: WarmStart
     data: Data
     boundaries: tuple[int, ...]
@@ -102,7 +106,7 @@ class Run(NamedTuple):
     def saved_config(self) -> dict[str, Any]:
         """What the work folders and all checkpoints say of the runs, whatever their seeds."""
         saved = self.config.resolved() | {
-            "model": saved_model(self.model),
+            "model": config_to_saved(self.model),
             "labels": list(self.data.labels),
             "architecture": architecture_of(self.model).class_with(self.task.head),
             "problem_type": self.task.problem_type,
@@ -151,17 +155,14 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
     )
     # A run that is still going has newer checkpoints by now than an interrupted fine-tuning of it.
     step = earlier.get("start_step")
-    source = open_source(folder, step if step in saved_steps(folder) else None)
+    source = open_model(folder, step if step in saved_steps(folder) else None)
     if config.method.name != "full":
         check_stays(folder, config.method.name)
     model = model_of(config, source)
     architecture = architecture_of(model)
-    config.method.check_fits(architecture)
-    if config.export and not architecture.class_with(task.head):
-        raise UserError(
-            f"--export hf: transformers has no model of the architecture {architecture.name} with "
-            f"the output layer of {task.name}; leave it out"
-        )
+    check_method(config.method, architecture)
+    if config.export:
+        check_exporter(config, task, architecture.class_with(task.head))
     mesh = make_mesh(config.mesh)
     check_divides(mesh, "heads", model.num_attention_heads, "the model's heads")
     check_batch_size(config.batch_size, mesh, config.accumulation_steps)
@@ -185,7 +186,7 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
     mask = frozen_mask(shapes, frozen)  # refuses names that freeze nothing
     optimizer = make_optimizer(
         dataclasses.replace(config.optimizer, frozen=frozen),
-        config.learning_rate_schedule(total_steps),
+        learning_rate_schedule(config.optimizer, total_steps),
         architecture.blocks(model),
     )
     start = warm_start(config, source, task, data.labels, shapes, console.print)

@@ -12,13 +12,13 @@ from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.registry import architecture_of
 from bert_jax.tasks.task import Task
 from bert_jax.training.warm_start import WarmStart, match_params
-from commands.source import Source
+from commands.saved_model import SavedModel
 from configs.finetune import FinetuneConfig
 
 _SHOWN = 12  # classes that a message names
 
 
-def model_of(config: FinetuneConfig, source: Source) -> EncoderConfig:
+def model_of(config: FinetuneConfig, source: SavedModel) -> EncoderConfig:
     """The source's architecture with the run's dropout and dtype.
 
     Raises:
@@ -42,7 +42,7 @@ def model_of(config: FinetuneConfig, source: Source) -> EncoderConfig:
 
 def warm_start(
     config: FinetuneConfig,
-    source: Source,
+    source: SavedModel,
     task: Task[Any],
     classes: tuple[str, ...],
     shapes: Any,
