@@ -117,8 +117,8 @@ def write_report(
         write_text(work_dir / f"{prefix}predictions.jsonl", json_lines(found))
     if "test" in predictions and (submission := task.submission(predictions["test"])):
         write_text(work_dir / submission[0], submission[1])
-    names = ["loss", *scores["dev"], "learning_rate", "gradient_norm"]
-    plot_curves(rows, work_dir / "curves.png", names=names)
+    titles = {name: name.replace("_", " ") for name in ("loss", *scores["dev"])}
+    plot_curves(rows, work_dir / "curves.png", titles)
     confusion = task.confusion(predictions["dev"], data.dev.examples)
     if confusion:
         plot_confusion(*confusion, work_dir / "confusion.png")
