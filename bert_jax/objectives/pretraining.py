@@ -52,7 +52,7 @@ class PretrainingObjective:
         return found
 
     def batch_shapes(self, size: BatchSize) -> Shapes:
-        """The batches of `data_pipeline/pretraining/filling.py`."""
+        """The batches of `data_pipeline/pretraining/collate.py`."""
 
         def array(*shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((size.rows, *shape), dtype)
@@ -88,7 +88,7 @@ class PretrainingObjective:
 
         Args:
           params: the model's parameters.
-          batch: design of the batch in `data_pipeline/pretraining/filling.py`.
+          batch: design of the batch in `data_pipeline/pretraining/collate.py`.
           keys: only that of dropout is used.
         """
         outputs: Any = self.model.apply(

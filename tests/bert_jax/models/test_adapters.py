@@ -20,10 +20,10 @@ from bert_jax.models.adapters import (
     frozen_layers,
     frozen_paths,
     merge,
-    method_of,
     variables,
     with_prefix,
 )
+from bert_jax.models.config import method_of
 from bert_jax.models.task_heads import BertForSequenceClassification
 from bert_jax.objectives.finetuning import FinetuningObjective
 from bert_jax.objectives.losses import cross_entropy
