@@ -3,7 +3,8 @@
 A variable collection "adapters", where `apply` is given one, adds what `adapters.py` describes.
 
 Legend of shapes: B batch, L sequence length, Q positions that attend, H hidden size, N attention
-heads, D = H / N head size, F feed-forward (intermediate) size, V vocabulary size.
+heads, D = H / N head size, F feed-forward (intermediate) size, V vocabulary size, K predictions per
+sequence.
 """
 
 from collections.abc import Callable
@@ -15,20 +16,15 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.layers.attention import dot_product_attention
+from bert_jax.layers.attention_mask import AttentionMask, Rule
 from bert_jax.layers.dropout import Dropout
 from bert_jax.layers.gelu import gelu
 from bert_jax.layers.layer_norm import layer_norm
 from bert_jax.layers.projection import from_positions_last, to_positions_last
-from bert_jax.models.adapters import bottleneck, with_prefix, with_prefix_sequence
+from bert_jax.models.adapters import bottleneck, with_prefix
 from bert_jax.models.config import BertConfig
+from bert_jax.models.initialization import initializer
 from bert_jax.parallel.sharding import constrain
-
-
-def initializer(config: BertConfig, *axes: str) -> Callable[..., Any]:
-    """Normal, cut at two deviations and not rescaled, as in the original; `axes` are logical."""
-    return nn.with_logical_partitioning(
-        jax.nn.initializers.truncated_normal(config.initializer_range), axes
-    )
 
 
 def dense(config: BertConfig, features: int, axes: tuple[str, str], name: str) -> nn.Dense:
@@ -147,8 +143,7 @@ class SelfAttention(nn.Module):
         self,
         from_states: jax.Array,
         to_states: jax.Array,
-        sequence: jax.Array,
-        packed: bool,
+        mask: AttentionMask,
         deterministic: bool,
     ) -> jax.Array:
         """What tokens see of a sequence.
@@ -156,7 +151,7 @@ class SelfAttention(nn.Module):
         Args:
           from_states: [B, Q, H], of the tokens that attend.
           to_states: [B, L, H], of those attended to.
-          sequence, packed: see `dot_product_attention`.
+          mask: of the tokens attended to, [B, L].
           deterministic: False applies dropout.
 
         Returns:
@@ -179,15 +174,9 @@ class SelfAttention(nn.Module):
         if "prefix_keys" in small:
             key = with_prefix(key, small["prefix_keys"])
             value = with_prefix(value, small["prefix_values"])
-            sequence = with_prefix_sequence(sequence, key.shape[-1] - length)
+            mask = mask.after_prefix(key.shape[-1] - length)
         context = dot_product_attention(
-            query,
-            key,
-            value,
-            sequence,
-            self.make_rng("dropout") if rate else None,
-            rate,
-            packed,
+            query, key, value, mask, self.make_rng("dropout") if rate else None, rate
         )  # (B, N, D, Q)
         kernel, bias = KernelAndBias(config, ("heads", "embed"), name="output")()
         return from_positions_last(context.reshape(batch, hidden, -1), kernel, bias)
@@ -216,8 +205,7 @@ class Block(nn.Module):
     def __call__(
         self,
         x: jax.Array,
-        sequence: jax.Array,
-        packed: bool,
+        mask: AttentionMask,
         deterministic: bool,
         positions: jax.Array | None = None,
     ) -> jax.Array:
@@ -225,7 +213,7 @@ class Block(nn.Module):
 
         Args:
           x: [B, L, H].
-          sequence, packed: see `dot_product_attention`.
+          mask: which of the L tokens each attends to.
           deterministic: False applies dropout.
           positions: int [B, Q], those to compute; None for all.
 
@@ -239,7 +227,7 @@ class Block(nn.Module):
         if positions is not None:
             x = jnp.take_along_axis(x, positions[..., None], axis=1)
         attention = SelfAttention(config, name="attention")
-        attended = attention(x, to_states, sequence, packed, deterministic)
+        attended = attention(x, to_states, mask, deterministic)
         attended = dropout(attended, deterministic=deterministic)
         if "attention_adapter" in small:
             attended += bottleneck(attended, small["attention_adapter"], activation(config))
@@ -265,7 +253,7 @@ def remat(config: BertConfig, block: type[Block]) -> type[Block]:
     return nn.remat(
         block,
         policy=policy if config.remat == "dots" else None,
-        static_argnums=(3, 4),  # packed, deterministic; 0 is the module itself
+        static_argnums=3,  # deterministic; 0 is the module itself
     )
 
 
@@ -312,11 +300,12 @@ class Encoder(nn.Module):
         packed = position_ids is not None
         if packed and positions is not None:
             raise ValueError("rows of several sequences have hidden states everywhere; positions")
+        mask = AttentionMask(attention_mask, Rule(packed))
         x = self.embeddings(input_ids, token_type_ids, position_ids, deterministic)
         for layer in self.layers:
             wanted = positions if layer is self.layers[-1] else None
             x = constrain(x, "batch", "length", "hidden")
-            x = layer(x, attention_mask, packed, deterministic, wanted)
+            x = layer(x, mask, deterministic, wanted)
         return constrain(x, "batch", "length", "hidden")
 
 
@@ -332,3 +321,40 @@ class Pooler(nn.Module):
             hidden_states[:, 0]
         )
         return jnp.tanh(pooled)
+
+
+class MaskedLMHead(nn.Module):
+    """Gather, dense, GELU, LayerNorm, product with the tied word embeddings, vocabulary bias."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self, hidden_states: jax.Array, masked_positions: jax.Array, word_embeddings: jax.Array
+    ) -> jax.Array:
+        """Logits at the masked positions only.
+
+        Args:
+          hidden_states: [B, L, H].
+          masked_positions: int [B, K].
+          word_embeddings: [V, H], the embeddings' own table.
+
+        Returns:
+          float32 [B, K, V].
+        """
+        config = self.config
+        x = jnp.take_along_axis(hidden_states, masked_positions[..., None], axis=1)  # (B, K, H)
+        x = dense(config, config.hidden_size, ("embed", "hidden"), "transform")(x)
+        x = LayerNorm(config, name="norm")(activation(config)(x))
+        bias: jax.Array = self.param(  # type: ignore[assignment]
+            "bias",
+            nn.with_logical_partitioning(nn.initializers.zeros_init(), ("vocab",)),
+            (config.vocab_size,),
+        )
+        logits = jnp.einsum(
+            "bkh,vh->bkv",
+            x,
+            word_embeddings.astype(x.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        return logits + bias

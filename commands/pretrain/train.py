@@ -17,8 +17,8 @@ from commands.pretrain.run import open_run
 from commands.pretrain.summary import held_out_lines, speed_lines
 from commands.run_folder import opened
 from configs.pretrain import PretrainConfig
-from data_pipeline.pretraining.fill_mask import fill_mask_inputs
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.fill_mask import fill_mask_inputs
+from data_pipeline.tokenization.interface import Tokenizer
 
 EXAMPLES = (
     "The function returns a [MASK] .",
@@ -70,10 +70,12 @@ def train(request: Request, started: float) -> None:
         from bert_jax.monitoring.plots import plot_curves
 
         rows, entropy = folder.rows(), run.corpus.metadata["heldout_unigram_entropy"]
-        plot_curves(rows, work_dir / "curves.png", entropy)
+        metrics = run.objective.metrics
+        titles = {name: metric.title for name, metric in metrics.items()}
+        plot_curves(rows, work_dir / "curves.png", titles, entropy)
         if outcome.reason == "stopped":
             return
-        for line in (*held_out_lines(rows, entropy), *speed_lines(rows, config)):
+        for line in (*held_out_lines(rows, metrics, entropy), *speed_lines(rows, config)):
             console.print(line)
         if recipe == "demo":
             for text in EXAMPLES:

@@ -14,7 +14,8 @@ from data_pipeline.text.clean import clean_text
 from data_pipeline.text.sentences import splitter
 from data_pipeline.text.sources import Chunk, chunk_documents
 from data_pipeline.text.words import load_segmenter, mark_words
-from data_pipeline.tokenization.loading import Tokenizer, load_tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
+from data_pipeline.tokenization.loading import load_tokenizer
 from data_pipeline.workers import ordered_map, worker_pool
 
 # A longer sentence (a table, base64) is cut: training plans by sentences and would cut it anyway.

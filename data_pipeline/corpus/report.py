@@ -8,7 +8,7 @@ import numpy as np
 from data_pipeline.corpus.settings import DEFAULT_VOCAB_SIZE
 from data_pipeline.corpus.shards import Corpus, Shard
 from data_pipeline.corpus.writing import MAX_DOCUMENT_TOKENS
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 _SAMPLED_SENTENCES = 6
 _SHORT_CORPUS_TOKENS = 1_000_000

@@ -38,8 +38,8 @@ class Chunk:
       data: UTF-8 bytes: lines of text where a blank line ends a document, or JSON Lines where
         each record is a document.
       text_field: the field of the JSON records that holds the text; None for plain text.
-      ends_document: whether the last document ends here (always so for JSON), rather than going on
-        in the source's next chunk.
+      ends_document: whether the last document ends here (always for JSON) rather than continuing in
+        the source's next chunk.
     """
 
     data: bytes
@@ -51,8 +51,8 @@ class Source(Protocol):
     """One place that text comes from.
 
     Attributes:
-      name: as error messages and the record in corpus.json call it.
-      identity: what changes when the source's content changes (name, bytes, time of change).
+      name: for error messages.
+      identity: changes when the source's content changes (name, bytes, time of change).
     """
 
     name: str
@@ -66,8 +66,8 @@ class Source(Protocol):
 def chunk_documents(chunk: Chunk) -> list[list[str]]:
     """The paragraphs (lines) of each document of a chunk, as they stand in the source.
 
-    Every blank line starts another document, so a list may be empty; the first document goes on
-    from the chunk before if that one did not end its last.
+    Every blank line starts another document, so a list may be empty; the first document continues
+    the last one of the chunk before, unless that chunk ended it.
     """
     if chunk.text_field is not None:
         records = [json.loads(line) for line in chunk.data.split(b"\n") if line.strip()]
@@ -92,9 +92,6 @@ class FileSource:
     Args:
       path: the file.
       text_field: the field of a JSON record that holds the text.
-
-    Raises:
-      DataError: the file is not there, such as the target of a broken link.
     """
 
     def __init__(self, path: Path, text_field: str):
@@ -127,9 +124,9 @@ class FileSource:
         yield rest, True
 
     def _cut(self, data: bytes) -> int:
-        """How many bytes of `data` to hand on now: up to the last line's end.
+        """How many bytes of `data` to pass on now: up to the end of its last line.
 
-        A line of plain text longer than a chunk is cut at a space or, lacking one, between two
+        A line of plain text longer than a chunk is cut at a space or, if it has none, between two
         characters; a JSON record stays whole.
         """
         cut = data.rfind(b"\n") + 1
@@ -144,12 +141,7 @@ class FileSource:
         return cut
 
     def check(self) -> Iterator[int]:
-        """Reads the whole file, yields the bytes of each chunk as it goes.
-
-        Raises:
-          DataError: the file cannot be read, is not UTF-8 (with the byte), a line is not a JSON
-            object with the text field (with the line), or cleaning leaves nothing of the text.
-        """
+        """Reads the whole file and refuses it where it could not be used; yields bytes read."""
         empty = True
         offset = line = 0
         try:
@@ -159,8 +151,7 @@ class FileSource:
                 except UnicodeDecodeError as error:
                     raise DataError(
                         f"{self.name} is not UTF-8 text: see byte {offset + error.start:,} "
-                        f"(0x{data[error.start]:02x}); convert it, for example with: "
-                        f"iconv -f ENCODING -t UTF-8"
+                        f"(0x{data[error.start]:02x}); convert it with: iconv -f ENCODING -t UTF-8"
                     ) from None
                 if self.text_field is None:
                     empty = empty and not clean_text(text)
@@ -176,7 +167,7 @@ class FileSource:
             raise DataError(f"{self.name} is empty or holds no text; remove it from the input")
 
     def _records(self, data: bytes, lines_before: int) -> Iterator[str]:
-        """The texts of JSON Lines, checked one by one; of plain text none."""
+        """The texts of JSON Lines, checked one by one; none for plain text."""
         lines = [] if self.text_field is None else data.split(b"\n")
         for number, record in enumerate(lines, lines_before + 1):
             if not record.strip():
@@ -193,7 +184,7 @@ class FileSource:
 
 
 class TfdsSource:
-    """A dataset of TensorFlow Datasets, streamed in a fixed order once it was downloaded.
+    """A data set of TensorFlow Datasets, streamed in a fixed order once it is downloaded.
 
     Args:
       name: such as "tfds:wikipedia/20230601.en".
@@ -247,7 +238,7 @@ class TfdsSource:
 
 
 def text_chunks(documents: Iterable[str]) -> Iterator[Chunk]:
-    """Chunks of whole documents; blank lines inside a document are no document's end."""
+    """Chunks of whole documents; blank lines inside a document do not end it."""
     pending: list[bytes] = []
     size = 0
     for document in documents:
@@ -262,31 +253,21 @@ def text_chunks(documents: Iterable[str]) -> Iterator[Chunk]:
 
 
 def find_files(pattern: str) -> list[Path]:
-    """The files that one value of --input names, sorted: a file, a folder's tree, or a pattern.
-
-    Raises:
-      DataError: there are none.
-    """
-    path = Path(pattern)
-    # os.path takes a name that is too long for one that is not there.
-    if os.path.isfile(path):
-        return [path]
-    if os.path.isdir(path):
-        found = _files_below(path)
-    else:
-        matches = map(Path, sorted(glob.glob(pattern, recursive=True)))
-        found = [
-            file
-            for match in matches
-            for file in (_files_below(match) if match.is_dir() else [match])
-        ]
+    """The files that one value of --input names, sorted: a file, a folder's tree, or a pattern."""
+    # os.path treats a name that is too long as one that does not exist.
+    is_folder = os.path.isdir(pattern)
+    exists = is_folder or os.path.isfile(pattern)
+    found = [
+        file
+        for match in map(Path, [pattern] if exists else sorted(glob.glob(pattern, recursive=True)))
+        for file in (_files_below(match) if match.is_dir() else [match])
+    ]
     if not found:
-        what = (
-            f"holds no {' '.join(FOLDER_SUFFIXES)} file (.gz or not)" if os.path.isdir(path) else ""
-        )
+        suffixes = " ".join(FOLDER_SUFFIXES)
+        reason = f"holds no {suffixes} file (.gz or not)" if is_folder else "matches no file"
         raise DataError(
-            f"--input {pattern} {what or 'matches no file'}; give files, folders, patterns, "
-            f"{EMBEDDED} or {tfds.PREFIX}NAME"
+            f"--input {pattern} {reason}; give files, folders, patterns, {EMBEDDED} or "
+            f"{tfds.PREFIX}NAME"
         )
     return found
 

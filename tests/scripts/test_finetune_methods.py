@@ -20,8 +20,9 @@ from bert_jax.interchange.names import to_tensors
 from bert_jax.models.adapters import merge
 from bert_jax.models.config import method_of
 from bert_jax.monitoring.tracker import read_metrics
-from bert_jax.training.checkpoint import _read_part, load_params, save_params, saved_steps
+from bert_jax.training.checkpoint import save_params
 from bert_jax.training.partial import fingerprint
+from bert_jax.training.saved_params import _read_part, load_params, saved_steps
 from commands.finetune.command_line import from_command_line
 from commands.saved_model import load_run, open_model
 from configs.finetune import USUAL_RATES
@@ -40,7 +41,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("methods")
     params = random_params(CONFIG)
     parts = {name: params[name] for name in ("encoder", "pooler")}
-    write_hugging_face(folder / "base", to_tensors(parts, "hugging_face"), CONFIG)
+    write_hugging_face(folder / "base", to_tensors(parts, "hugging_face", CONFIG), CONFIG)
     for name, rows in (("train", 28), ("dev", 8)):
         lines = [
             f"{WORDS[i % 4]} {WORDS[i % 3]}\t{'odd' if i % 2 else 'even'}" for i in range(rows)
@@ -213,7 +214,7 @@ def test_another_base_or_none_is_refused(folder, run):
         assert_same(load_params(merged)[0]["pooler"], load_run(run, base=aside)[0]["pooler"])
         params = random_params(CONFIG, seed=1)
         params = {name: params[name] for name in ("encoder", "pooler")}
-        write_hugging_face(base, to_tensors(params, "hugging_face"), CONFIG)
+        write_hugging_face(base, to_tensors(params, "hugging_face", CONFIG), CONFIG)
         refused(r"another configuration \(other parameters in --init-from", *options(folder, run))
         with pytest.raises(UserError, match="base are not those that this run was trained on top"):
             load_run(run)

@@ -13,7 +13,7 @@ from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.features import Feature, Features, context_inputs, encode_all
 from data_pipeline.finetune.tables import Row, plain_text, read_rows, split_source
 from data_pipeline.text.clean import clean_text
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 SWAG_ENDINGS = ("ending0", "ending1", "ending2", "ending3")
 

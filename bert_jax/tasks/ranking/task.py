@@ -8,7 +8,7 @@ from typing import ClassVar
 import flax.linen as nn
 import numpy as np
 
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.task_heads import BertForSequenceClassification
 from bert_jax.objectives.finetuning import Loss
 from bert_jax.tasks.classification.reader import Columns
@@ -24,7 +24,7 @@ from bert_jax.tasks.ranking.reader import (
 from bert_jax.tasks.scores import ranking_scores
 from bert_jax.tasks.task import Examples, Prediction, Task
 from data_pipeline.finetune.features import Features, Inputs, context_inputs, pair_inputs
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Ranking(Task[RankingExample]):
         check_ranked(examples)
         return ("irrelevant", "relevant")
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSequenceClassification(config, 2)
 
     @property

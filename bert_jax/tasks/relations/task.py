@@ -7,7 +7,7 @@ from typing import ClassVar
 import flax.linen as nn
 import numpy as np
 
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.task_heads import BertForRelationClassification
 from bert_jax.tasks.classification.task import OneClass
 from bert_jax.tasks.relations.reader import (
@@ -19,7 +19,7 @@ from bert_jax.tasks.relations.reader import (
 from bert_jax.tasks.scores import NO_RELATION, relation_scores
 from bert_jax.tasks.task import Examples, Prediction, check_known
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Relation(OneClass[RelationExample]):
     dev: str = "dev.txt"
     best: str = "macro_f1"
 
-    architecture: ClassVar[str] = ""
+    head: ClassVar[str] = ""
     command: ClassVar[str] = "relate"
     usage: ClassVar[str] = '"<e1>One</e1> and <e2>another</e2> ..." ...'
 
@@ -49,7 +49,7 @@ class Relation(OneClass[RelationExample]):
                     example.label_place, example.label, labels, kind="relation", where=where
                 )
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForRelationClassification(config, len(labels))
 
     def features(

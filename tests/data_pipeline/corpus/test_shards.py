@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from data_pipeline.corpus.shards import FORMAT_VERSION, ShardWriter, open_corpus, token_dtype
+from data_pipeline.corpus.shards import (
+    FORMAT_VERSION,
+    ShardWriter,
+    corpus_metadata,
+    open_corpus,
+    token_dtype,
+)
 from data_pipeline.errors import DataError
 from data_pipeline.files import write_json
 
@@ -19,17 +25,8 @@ def _write(folder, documents, name="train-00000"):
 def _corpus(folder):
     documents = [([[1, 2], [3]], True), ([[9, 9]], False), ([], True), ([[4], [5, 6, 7]], True)]
     entry = _write(folder, documents)
-    counts = ("documents", "sentences", "tokens")
-    metadata = {
-        "format_version": FORMAT_VERSION,
-        "vocab_size": 10,
-        "tokenizer": {"fingerprint": "of the test"},
-        "special_ids": {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4},
-        "splits": {
-            "train": {name: entry[name] for name in counts} | {"shards": [entry]},
-            "heldout": dict.fromkeys(counts, 0) | {"shards": []},
-        },
-    }
+    special_ids = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    metadata = corpus_metadata({"fingerprint": "of the test"}, 10, special_ids, {"train": [entry]})
     write_json(folder / "corpus.json", metadata)
     return entry
 

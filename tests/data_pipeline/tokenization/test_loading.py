@@ -6,14 +6,11 @@ import pytest
 
 from data_pipeline.errors import DataError
 from data_pipeline.text.clean import clean_text
-from data_pipeline.tokenization.loading import (
-    SPECIAL_PIECES,
-    WordPiece,
-    load_model,
-    load_tokenizer,
-    load_vocab,
-    train_tokenizer,
-)
+from data_pipeline.tokenization.interface import SPECIAL_PIECES
+from data_pipeline.tokenization.loading import load_tokenizer
+from data_pipeline.tokenization.sentencepiece import load_model
+from data_pipeline.tokenization.training import train_tokenizer
+from data_pipeline.tokenization.wordpiece import WordPiece, load_vocab
 from tests.data_pipeline.tokenization import slow_wordpiece
 
 SPECIAL = list(SPECIAL_PIECES.values())
