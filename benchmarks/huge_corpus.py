@@ -31,7 +31,7 @@ from data_pipeline.corpus.shards import FORMAT_VERSION, open_corpus
 from data_pipeline.files import file_checksum, write_json
 from data_pipeline.pretraining.batches import DataConfig, batches
 from data_pipeline.pretraining.order import blocks_per_epoch
-from data_pipeline.pretraining.stream import import_tensorflow
+from data_pipeline.tensorflow_setup import import_tensorflow
 
 SHARD_TOKENS = 1 << 27
 CONFIGS = {

@@ -20,9 +20,9 @@ import numpy as np
 from data_pipeline.corpus.shards import FORMAT_VERSION, Corpus, ShardWriter, open_corpus
 from data_pipeline.files import write_json
 from data_pipeline.pretraining.batches import DataConfig, batches
-from data_pipeline.pretraining.masking import Masking
+from data_pipeline.pretraining.config import Masking
 from data_pipeline.pretraining.order import blocks_per_epoch
-from data_pipeline.pretraining.stream import import_tensorflow
+from data_pipeline.tensorflow_setup import import_tensorflow
 
 VOCAB_SIZE = 30522
 TOKENS_PER_SHARD = 50_000_000

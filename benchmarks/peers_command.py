@@ -19,6 +19,7 @@ from benchmarks.peers import (
     TimeUp,
     Workload,
 )
+from bert_jax.bounds import check_bounds
 from bert_jax.errors import UserError
 from bert_jax.models.bert import BertConfig
 from data_pipeline.files import write_json
@@ -168,7 +169,9 @@ def _chosen(
     chosen = [w for w in workloads if not arguments.only or names[w] & set(arguments.only)]
     try:
         for workload in chosen:
-            dataclasses.replace(workload.model, **dict(arguments.set)).validate()
+            model = dataclasses.replace(workload.model, **dict(arguments.set))
+            check_bounds(model)
+            model.validate()
     except (UserError, TypeError) as error:
         parser.error(f"--set: {error}")
     return chosen

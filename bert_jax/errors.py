@@ -1,4 +1,4 @@
-"""The one exception of this package that is meant for the person at the keyboard."""
+"""The exceptions of this package that are meant for the person at the keyboard."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Command lines print it without a traceback and exit with code 2.
     """
+
+
+class NonFiniteLoss(Exception):
+    """The loss or the gradient is no longer a number; the message says where and what is left."""

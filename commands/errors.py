@@ -1,4 +1,4 @@
-"""How the scripts end when something is wrong: one line and an exit code, never a traceback."""
+"""How the scripts run, and end when something is wrong: with one line, never a traceback."""
 
 import contextlib
 import errno
@@ -6,16 +6,25 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
-from bert_jax.errors import UserError
-from bert_jax.parallel import distributed
-from bert_jax.training.loop import NonFiniteLoss
+from bert_jax import __version__
+from bert_jax.errors import NonFiniteLoss, UserError
+from bert_jax.parallel import ending
 from data_pipeline.command_line import fail
 from data_pipeline.errors import DataError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def run_script(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs the `main` of a script with what was typed behind its name."""
+    with user_errors():
+        if sys.argv[1:] == ["--version"]:
+            print(f"bert_jax {__version__}")
+        else:
+            main(sys.argv[1:])
 
 
 @contextlib.contextmanager
@@ -39,16 +48,16 @@ def user_errors() -> Iterator[None]:
             except KeyboardInterrupt:
                 fail("interrupted; the same command starts or continues", code=130)
     except SystemExit as end:
-        distributed.ends_with(end.code if isinstance(end.code, int) else int(end.code is not None))
+        ending.ends_with(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
     except BaseException:
-        distributed.ends_with(1)
+        ending.ends_with(1)
         raise
 
 
 def _fail(error: Exception) -> None:
     """Prints the line and ends; returns where the error is one of the program."""
-    who = distributed.prefix()
+    who = ending.prefix()
     if isinstance(error, (UserError, DataError)):
         fail(f"{who}{error}")
     if isinstance(error, NonFiniteLoss):
@@ -65,13 +74,13 @@ def _fail(error: Exception) -> None:
             "some space and type the same command again",
             code=2,
         )
-    if distributed.is_lost_host(error):
-        _end_at_once(f"{who}{distributed.GONE}", code=1)
+    if ending.is_lost_host(error):
+        _end_at_once(f"{who}{ending.GONE}", code=1)
 
 
 def _end_at_once(message: str, code: int) -> NoReturn:
     """An orderly exit would write the rest, or wait for others, and fail anew in each thread."""
-    distributed.ends_with(code)
+    ending.ends_with(code)
     sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr, flush=True)
     os._exit(code)

@@ -1,9 +1,6 @@
-"""Writing folders of models: whole or not at all, ours or those of transformers."""
+"""Writes a checkpoint of ours as a folder that transformers loads."""
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,22 +8,12 @@ from rich.console import Console
 from bert_jax.errors import UserError
 from bert_jax.interchange.hugging_face import architecture_of, save_hugging_face
 from bert_jax.interchange.names import ARCHITECTURES, PART_NAMES
-from bert_jax.models.adapters import merge, method_of
-from bert_jax.models.bert import BertConfig
-from commands.source import load_run
+from bert_jax.models.adapters import merge
+from bert_jax.models.config import BertConfig, method_of
+from commands.folders import whole_folder
+from commands.saved_model import load_run
 from data_pipeline.tokenization.hugging_face import save_for_transformers
 from data_pipeline.tokenization.loading import load_tokenizer
-
-
-def check_output(output: Path, option: str = "--output") -> None:
-    """Raises UserError for a folder that cannot be made: one that is not empty, or the current."""
-    if output.exists() and not (output.is_dir() and next(output.iterdir(), None) is None):
-        raise UserError(f"{option} {output} exists and is not empty; give another, or delete it")
-    if output.resolve() == Path.cwd():  # it would be replaced under the shell's feet
-        raise UserError(f"{option} {output} is the current folder; give a new one's name")
-    parent = next(folder for folder in output.resolve().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"{option} {output} cannot be made, as {parent} cannot be written to")
 
 
 def to_hugging_face(
@@ -41,14 +28,11 @@ def to_hugging_face(
 
     Args:
       checkpoint: work folder of a run, or what run_convert.py wrote.
-      output: see `check_output`.
+      output: see `folders.check_output`.
       console: for what is written, and what to type next.
       step: which checkpoint; the run's result by default.
       architecture: class of transformers; by default the one that the checkpoint names, or the
         largest that it has the parts of.
-
-    Raises:
-      UserError: transformers has no such model.
     """
     if architecture not in (None, *ARCHITECTURES):
         raise UserError(
@@ -103,24 +87,3 @@ def listed(console: Console, title: str, names: Sequence[str]) -> None:
     """Prints a line for each name."""
     for name in names:
         console.print(f"{title}: {name}")
-
-
-@contextlib.contextmanager
-def whole_folder(output: Path) -> Iterator[Path]:
-    """A folder to write into that gets the name `output` at the end, or goes if anything fails.
-
-    `output` is not there or an empty folder, see `check_output`.
-    """
-    output = output.resolve()
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        aside = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
-    except OSError as error:
-        raise UserError(f"{output} cannot be written ({error.strerror}); give another") from None
-    with aside as private:
-        folder = Path(private) / output.name  # with the permissions that a folder usually gets
-        folder.mkdir()
-        yield folder
-        if output.exists():
-            output.rmdir()
-        folder.rename(output)

@@ -2,19 +2,19 @@
 
 import dataclasses
 import json
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
-import optax
 from tyro.conf import Positional
 
+from bert_jax.bounds import check_bounds
 from bert_jax.errors import UserError
-from bert_jax.models.adapters import MethodConfig
-from bert_jax.objectives.finetuning import RegularizationConfig
-from bert_jax.parallel.sharding import MeshConfig
+from bert_jax.models.config import MethodConfig
+from bert_jax.objectives.config import RegularizationConfig
+from bert_jax.parallel.config import MeshConfig
 from bert_jax.tasks.classification.reader import ColumnOptions
-from bert_jax.training.loop import LoopConfig
-from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule
+from bert_jax.training.config import LoopConfig, OptimizerConfig
 
 # Few parameters that start near zero need larger steps than all weights do.
 USUAL_RATES = {
@@ -77,23 +77,23 @@ class FinetuneConfig:
     dev: str = ""
     test: str = ""
     work_dir: str = ""
-    export: tuple[Literal["hf"], Path] | None = None
+    export: tuple[str, Path] | None = None
     columns: ColumnOptions = ColumnOptions()
     sequence_length: int = 128
-    batch_size: int = 32
-    epochs: int = 3
-    train_examples: int = 0
-    seeds: tuple[int, ...] = (0,)
-    dropout: float | None = None
+    batch_size: int = field(default=32, metadata={"interval": "[1, inf)"})
+    epochs: int = field(default=3, metadata={"interval": "[1, inf)"})
+    train_examples: int = field(default=0, metadata={"interval": "[0, inf)"})
+    seeds: tuple[int, ...] = field(default=(0,), metadata={"interval": "[0, 2147483647]"})
+    dropout: float | None = field(default=None, metadata={"interval": "[0, 1)"})
     from_scratch: bool = False
     fresh_head: bool = False
     class_weights: Literal["none", "balanced"] = "none"
-    patience: int = 0
-    log_every: int = 10
-    accumulation_steps: int = 1
+    patience: int = field(default=0, metadata={"interval": "[0, inf)"})
+    log_every: int = field(default=10, metadata={"interval": "[1, inf)"})
+    accumulation_steps: int = field(default=1, metadata={"interval": "[1, inf)"})
     dtype: Literal["float32", "bfloat16"] = "float32"
     method: MethodConfig = MethodConfig()
-    frozen_layers: int = 0
+    frozen_layers: int = field(default=0, metadata={"interval": "[0, inf)"})
     optimizer: OptimizerConfig = OptimizerConfig(
         name="adamw", learning_rate=None, warmup_steps=None, warmup_proportion=0.1
     )
@@ -121,12 +121,9 @@ class FinetuneConfig:
             accumulation_steps=self.accumulation_steps,
         )
 
-    def learning_rate_schedule(self, total_steps: int) -> optax.Schedule:
-        """The learning rate of every step."""
-        return learning_rate_schedule(self.optimizer, total_steps)
-
     def validate(self) -> None:
         """Raises UserError where a value is out of range or something is lacking."""
+        check_bounds(self)
         if not self.init_from:
             raise UserError("--init-from is empty; name the folder of a pre-trained checkpoint")
         if self.sequence_length < 5:
@@ -134,20 +131,11 @@ class FinetuneConfig:
                 f"sequence_length is {self.sequence_length}; it must be at least 5: [CLS], two "
                 "[SEP] and a token of each text"
             )
-        for name in ("batch_size", "epochs", "log_every", "accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("train_examples", "patience", "frozen_layers"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}; it must not be negative")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds is {self.seeds}; give one or several different numbers")
-        if not all(0 <= seed < 1 << 31 for seed in self.seeds):
-            raise UserError(f"seeds is {self.seeds}; each must be within 0 and 2147483647")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise UserError(f"dropout is {self.dropout}; it must be in [0, 1)")
         self.optimizer.validate()
         self.method.validate()
+        self.mesh.validate()
         if self.frozen_layers and self.method.name != "full":
             raise UserError(
                 f"frozen_layers is {self.frozen_layers}, but method.name {self.method.name} "
@@ -158,7 +146,6 @@ class FinetuneConfig:
                 f"method.name {self.method.name} trains a small part beside a pre-trained encoder, "
                 "so --from-scratch has no use with it; leave one of them out"
             )
-        self.regularization.validate()
 
     def resolved(self) -> dict[str, Any]:
         """The configuration as JSON values."""

@@ -1,27 +1,16 @@
-"""The configuration of a pre-training run, and how it is read from the command line."""
+"""The configuration of a pre-training run."""
 
 import dataclasses
-import difflib
-import inspect
-import itertools
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import field
+from typing import Any
 
-import jax
-import optax
-from jax.sharding import Mesh
-
+from bert_jax.bounds import check_bounds
 from bert_jax.errors import UserError
-from bert_jax.models.bert import BertConfig
-from bert_jax.parallel.distributed import DistributedConfig
-from bert_jax.parallel.sharding import MeshConfig, check_batch_size, check_divides, make_mesh
-from bert_jax.training.loop import LoopConfig
-from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule
-from data_pipeline.command_line import parse
-from data_pipeline.pretraining.batches import DataConfig
+from bert_jax.models.config import BertConfig
+from bert_jax.parallel.config import MeshConfig
+from bert_jax.training.config import LoopConfig, OptimizerConfig
+from data_pipeline.pretraining.config import DataConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +27,12 @@ class Phase:
       warmup_proportion: share of this phase's steps that its own schedule warms up.
     """
 
-    steps: int
-    sequence_length: int
-    batch_size: int
-    max_predictions: int
-    learning_rate: float | None = None
-    warmup_proportion: float = 0.0
+    steps: int = field(metadata={"interval": "[1, inf)"})
+    sequence_length: int = field(metadata={"interval": "[1, inf)"})
+    batch_size: int = field(metadata={"interval": "[1, inf)"})
+    max_predictions: int = field(metadata={"interval": "[1, inf)"})
+    learning_rate: float | None = field(default=None, metadata={"interval": "(0, inf)"})
+    warmup_proportion: float = field(default=0.0, metadata={"interval": "[0, 1]"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +61,8 @@ class PretrainConfig:
     work_dir: str = ""
     init_from: str = ""
     init_optimizer: bool = False
-    seed: int = 0
-    evaluation_examples: int = 1024
+    seed: int = field(default=0, metadata={"interval": "[0, 2147483647]"})
+    evaluation_examples: int = field(default=1024, metadata={"interval": "[0, inf)"})
     model: BertConfig = BertConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -97,37 +86,13 @@ class PretrainConfig:
             if phase.learning_rate is not None
         ]
 
-    def make_mesh(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
-        """The mesh, on all devices by default.
-
-        Raises:
-          UserError: it does not fit the devices, the heads or the batches.
-        """
-        mesh = make_mesh(self.mesh, devices)
-        check_divides(mesh, "heads", self.model.num_attention_heads, "model.num_attention_heads")
-        for phase in self.phases:
-            check_batch_size(phase.batch_size, mesh, self.loop.accumulation_steps)
-        return mesh
-
-    def learning_rate_schedule(self) -> optax.Schedule:
-        """The learning rate of every step of the run: step -> float32 scalar."""
-        own = self.optimizers_of_phases()
-        if not own:
-            return learning_rate_schedule(self.optimizer, self.total_steps)
-        steps = [phase.steps for phase in self.phases]
-        schedules = map(learning_rate_schedule, own, steps)
-        return optax.join_schedules(list(schedules), list(itertools.accumulate(steps))[:-1])
-
     def validate(self) -> None:
         """Raises UserError where a value is out of range or two do not fit together."""
+        check_bounds(self)
         self.model.validate()
         self.loop.validate()
+        self.mesh.validate()
         for number, phase in enumerate(self.phases):
-            for name in ("steps", "sequence_length", "batch_size", "max_predictions"):
-                if getattr(phase, name) < 1:
-                    raise UserError(
-                        f"phases.{number}.{name} is {getattr(phase, name)}; it must be positive"
-                    )
             if phase.sequence_length > self.model.max_position_embeddings:
                 raise UserError(
                     f"phases.{number}.sequence_length {phase.sequence_length} is beyond the "
@@ -159,13 +124,7 @@ class PretrainConfig:
             raise UserError(
                 f"model.type_vocab_size is {self.model.type_vocab_size}; sentence pairs need 2"
             )
-        if not 0 <= self.seed < 1 << 31:
-            raise UserError(f"seed is {self.seed}; it must be within 0 and 2147483647")
         self._validate_optimizer()
-        if self.evaluation_examples < 0:
-            raise UserError(
-                f"evaluation_examples is {self.evaluation_examples}; it must not be negative"
-            )
 
     def _validate_optimizer(self) -> None:
         own = self.optimizers_of_phases()
@@ -198,136 +157,3 @@ class PretrainConfig:
     def resolved(self) -> dict[str, Any]:
         """The configuration as JSON values."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
-
-
-class Request(NamedTuple):
-    """What a command line asks for.
-
-    Attributes:
-      recipe: its name.
-      config: the validated configuration, overrides applied.
-      dry_run: only show what the run would be.
-      learning_rates: only print the learning rate of each step.
-      profile: write a trace of a few steps.
-      compile_for: only compile the train steps for this TPU topology; empty to train.
-      distributed: how the processes of the run find each other.
-    """
-
-    recipe: str
-    config: PretrainConfig
-    dry_run: bool
-    learning_rates: bool
-    profile: bool
-    compile_for: str
-    distributed: DistributedConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class _CommandLine(PretrainConfig):
-    dry_run: bool = False
-    """Show what the run would be (configuration, size, memory, schedule, a batch) and exit."""
-
-    learning_rates: bool = False
-    """Print the number of each step and its learning rate and exit."""
-
-    profile: bool = False
-    """Write a profiler trace of a few steps to work_dir/profile, say where it is, and go on."""
-
-    compile_for: str = ""
-    """Compile the train steps for a TPU that is not there, such as v5e:4x4, print what the compiler
-    says of memory, cycles and collectives, and exit. Needs no corpus."""
-    distributed: DistributedConfig = DistributedConfig()
-    """How the processes of a run on several hosts find each other; not part of what is saved."""
-
-
-def from_command_line(
-    arguments: Sequence[str], recipes: Mapping[str, Callable[[], PretrainConfig]]
-) -> Request:
-    """Reads `[RECIPE] [--field value ...]`.
-
-    Args:
-      arguments: the words after the program's name.
-      recipes: functions by name; the first is the default. "bert-" before a name may be given.
-
-    Raises:
-      UserError: unknown recipe, or values that are out of range or do not fit together.
-    """
-    name, rest = next(iter(recipes)), list(arguments)
-    if rest and not rest[0].startswith("-"):
-        name = rest.pop(0).removeprefix("bert-")
-    for before, word in itertools.pairwise(rest):
-        if word.removeprefix("bert-") in recipes and not before.startswith("-"):
-            raise UserError(f"the recipe comes first: run_pretrain.py {word} ...")
-    if name not in recipes:
-        nearest = difflib.get_close_matches(name, recipes, n=1, cutoff=0)[0]
-        raise UserError(
-            f"unknown recipe {name!r}; did you mean {nearest!r}? There are: {', '.join(recipes)}"
-        )
-    first_lines = "\n".join(
-        f"{recipe}: {(inspect.getdoc(function) or '').splitlines()[0]}"
-        for recipe, function in recipes.items()
-    )
-    recipe = recipes[name]()
-    defaults = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
-
-    def read(**changes: Any) -> _CommandLine:
-        return parse(
-            _CommandLine,
-            rest,
-            default=_CommandLine(**defaults | {"work_dir": f"runs/{name}"} | changes),
-            program=f"run_pretrain.py {name}",
-            description="Pre-trains a BERT: run_pretrain.py [RECIPE] [OPTIONS]. Below, the options "
-            f"with the values of the recipe {name}. Recipes:\n{first_lines}",
-        )
-
-    given = read()
-    if given.init_from:
-        # A run that has begun keeps its model, whatever has become of where it came from.
-        begun = Path(given.work_dir, "config.json").is_file()
-        source = given.work_dir if begun else given.init_from
-        given = read(
-            init_from=os.path.normpath(given.init_from), model=_model_of(source, recipe.model)
-        )
-    asked = [name for name in ("dry_run", "learning_rates", "compile_for") if getattr(given, name)]
-    if len(asked) > 1:
-        options = " and ".join("--" + name.replace("_", "-") for name in asked)
-        raise UserError(f"{options} are given together; give one of them")
-    config = PretrainConfig(**{name: getattr(given, name) for name in defaults})
-    config.validate()
-    given.distributed.validate()
-    if not config.work_dir:
-        raise UserError("work_dir is empty; name the folder of the run: --work-dir DIR")
-    if not (config.corpus or given.learning_rates or given.compile_for):
-        raise UserError(
-            f"recipe {name} needs --corpus DIR; make one with: "
-            "python -m data_pipeline.prepare --input FILES --output DIR"
-        )
-    if name == "adapt" and not config.init_from:
-        raise UserError(
-            "recipe adapt goes on with a checkpoint; add --init-from DIR, the work folder of a run "
-            "or what run_convert.py wrote"
-        )
-    if config.init_optimizer and not config.init_from:
-        raise UserError("init_optimizer needs a checkpoint to take it from; add --init-from DIR")
-    return Request(
-        name,
-        config,
-        given.dry_run,
-        given.learning_rates,
-        given.profile,
-        given.compile_for,
-        given.distributed,
-    )
-
-
-def _model_of(folder: str, recipe_model: BertConfig) -> BertConfig:
-    """The architecture of a checkpoint, with the compute dtype of the recipe."""
-    path = Path(folder, "config.json")
-    try:
-        model = json.loads(path.read_text(encoding="utf-8"))["model"]
-        return BertConfig(**model | {"dtype": recipe_model.dtype, "remat": recipe_model.remat})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder} is no work folder and no converted checkpoint ({path}: "
-            f"{type(error).__name__}); convert one with: python run_convert.py --help"
-        ) from None

@@ -3,11 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 
-from bert_jax.models.bert import BertConfig
-from bert_jax.training.loop import LoopConfig
-from bert_jax.training.optimizer import OptimizerConfig
+from bert_jax.models.config import BertConfig
+from bert_jax.training.config import LoopConfig, OptimizerConfig
 from configs.pretrain import Phase, PretrainConfig
-from data_pipeline.pretraining.batches import DataConfig
+from data_pipeline.pretraining.config import DataConfig
 
 EMBEDDED_CORPUS = "corpora/embedded"
 

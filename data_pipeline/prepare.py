@@ -21,9 +21,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from data_pipeline import tfds
 from data_pipeline.corpus import report
-from data_pipeline.corpus.encode import encode_chunks, worker_pool
+from data_pipeline.corpus.encode import encode_chunks
 from data_pipeline.corpus.journal import JOURNAL_FILE, Journal, difference, output_folder
+from data_pipeline.corpus.progress import tracked
 from data_pipeline.corpus.settings import (
     DEFAULT_VOCAB_SIZE,
     PrepareConfig,
@@ -46,6 +48,7 @@ from data_pipeline.tokenization.loading import (
     load_vocab,
     train_tokenizer,
 )
+from data_pipeline.workers import worker_pool
 
 __all__ = ["PrepareConfig", "main", "prepare"]
 
@@ -139,7 +142,7 @@ def _given_tokenizer(config: PrepareConfig) -> Tokenizer | None:
 
 
 def _is_no_file(name: str) -> bool:
-    return name == sources.EMBEDDED or name.startswith(sources.TFDS_PREFIX)
+    return name == sources.EMBEDDED or name.startswith(tfds.PREFIX)
 
 
 def _open_input(config: PrepareConfig, name: str) -> Sequence[Source]:
@@ -147,7 +150,7 @@ def _open_input(config: PrepareConfig, name: str) -> Sequence[Source]:
     if name == sources.EMBEDDED:
         return [EmbeddedSource(config.output / _EMBEDDED_TEXT)]
     if _is_no_file(name):
-        return [TfdsSource(name.removeprefix(sources.TFDS_PREFIX), config.text_field)]
+        return [TfdsSource(name, config.text_field)]
     inside = config.output.resolve()
     files = sources.find_files(name)
     outside = [file for file in files if inside not in file.resolve().parents]
@@ -164,7 +167,7 @@ def _check_sources(inputs: Sequence[Source]) -> int | None:
     on_disk = sum(file.bytes for file in files)
     packed = any(file.path.name.lower().endswith(".gz") for file in files)
     sizes = ((size, size) for file in files for size in file.check())
-    total = sum(report.tracked(sizes, "checking", None if packed else on_disk))
+    total = sum(tracked(sizes, "checking", None if packed else on_disk))
     for source in inputs:
         if isinstance(source, TfdsSource):
             source.download()
@@ -201,7 +204,7 @@ def _build(
         )
         sized = ((chunk.source_bytes, chunk) for chunk in encoded)
         done = min(writer.chunk * sources.CHUNK_BYTES, size or 0)
-        for chunk in report.tracked(sized, "encoding", size, done):
+        for chunk in tracked(sized, "encoding", size, done):
             writer.add(chunk)
         if writer.is_empty:
             raise DataError("the input holds no sentence; see what --input names")
@@ -222,7 +225,7 @@ def _extract(source: EmbeddedSource, processes: int) -> None:
         return
     with worker_pool(processes) as pool:
         source.extract(
-            lambda function, paths: report.tracked(
+            lambda function, paths: tracked(
                 zip(
                     (path.stat().st_size for path in paths),
                     pool.map(function, paths, chunksize=16),

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from bert_jax.bounds import check_bounds
 from bert_jax.errors import UserError
 from bert_jax.models.bert import BertConfig
 
@@ -96,5 +97,6 @@ def _config(values: Mapping[str, Any], hidden_act: Literal["gelu", "gelu_tanh"])
                 raise UserError(f"{field.name} is {value!r}; it must be of type {kind.__name__}")
             known[field.name] = kind(value)
     config = BertConfig(**known)
+    check_bounds(config, "model.")
     config.validate()
     return config

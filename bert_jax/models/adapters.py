@@ -8,10 +8,9 @@ it is the very same program. See docs/decisions/parameter-efficient.md.
 Legend of shapes: H hidden size, R rank, M bottleneck, P prefix length, N heads, D = H / N.
 """
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,16 +18,9 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bert_jax.errors import UserError
+from bert_jax.models.config import TARGETS, MethodConfig, can_be_merged
 
 PART = "adapters"
-TARGETS = {
-    "query": "attention/query",
-    "key": "attention/key",
-    "value": "attention/value",
-    "attention_output": "attention/output",
-    "intermediate": "feed_forward/intermediate",
-    "feed_forward_output": "feed_forward/output",
-}
 # Deviation of a bottleneck's kernels, cut at two deviations: Houlsby et al., section 3.6, find
 # everything below 1e-2 to work, and their code has this. The layer changes its input by next to
 # nothing.
@@ -36,66 +28,6 @@ NEAR_IDENTITY = 1e-3
 # Of keys and values, as of the kernels of BERT. A prefix takes its share of the attention from the
 # first step on, so no start equals the base exactly.
 PREFIX_DEVIATION = 0.02
-
-Method = Literal["full", "lora", "houlsby", "pfeiffer", "prefix", "bitfit"]
-_FIELDS = {
-    "rank": ("lora",),
-    "alpha": ("lora",),
-    "targets": ("lora",),
-    "bottleneck": ("houlsby", "pfeiffer"),
-    "prefix_length": ("prefix",),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodConfig:
-    """What is trained besides the output layer and the pooler.
-
-    Attributes:
-      name: "full", all weights; "lora", changes of low rank to some kernels (arXiv:2106.09685);
-        "houlsby", a small layer after attention and after feed-forward, and the encoder's
-        LayerNorms (arXiv:1902.00751); "pfeiffer", one small layer at the end of each block
-        (arXiv:2005.00247); "prefix", keys and values put before those of the input
-        (arXiv:2101.00190), trained directly; "bitfit", the encoder's biases (arXiv:2106.10199).
-      rank: LoRA's R.
-      alpha: LoRA's change is scaled by alpha / rank.
-      targets: the kernels that LoRA changes.
-      bottleneck: width of the small layers of "houlsby" and "pfeiffer".
-      prefix_length: keys and values of a prefix in each block.
-    """
-
-    name: Method = "full"
-    rank: int = 8
-    alpha: float = 8.0
-    targets: tuple[str, ...] = ("query", "value")
-    bottleneck: int = 64
-    prefix_length: int = 20
-
-    def validate(self) -> None:
-        """Raises UserError where a value is out of range or belongs to another method."""
-        for name, methods in _FIELDS.items():
-            value = getattr(self, name)
-            if self.name not in methods:
-                if value != getattr(MethodConfig, name):
-                    raise UserError(
-                        f"method.{name} is for {' and '.join(methods)}, but method.name is "
-                        f"{self.name}; leave it out or change the method"
-                    )
-            elif name != "targets" and not 0 < value < float("inf"):
-                least = "positive" if name == "alpha" else "at least 1"
-                raise UserError(f"method.{name} is {value}; it must be {least}")
-        unknown = [target for target in self.targets if target not in TARGETS]
-        if unknown or not self.targets or len(set(self.targets)) < len(self.targets):
-            raise UserError(
-                f"method.targets is {' '.join(self.targets) or 'empty'}; give some of "
-                f"{', '.join(TARGETS)}, each once"
-            )
-
-
-def method_of(saved: Mapping[str, Any]) -> MethodConfig:
-    """The method of a run, from the configuration that its checkpoints hold."""
-    values = dict(saved.get("method") or {})
-    return MethodConfig(**values | {"targets": tuple(values.get("targets", MethodConfig.targets))})
 
 
 def init_adapters(method: MethodConfig, params: Any, key: jax.Array) -> Any:
@@ -162,11 +94,6 @@ def variables(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]
         return {"params": merge(method, params)}
     base = {name: part for name, part in params.items() if name != PART}
     return {"params": base} | ({PART: params[PART]} if PART in params else {})
-
-
-def can_be_merged(method: MethodConfig) -> bool:
-    """Whether an ordinary model can compute the same."""
-    return method.name in ("full", "lora", "bitfit")
 
 
 def merge(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,88 +6,22 @@ Legend of shapes: B batch, L sequence length, Q positions that attend, H hidden 
 heads, D = H / N head size, F feed-forward (intermediate) size, V vocabulary size.
 """
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bert_jax.errors import UserError
 from bert_jax.layers.attention import dot_product_attention
 from bert_jax.layers.dropout import Dropout
 from bert_jax.layers.gelu import gelu
 from bert_jax.layers.layer_norm import layer_norm
 from bert_jax.layers.projection import from_positions_last, to_positions_last
 from bert_jax.models.adapters import bottleneck, with_prefix, with_prefix_sequence
+from bert_jax.models.config import BertConfig
 from bert_jax.parallel.sharding import constrain
-
-
-@dataclasses.dataclass(frozen=True)
-class BertConfig:
-    """Architecture of the encoder; the names are those of the original `bert_config.json`.
-
-    Attributes:
-      vocab_size: number of pieces of the tokenizer.
-      hidden_size: width H of the encoder.
-      num_hidden_layers: number of blocks.
-      num_attention_heads: heads N; must divide `hidden_size`.
-      intermediate_size: width F of the feed-forward layer.
-      hidden_act: "gelu" is the exact form of the first release, "gelu_tanh" the approximation that
-        the original code uses since February 2019.
-      hidden_dropout_prob: dropout of the embeddings and before both residual sums.
-      attention_probs_dropout_prob: dropout of the attention probabilities.
-      max_position_embeddings: longest sequence.
-      type_vocab_size: number of token types (segments).
-      initializer_range: deviation of the normal distribution, cut at two deviations, that weights
-        start from.
-      layer_norm_eps: epsilon inside the square root of LayerNorm.
-      remat: what the backward pass computes again instead of keeping it: "none"; "dots", all but
-        the results of products with parameters; "block", everything within a block.
-      dtype: compute dtype; parameters, LayerNorm statistics and softmax stay in float32.
-    """
-
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    hidden_act: Literal["gelu", "gelu_tanh"] = "gelu"
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    remat: Literal["none", "dots", "block"] = "none"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-
-    def validate(self) -> None:
-        """Raises UserError where the sizes do not fit together."""
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "max_position_embeddings",
-            "type_vocab_size",
-        ):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.hidden_size % self.num_attention_heads:
-            raise UserError(
-                f"model.hidden_size {self.hidden_size} is not divisible by "
-                f"model.num_attention_heads {self.num_attention_heads}; change one of them"
-            )
-        for name in ("initializer_range", "layer_norm_eps"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"model.{name} is {getattr(self, name)}; it must be positive")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"model.{name} is {getattr(self, name)}; it must be in [0, 1)")
 
 
 def initializer(config: BertConfig, *axes: str) -> Callable[..., Any]:

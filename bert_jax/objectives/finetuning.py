@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, use_abstract_mesh
 
-from bert_jax.errors import UserError
-from bert_jax.models.adapters import PART, MethodConfig, init_adapters, variables
+from bert_jax.models.adapters import PART, init_adapters, variables
+from bert_jax.models.config import MethodConfig
+from bert_jax.objectives.config import RegularizationConfig
 from bert_jax.objectives.losses import Sum, divergence
 from bert_jax.parallel.sharding import batch_sharding, put_batch, replicated
 
@@ -25,36 +26,6 @@ Loss = Callable[[jax.Array, Batch, float], Sum]
 Divergence = Callable[[jax.Array, jax.Array], jax.Array]
 
 WORD_EMBEDDINGS = ("encoder", "embeddings", "word_embeddings")
-
-
-@dataclasses.dataclass(frozen=True)
-class RegularizationConfig:
-    """What keeps a model from learning a small training set by heart.
-
-    Attributes:
-      label_smoothing: this share of each target is spread evenly over all classes.
-      r_drop: weight of the divergence between the outputs under two dropout masks
-        (arXiv:2106.14448); 0 leaves it out. Costs a second pass. For classes only.
-      adversarial: norm of a step of the word embeddings along the loss's gradient, after which the
-        loss counts once more (FGM, arXiv:1605.07725); 0 leaves it out. Doubles the work. The norm
-        is that of the table's gradient of a whole micro-batch, in the paper that of an example.
-    """
-
-    label_smoothing: float = 0.0
-    r_drop: float = 0.0
-    adversarial: float = 0.0
-
-    def validate(self) -> None:
-        """Raises UserError where a value is out of range."""
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(
-                f"regularization.label_smoothing is {self.label_smoothing}; it must be in [0, 1)"
-            )
-        for name in ("r_drop", "adversarial"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UserError(
-                    f"regularization.{name} is {getattr(self, name)}; it must not be negative"
-                )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

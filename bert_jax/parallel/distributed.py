@@ -4,12 +4,7 @@ Every process runs the same program on its own devices; process 0 alone writes l
 """
 
 import contextlib
-import ctypes
-import dataclasses
-import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,92 +14,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from bert_jax.errors import UserError
+from bert_jax.parallel.config import DistributedConfig
+from bert_jax.parallel.ending import GONE, Ending, heed_abort
 
-SHORTEST_TIMEOUT = 10
-GONE = (
-    "another host, or the network to it, is gone; if that host's own output names a mistake, mend "
-    "it; then start all of them again with the same command: the run continues from its last "
-    "checkpoint"
-)
-# What collectives, barriers and remote calls say when the other side does not answer.
-_SIGNS_OF_A_LOST_HOST = (
-    "Gloo",
-    "NCCL",
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "UNAVAILABLE",
-    "DEADLINE_EXCEEDED",
-    "CoordinationService",
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class DistributedConfig:
-    """How the processes of a run find each other; without any of it, the run has one process.
-
-    Attributes:
-      auto: take coordinator, processes and process from the environment: Cloud TPU VMs, Slurm,
-        Open MPI, Kubernetes.
-      coordinator: HOST:PORT of process 0, where it listens and the others find it.
-      processes: how many there are.
-      process: which of them this is, from 0 on.
-      timeout: seconds to wait for the others at the start, and after the last sign of life of one
-        that may be dead.
-    """
-
-    auto: bool = False
-    coordinator: str = ""
-    processes: int | None = None
-    process: int | None = None
-    timeout: int = 120
-
-    def validate(self) -> None:
-        """Raises UserError where options are missing, out of range or contradict each other."""
-        explicit = {
-            "coordinator": self.coordinator or None,
-            "processes": self.processes,
-            "process": self.process,
-        }
-        given = [f"--distributed.{name}" for name, value in explicit.items() if value is not None]
-        lacking = [f"--distributed.{name}" for name, value in explicit.items() if value is None]
-        if self.auto and given:
-            raise UserError(
-                f"--distributed.auto takes everything from the environment; leave out "
-                f"{', '.join(given)}, or --distributed.auto"
-            )
-        if given and lacking:
-            raise UserError(f"{', '.join(given)} needs {' and '.join(lacking)} as well")
-        if self.timeout < SHORTEST_TIMEOUT:
-            raise UserError(
-                f"distributed.timeout is {self.timeout}; it must be at least {SHORTEST_TIMEOUT} "
-                "seconds"
-            )
-        if not given:
-            return
-        assert self.processes is not None
-        assert self.process is not None
-        if self.processes < 1:
-            raise UserError(f"distributed.processes is {self.processes}; it must be positive")
-        if not 0 <= self.process < self.processes:
-            raise UserError(
-                f"distributed.process is {self.process}; it must be within 0 and "
-                f"{self.processes - 1}, as distributed.processes is {self.processes}"
-            )
-        self.address()
-
-    def address(self) -> tuple[str, int]:
-        """Host and port of the coordinator.
-
-        Raises:
-          UserError: it is not HOST:PORT.
-        """
-        host, _, port = self.coordinator.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-            raise UserError(
-                f"distributed.coordinator is {self.coordinator!r}; it must be HOST:PORT, such as "
-                "10.0.0.1:8476"
-            )
-        return host.strip("[]"), int(port)
+_SECONDS_OF_A_NAME = 10  # until that of a host that is just starting resolves
 
 
 def initialize(config: DistributedConfig) -> None:
@@ -124,13 +37,13 @@ def initialize(config: DistributedConfig) -> None:
     if config.process:
         _wait_for_coordinator(config, deadline)
     where = config.coordinator or "the one that the environment names"
-    _Ending.message = (
+    Ending.message = (
         f"the processes of the run did not all meet within {config.timeout} s at the coordinator "
         f"{where}; start all of them, each with its own number, and see that its port is open "
         "(--distributed.timeout waits longer)"
     )
-    _Ending.code = 2
-    ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
+    Ending.code = 2
+    heed_abort()
     # It would take SIGTERM from the loop, which saves and ends on all hosts by itself.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -154,16 +67,16 @@ def initialize(config: DistributedConfig) -> None:
             f"the coordinator {config.coordinator} cannot be used ({reason}); give another "
             "--distributed.coordinator"
         ) from None
-    _Ending.message = GONE
-    _Ending.code = 1
+    Ending.message = GONE
+    Ending.code = 1
     if jax.process_count() > 1:
-        _Ending.prefix = f"process {jax.process_index()} of {jax.process_count()}: "
+        Ending.prefix = f"process {jax.process_index()} of {jax.process_count()}: "
 
 
 def _check_name(config: DistributedConfig) -> None:
     """Refuses a name of no host; that of a host that is just starting may take seconds."""
     host, port = config.address()
-    deadline = time.monotonic() + min(SHORTEST_TIMEOUT, config.timeout)
+    deadline = time.monotonic() + min(_SECONDS_OF_A_NAME, config.timeout)
     while True:
         try:
             socket.getaddrinfo(host, port)
@@ -197,55 +110,9 @@ def _wait_for_coordinator(config: DistributedConfig, deadline: float) -> None:
             time.sleep(0.5)
 
 
-class _Ending:
-    """How this process ends should jax abort it; no message where one has been printed."""
-
-    message: str | None = None
-    code: int = 1
-    prefix: str = ""
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int)
-def _on_abort(number: int) -> None:
-    """The last word where jax's client finds another process dead: it can only abort.
-
-    See docs/decisions/several-hosts.md. It runs in a thread of jax, not amid Python code.
-    """
-    with contextlib.suppress(Exception):
-        sys.stdout.flush()
-    if _Ending.message is not None:
-        os.write(2, f"error: {_Ending.prefix}{_Ending.message}\n".encode())
-    os._exit(_Ending.code)
-
-
-def ends_with(code: int) -> None:
-    """Says that this process is about to end and has said why.
-
-    The others are told when it leaves, and should they not leave too, jax aborts it.
-    """
-    _Ending.message = None
-    _Ending.code = code
-
-
-def is_lost_host(error: BaseException) -> bool:
-    """Whether an exception says that another process did not answer."""
-    return bool(prefix()) and any(sign in str(error) for sign in _SIGNS_OF_A_LOST_HOST)
-
-
-def prefix() -> str:
-    """ "process 1 of 4: " in a run of several processes, for messages; empty otherwise."""
-    return _Ending.prefix
-
-
 def is_first() -> bool:
     """Whether this is the process that writes logs and small files."""
     return jax.process_index() == 0
-
-
-def wait_for_all(name: str) -> None:
-    """Returns when all processes have called it with the same name."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
 
 
 def on_any(flag: bool) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.errors import UserError
+from bert_jax.parallel.config import MeshConfig
 
 # logical axis -> mesh axes, None where every device holds the whole of it
 LOGICAL_AXES: dict[str, str | tuple[str, ...] | None] = {
@@ -31,35 +32,18 @@ LOGICAL_AXES: dict[str, str | tuple[str, ...] | None] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class MeshConfig:
-    """How many devices each axis of the mesh has; their product is the number of devices.
-
-    Attributes:
-      data: copies of the model, each with its share of the batch; -1 takes the devices left over.
-      fsdp: devices that split the batch too, and also parameters, gradients and optimizer state,
-        which are gathered layer by layer when they are needed; -1 as above.
-      tensor: devices that split each layer's heads, feed-forward width and the vocabulary; -1 as
-        above.
-    """
-
-    data: int = -1
-    fsdp: int = 1
-    tensor: int = 1
-
-
 AXES = tuple(field.name for field in dataclasses.fields(MeshConfig))
 
 
 def make_mesh(
-    config: MeshConfig = MeshConfig(), devices: Sequence[jax.Device] | None = None
+    config: MeshConfig | None = None, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
     """The mesh with the axes "data", "fsdp" and "tensor".
 
     Devices of a host are neighbours in it, so that each host's rows of a batch are consecutive.
 
     Args:
-      config: sizes of the axes.
+      config: sizes of the axes; all devices on "data" by default.
       devices: all devices of all hosts by default.
 
     Raises:
@@ -67,21 +51,16 @@ def make_mesh(
     """
     devices = jax.devices() if devices is None else devices
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
+    config = config or MeshConfig()
+    config.validate()
     sizes = dataclasses.asdict(config)
-    for name, size in sizes.items():
-        if size < 1 and size != -1:
-            raise UserError(f"mesh.{name} is {size}; it must be positive, or -1 for what is left")
-    free = [name for name, size in sizes.items() if size == -1]
-    if len(free) > 1:
-        raise UserError(
-            f"mesh.{' and mesh.'.join(free)} are -1; only one axis can take what is left"
-        )
+    takes_rest = -1 in sizes.values()
     given = math.prod(size for size in sizes.values() if size != -1)
     shown = " x ".join(f"{name}={size}" for name, size in sizes.items() if size != -1)
-    if given > len(ordered) or len(ordered) % given or (not free and given != len(ordered)):
+    if len(ordered) % given if takes_rest else len(ordered) != given:
         raise UserError(
-            f"the mesh {shown} needs {'a multiple of ' if free else ''}{given} devices, there are "
-            f"{len(ordered)}; change mesh.{', mesh.'.join(sizes)} (-1 takes what is left)"
+            f"the mesh {shown} needs {'a multiple of ' if takes_rest else ''}{given} devices, "
+            f"there are {len(ordered)}; change mesh.{', mesh.'.join(sizes)} (-1 takes what is left)"
         )
     shape = [len(ordered) // given if size == -1 else size for size in sizes.values()]
     grid = np.array(ordered, dtype=object).reshape(shape)

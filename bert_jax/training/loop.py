@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from bert_jax.errors import UserError
+from bert_jax.errors import NonFiniteLoss
 from bert_jax.monitoring.profiler import Profiler
 from bert_jax.monitoring.throughput import DeviceWatch, Throughput
 from bert_jax.monitoring.tracker import ProgressBar, Tracker
@@ -22,6 +22,7 @@ from bert_jax.parallel.machine import return_freed_memory
 from bert_jax.parallel.sharding import host_rows, put_batch
 from bert_jax.parallel.stop_signal import StopSignal
 from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.config import LoopConfig
 from bert_jax.training.optimizer import Optimizer
 from bert_jax.training.step import (
     Objective,
@@ -36,45 +37,6 @@ PREFETCHED_BATCHES = 2
 # acted on soon and batches do not pile up.
 STEPS_AHEAD = 8
 STEPS_BETWEEN_QUESTIONS = 10  # whether a signal has reached any of several hosts
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopConfig:
-    """When the loop logs, evaluates and saves; every number of steps is of optimizer steps.
-
-    Attributes:
-      log_every: steps between rows of metrics.jsonl, which are also written before each evaluation;
-        the host waits for the device only then.
-      evaluate_every: steps between evaluations on the held-out set; 0 evaluates only before the
-        first step and after the last.
-      save_every: steps between checkpoints.
-      keep_checkpoints: number of latest checkpoints kept.
-      keep_best: also save and keep the checkpoint that is best on held-out data: the one with the
-        lowest loss, in fine-tuning the one with the highest score.
-      patience: stop after that many evaluations in a row without a new best; 0 never stops.
-      accumulation_steps: micro-batches whose gradients make one optimizer step.
-    """
-
-    log_every: int = 100
-    evaluate_every: int = 10_000
-    save_every: int = 10_000
-    keep_checkpoints: int = 3
-    keep_best: bool = False
-    patience: int = 0
-    accumulation_steps: int = 1
-
-    def validate(self) -> None:
-        """Raises UserError where a number is out of range."""
-        for name in ("log_every", "save_every", "keep_checkpoints", "accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"loop.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("evaluate_every", "patience"):
-            if getattr(self, name) < 0:
-                raise UserError(f"loop.{name} is {getattr(self, name)}; it must not be negative")
-        if self.patience and not self.evaluate_every:
-            raise UserError(
-                f"loop.patience {self.patience} needs evaluations; set loop.evaluate_every"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,10 +79,6 @@ class Outcome(NamedTuple):
     state: TrainState
     reason: str
     interrupted: bool
-
-
-class NonFiniteLoss(Exception):
-    """The loss or the gradient is no longer a number; the message says where and what is left."""
 
 
 class _Prefetched(NamedTuple):

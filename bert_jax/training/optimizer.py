@@ -1,92 +1,15 @@
 """Optimizers (BERT's AdamW, optax's AdamW, LAMB), learning-rate schedules, frozen parameters."""
 
-import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from bert_jax.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """Optimizer and learning-rate schedule; defaults are those of the original.
-
-    Attributes:
-      name: "bert_adamw" is the original's Adam without bias correction, "adamw" optax's with it
-        (arXiv:1711.05101), "lamb" the one for large batches (arXiv:1904.00962). All three decay
-        kernels and embeddings only.
-      learning_rate: the peak rate; None where each phase has a rate and a warmup of its own.
-      schedule: what follows the warmup, see `learning_rate_schedule`.
-      warmup_steps: steps of linear warmup; None where `warmup_proportion` is given.
-      warmup_proportion: the same as a share of all steps.
-      decay_power: exponent of the "linear" and "polynomial" schedules, usually 1.
-      end_proportion: share of the peak rate that a decaying schedule ends with.
-      weight_decay: decoupled decay of kernels and embeddings.
-      beta_1: decay rate of the first moment.
-      beta_2: decay rate of the second moment.
-      epsilon: added outside the square root.
-      max_gradient_norm: gradients are scaled down to this global norm.
-      layer_decay: each block learns at this multiple of the rate of the block above it, the
-        embeddings at that of the lowest block times it again; the heads at the full rate.
-      frozen: parameters that stay as they are, as the first parts of their paths, such as
-        "encoder/embeddings" or "encoder/layer_0".
-    """
-
-    name: Literal["bert_adamw", "adamw", "lamb"] = "bert_adamw"
-    learning_rate: float | None = 1e-4
-    schedule: Literal["linear", "polynomial", "cosine", "inverse_sqrt", "constant"] = "linear"
-    warmup_steps: int | None = 10_000
-    warmup_proportion: float | None = None
-    decay_power: float = 1.0
-    end_proportion: float = 0.0
-    weight_decay: float = 0.01
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-6
-    max_gradient_norm: float = 1.0
-    layer_decay: float = 1.0
-    frozen: tuple[str, ...] = ()
-
-    def validate(self) -> None:
-        """Raises UserError where a value is out of range."""
-        if (self.warmup_steps is None) == (self.warmup_proportion is None):
-            raise UserError(
-                f"optimizer.warmup_steps is {self.warmup_steps} and optimizer.warmup_proportion "
-                f"is {self.warmup_proportion}; give one of them and set the other to None"
-            )
-        for name in ("warmup_proportion", "end_proportion"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise UserError(f"optimizer.{name} is {value}; it must be between 0 and 1")
-        for name in ("beta_1", "beta_2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"optimizer.{name} is {getattr(self, name)}; it must be in [0, 1)")
-        for name in ("learning_rate", "epsilon", "max_gradient_norm", "decay_power"):
-            value = getattr(self, name)
-            if value is None or not 0 < value < float("inf"):
-                raise UserError(f"optimizer.{name} is {value}; it must be positive")
-        if not 0 < self.layer_decay <= 1:
-            raise UserError(
-                f"optimizer.layer_decay is {self.layer_decay}; it must be above 0 and at most 1"
-            )
-        if not 0 <= self.weight_decay < float("inf"):
-            raise UserError(
-                f"optimizer.weight_decay is {self.weight_decay}; it must not be negative"
-            )
-
-    def check_warmup(self, total_steps: int) -> None:
-        """Raises UserError where the warmup outlasts the run."""
-        if self.warmup_steps is not None and not 0 <= self.warmup_steps <= total_steps:
-            raise UserError(
-                f"optimizer.warmup_steps is {self.warmup_steps}; it must be between 0 and the "
-                f"run's {total_steps} steps, usually --optimizer.warmup-steps "
-                f"{max(total_steps // 10, 1)}"
-            )
+from bert_jax.training.config import OptimizerConfig
 
 
 def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import read_json
-from bert_jax.models.adapters import can_be_merged
+from bert_jax.files import read_json
 from bert_jax.tasks.registry import TASKS, find_task
 from bert_jax.tasks.task import Task
-from commands.export import check_output
+from commands.exporters import EXPORTERS
+from commands.folders import check_output
 from configs.finetune import USUAL_RATES, FinetuneConfig
 from data_pipeline.command_line import parse
 
@@ -26,7 +26,7 @@ def from_command_line(arguments: Sequence[str]) -> FinetuneConfig:
         arguments,
         program="run_finetune.py",
         description="Fine-tunes a pre-trained BERT: run_finetune.py TASK --init-from DIR --data "
-        f"DIR. Tasks: {', '.join(TASKS)}",
+        "DIR. Tasks:\n" + "\n".join(f"  {task}" for task in TASKS),
     )
     if not config.work_dir:
         name = Path(config.task).stem or "task"
@@ -62,7 +62,7 @@ def check(config: FinetuneConfig) -> None:
                     f"regularization.{name} needs classes, which {task.name} has not; leave it out"
                 )
     if config.export and exported_seeds(config) != config.seeds:
-        _check_export(config, task, config.export[1])
+        _check_export(config, task, *config.export)
 
 
 def exported_seeds(config: FinetuneConfig) -> tuple[int, ...]:
@@ -74,23 +74,19 @@ def exported_seeds(config: FinetuneConfig) -> tuple[int, ...]:
     return tuple(record["seeds"]) if is_ours else ()
 
 
-def _check_export(config: FinetuneConfig, task: Task[Any], folder: Path) -> None:
+def _check_export(config: FinetuneConfig, task: Task[Any], name: str, folder: Path) -> None:
+    if not (exporter := EXPORTERS.get(name)):
+        raise UserError(f"--export {name} is unknown; there are: {', '.join(EXPORTERS)}")
     if seeds := exported_seeds(config):
         raise UserError(
-            f"--export hf {folder} holds the best of the seeds {', '.join(map(str, seeds))}, not "
-            "of these; give another folder, or delete it"
+            f"--export {name} {folder} holds the best of the seeds "
+            f"{', '.join(map(str, seeds))}, not of these; give another folder, or delete it"
         )
-    check_output(folder, "--export hf")
+    check_output(folder, f"--export {name}")
     if Path(config.work_dir).resolve().is_relative_to(folder.resolve()):
         raise UserError(
-            f"--export hf {folder} is where the run works ({config.work_dir}); give another folder"
+            f"--export {name} {folder} is where the run works ({config.work_dir}); give another "
+            "folder"
         )
-    if not can_be_merged(config.method):
-        raise UserError(
-            f"--export hf: transformers has no model with {config.method.name}; leave it out"
-        )
-    if not task.architecture:
-        raise UserError(
-            f"--export hf: transformers has no model with the output layer of {task.name}; leave "
-            "it out"
-        )
+    if why := exporter.why_not(config.method, task.name, task.architecture):
+        raise UserError(f"--export {name}: {why}; leave it out")

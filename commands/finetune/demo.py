@@ -8,17 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
 from bert_jax.errors import UserError
-from bert_jax.training.checkpoint import saved_steps
-from bert_jax.training.optimizer import OptimizerConfig
+from bert_jax.files import read_json
+from bert_jax.training.config import OptimizerConfig
+from bert_jax.training.saved_params import saved_steps
 from commands.finetune.demo_data import write_packages
+from commands.finetune.train import finetune_seeds
+from commands.same_run import OtherRunError
 from configs.finetune import FinetuneConfig
-from data_pipeline.corpus.encode import worker_pool
 from data_pipeline.finetune.tables import read_rows
+from data_pipeline.workers import worker_pool
 
 PRETRAINED = Path("runs/demo")
 DATA = Path("corpora/packages")
@@ -62,8 +62,37 @@ def prepare(console: Console) -> dict[str, FinetuneConfig]:
     return {"pre-trained": config, "the same model from scratch": scratch}
 
 
+def compare_demo(console: Console) -> Path | None:
+    """The demo: a pre-trained model, the same one from scratch, and a linear model of word counts.
+
+    Returns:
+      The work folder of the first.
+    """
+    configs = prepare(console)
+    scores = {}
+    for name, config in configs.items():
+        console.print(f"\n{name}")
+        try:
+            folder = finetune_seeds(config, [], console)
+        except OtherRunError:
+            raise UserError(
+                f"{config.work_dir} holds the demo of another model or of other data; delete it, "
+                "and type the same command again"
+            ) from None
+        if folder is None:
+            return None
+        scores[name] = read_json(folder / "summary.json")["scores"]["dev"]["accuracy"]
+    scores[BASELINE] = baseline()
+    console.print(comparison(scores))
+    return Path(next(iter(configs.values())).work_dir)
+
+
 def baseline() -> float:
     """Accuracy of a linear classifier of words and word pairs, weighted by TF-IDF."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
     texts, labels = {}, {}
     for name in ("train", "dev"):
         rows = read_rows(str(DATA / f"{name}.tsv"))

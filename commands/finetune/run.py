@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from bert_jax.models.adapters import frozen_layers, frozen_paths
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.config import BertConfig
 from bert_jax.models.flops import model_flops
 from bert_jax.objectives.finetuning import (
     FinetuningObjective,
@@ -24,15 +24,20 @@ from bert_jax.objectives.finetuning import (
 )
 from bert_jax.parallel.sharding import batch_shards, check_batch_size, check_divides, make_mesh
 from bert_jax.tasks.task import Prediction, Task, batch_shapes
-from bert_jax.training.checkpoint import saved_steps
-from bert_jax.training.optimizer import Optimizer, frozen_mask, make_optimizer
+from bert_jax.training.optimizer import (
+    Optimizer,
+    frozen_mask,
+    learning_rate_schedule,
+    make_optimizer,
+)
 from bert_jax.training.partial import fingerprint, frozen_part
+from bert_jax.training.saved_params import saved_steps
 from bert_jax.training.warm_start import WarmStart
 from commands.finetune.command_line import task_of
 from commands.finetune.data import Data, Split, length_boundaries, load_data
 from commands.finetune.start import model_of, warm_start
-from commands.source import Source, check_stays, open_source
-from commands.work_dir import earlier_config
+from commands.same_run import earlier_config
+from commands.saved_model import SavedModel, check_stays, open_model
 from configs.finetune import FinetuneConfig
 from data_pipeline.finetune.batches import ordered_batches, steps_per_epoch
 
@@ -60,7 +65,7 @@ class Run(NamedTuple):
     config: FinetuneConfig
     task: Task[Any]
     model: BertConfig
-    source: Source
+    source: SavedModel
     start: WarmStart
     data: Data
     boundaries: tuple[int, ...]
@@ -149,7 +154,7 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
     )
     # A run that is still going has newer checkpoints by now than an interrupted fine-tuning of it.
     step = earlier.get("start_step")
-    source = open_source(folder, step if step in saved_steps(folder) else None)
+    source = open_model(folder, step if step in saved_steps(folder) else None)
     if config.method.name != "full":
         check_stays(folder, config.method.name)
     model = model_of(config, source)
@@ -176,7 +181,7 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
     mask = frozen_mask(shapes, frozen)  # refuses names that freeze nothing
     optimizer = make_optimizer(
         dataclasses.replace(config.optimizer, frozen=frozen),
-        config.learning_rate_schedule(total_steps),
+        learning_rate_schedule(config.optimizer, total_steps),
     )
     start = warm_start(config, source, task, data.labels, shapes, console.print)
     sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]

@@ -8,16 +8,16 @@ import jax
 
 from bert_jax.errors import UserError
 from bert_jax.models.adapters import PART
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.config import BertConfig
 from bert_jax.tasks.task import Task
 from bert_jax.training.warm_start import WarmStart, match_params
-from commands.source import Source
+from commands.saved_model import SavedModel
 from configs.finetune import FinetuneConfig
 
 _SHOWN = 12  # classes that a message names
 
 
-def model_of(config: FinetuneConfig, source: Source) -> BertConfig:
+def model_of(config: FinetuneConfig, source: SavedModel) -> BertConfig:
     """The source's architecture with the run's dropout and dtype.
 
     Raises:
@@ -47,7 +47,7 @@ def model_of(config: FinetuneConfig, source: Source) -> BertConfig:
 
 def warm_start(
     config: FinetuneConfig,
-    source: Source,
+    source: SavedModel,
     task: Task[Any],
     classes: tuple[str, ...],
     shapes: Any,

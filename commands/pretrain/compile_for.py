@@ -11,19 +11,18 @@ from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.sharding import batch_shards
 from bert_jax.parallel.stop_signal import ending_at_once
 from bert_jax.training.optimizer import make_optimizer
+from commands.pretrain.run import mesh_of
+from commands.pretrain.schedule import schedule_of
 from configs.pretrain import PretrainConfig
 
 
-def show(console: Console, config: PretrainConfig, topology: str) -> None:
-    """Compiles every phase for the topology and prints the estimates.
-
-    Raises:
-      UserError: no such topology, or mesh, batch and model do not fit together.
-    """
+def show(config: PretrainConfig, topology: str) -> None:
+    """Compiles every phase for the topology and prints the estimates."""
+    console = Console(soft_wrap=True, highlight=False)
     devices, chip = topology_devices(topology)
-    mesh = config.make_mesh(devices)
+    mesh = mesh_of(config, devices)
     objective = PretrainingObjective(config.model, config.data.pair_objective)
-    optimizer = make_optimizer(config.optimizer, config.learning_rate_schedule())
+    optimizer = make_optimizer(config.optimizer, schedule_of(config))
     console.print(f"compiling for {len(devices)} x {devices[0].device_kind}; this takes minutes")
     estimates: dict[int, Estimate] = {}
     for number, phase in enumerate(config.phases):

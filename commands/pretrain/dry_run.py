@@ -1,6 +1,6 @@
 """What a run would be, without running it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -9,11 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.parallel.sharding import bytes_per_device, described, put_batch
-from bert_jax.training.loop import Stage
 from bert_jax.training.optimizer import Optimizer
-from bert_jax.training.step import Objective, abstract_state, make_train_step
-from configs.pretrain import PretrainConfig
-from data_pipeline.corpus.shards import Corpus
+from bert_jax.training.step import abstract_state, make_train_step
+from commands.pretrain.run import Run
 from data_pipeline.tokenization.loading import Tokenizer
 
 _BAR_WIDTH = 40
@@ -21,37 +19,19 @@ _POINTS = 16
 _COLUMNS_OF_TEXT = 96
 
 
-def show(
-    console: Console,
-    config: PretrainConfig,
-    stages: Sequence[Stage],
-    objective: Objective,
-    optimizer: Optimizer,
-    mesh: jax.sharding.Mesh,
-    corpus: Corpus,
-    tokenizer: Tokenizer,
-) -> None:
+def show(console: Console, run: Run) -> None:
     """Prints the configuration, sizes and memory, the schedule, and one example with its masks.
 
     The train step of each phase is compiled for this machine's devices, not run.
-
-    Args:
-      console: where to print.
-      config: the validated configuration.
-      stages: its phases, their data opened.
-      objective: what would be trained.
-      optimizer: with its schedule.
-      mesh: the device mesh.
-      corpus: the text.
-      tokenizer: that of the corpus.
     """
+    config, stages, mesh, optimizer = run.config, run.stages, run.mesh, run.optimizer
     for name, value in _fields(config.resolved()):
         console.print(f"{name} = {value}", markup=False)
-    shapes, shardings = abstract_state(objective, optimizer, mesh)
+    shapes, shardings = abstract_state(run.objective, optimizer, mesh)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     state_per_device = f"{bytes_per_device(shapes, shardings) / 2**20:,.1f} MiB"
     train_step = make_train_step(
-        objective,
+        run.objective,
         optimizer,
         mesh,
         accumulation=config.loop.accumulation_steps,
@@ -77,7 +57,7 @@ def show(
             config.data.rows: f"{phase.steps * phase.batch_size:,}",
             "padding": f"{1 - filled / phase.sequence_length:.1%}",
             "tokens, about": f"{tokens:,.0f}",
-            "epochs, about": f"{tokens / corpus.split('train').tokens:.2f}",
+            "epochs, about": f"{tokens / run.corpus.split('train').tokens:.2f}",
             "FLOPs of a step": f"{stage.flops_per_step:.3g}",
             "FLOPs": f"{flops:.3g}",
             "state per device": state_per_device,
@@ -96,7 +76,7 @@ def show(
     for line in schedule_lines(optimizer, config.total_steps):
         console.print(line, markup=False)
     console.print("\nAn example of the first batch; [shown -> to be predicted]", markup=False)
-    for line in example_lines(first_batches[0], tokenizer):
+    for line in example_lines(first_batches[0], run.tokenizer):
         console.print(line, markup=False)
 
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.files import file_checksum
+from data_pipeline.files import file_checksum, read_json
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "heldout")
@@ -299,11 +299,8 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
             f"{folder} is not a corpus ({state}); make one with: "
             f"python -m data_pipeline.prepare --input FILES --output {folder}"
         )
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-        version = metadata["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not describe a corpus ({error!r}); prepare it anew") from None
+    metadata = read_json(path, "prepare the corpus again")
+    version = metadata.get("format_version") if isinstance(metadata, dict) else None
     if version != FORMAT_VERSION:
         raise DataError(
             f"{folder} has corpus format version {version!r}, this program reads version "

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.corpus.encode import DocumentKey, EncodedChunk
+from data_pipeline.corpus.document_key import DocumentKey
+from data_pipeline.corpus.encode import EncodedChunk
 from data_pipeline.corpus.journal import Journal
 from data_pipeline.corpus.shards import SPLITS, ShardWriter
 

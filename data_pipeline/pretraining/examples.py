@@ -2,24 +2,13 @@
 
 import enum
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from data_pipeline.corpus.shards import Split
 from data_pipeline.keyed_random import derive_key, random_bits, uniform, uniform_below
 from data_pipeline.pretraining.order import block_documents
-
-Pairs = Literal["next_sentence", "sentence_order", "full_sentences", "doc_sentences"]
-
-# Segments of an example: as many [SEP], at the end of each, follow from it, and documents that are
-# needed, since the random B of a pair comes from another one.
-SEGMENTS: dict[Pairs, int] = {
-    "next_sentence": 2,
-    "sentence_order": 2,
-    "full_sentences": 1,
-    "doc_sentences": 1,
-}
 
 # One example. Segment A is tokens[shard[0]][offset[0] : offset[0] + length[0]] and segment B the
 # same with index 1; without pairs length[1] is 0. The label is that of the pair. The key is unlike
@@ -65,16 +54,6 @@ class Draws(NamedTuple):
     def bits(self, purpose: Draw, count: int) -> np.ndarray:
         """uint64 [count]."""
         return random_bits(self.key(purpose), np.arange(count))
-
-
-def special_tokens(pairs: Pairs) -> int:
-    """How many [CLS] and [SEP] an example carries, without those between documents."""
-    return 1 + SEGMENTS[pairs]
-
-
-def shortest_sequence(pairs: Pairs) -> int:
-    """The smallest sequence length: the special tokens and two more."""
-    return special_tokens(pairs) + 2
 
 
 class Stretches(NamedTuple):

@@ -6,13 +6,8 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.corpus.shards import Split
-from data_pipeline.pretraining.examples import (
-    SEGMENTS,
-    Pairs,
-    Stretches,
-    sort_by_shard,
-    special_tokens,
-)
+from data_pipeline.pretraining.config import SEGMENTS, Pairs, special_tokens
+from data_pipeline.pretraining.examples import Stretches, sort_by_shard
 from data_pipeline.pretraining.full_sentences import stretches_of_full_sentences
 
 # B sequences of L tokens with K predictions:

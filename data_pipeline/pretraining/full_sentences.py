@@ -13,6 +13,7 @@ import numpy as np
 
 from data_pipeline.corpus.shards import Split
 from data_pipeline.keyed_random import permute
+from data_pipeline.pretraining.config import special_tokens
 from data_pipeline.pretraining.examples import (
     EXAMPLE,
     BlockText,
@@ -22,7 +23,6 @@ from data_pipeline.pretraining.examples import (
     follow_links,
     read_block,
     rows_by_shard,
-    special_tokens,
     target_lengths,
 )
 

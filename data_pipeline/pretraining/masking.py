@@ -6,13 +6,12 @@ create_pretraining_data.py of google-research/bert, and spans of words as SpanBE
 that it does not depend on which other examples are in the batch.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from data_pipeline.keyed_random import random_bits, uniform
-
-Masking = Literal["token", "whole_word", "span"]
+from data_pipeline.pretraining.config import Masking
 
 MAX_LENGTH = 1 << 16  # a position must fit the low bits of a sort key
 _LOW_BITS = np.uint64(MAX_LENGTH - 1)

@@ -13,7 +13,8 @@ import numpy as np
 
 from data_pipeline.corpus.shards import Split
 from data_pipeline.keyed_random import permute
-from data_pipeline.pretraining.examples import EXAMPLE, Draw, Draws, special_tokens
+from data_pipeline.pretraining.config import special_tokens
+from data_pipeline.pretraining.examples import EXAMPLE, Draw, Draws
 from data_pipeline.pretraining.masking import prediction_counts
 from data_pipeline.pretraining.pairing import plan_block
 

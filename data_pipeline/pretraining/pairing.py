@@ -11,16 +11,15 @@ import numpy as np
 
 from data_pipeline.corpus.shards import Split
 from data_pipeline.keyed_random import coin, coin_sum, permute, uniform_below
+from data_pipeline.pretraining.config import Pairs, special_tokens
 from data_pipeline.pretraining.examples import (
     EXAMPLE,
     Draw,
     Draws,
-    Pairs,
     follow_links,
     locate_documents,
     read_block,
     rows_by_shard,
-    special_tokens,
     target_lengths,
 )
 

@@ -18,11 +18,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from data_pipeline import tfds
 from data_pipeline.errors import DataError
+from data_pipeline.files import parse_json
 from data_pipeline.text.clean import clean_text
 
 CHUNK_BYTES = 1 << 20
-TFDS_PREFIX = "tfds:"
 EMBEDDED = "embedded"
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 FOLDER_SUFFIXES = (".txt", *JSON_SUFFIXES)
@@ -180,18 +181,13 @@ class FileSource:
         for number, record in enumerate(lines, lines_before + 1):
             if not record.strip():
                 continue
-            try:
-                value = json.loads(record)
-            except (ValueError, RecursionError) as error:
-                raise DataError(
-                    f"{self.name}, line {number:,} is not JSON ({error}); expected one JSON object "
-                    "a line"
-                ) from None
+            place = f"{self.name}, line {number:,}"
+            value = parse_json(record.decode(), place, "each line must hold one JSON object")
             if not isinstance(value, dict) or not isinstance(value.get(self.text_field), str):
                 fields = ", ".join(value) if isinstance(value, dict) else type(value).__name__
                 raise DataError(
-                    f"{self.name}, line {number:,} has no text in the field {self.text_field!r} "
-                    f"(it holds: {fields}); name the field with --text-field"
+                    f"{place} has no text in the field {self.text_field!r} (it holds: {fields}); "
+                    "name the field with --text-field"
                 )
             yield value[self.text_field]
 
@@ -200,65 +196,45 @@ class TfdsSource:
     """A dataset of TensorFlow Datasets, streamed in a fixed order once it was downloaded.
 
     Args:
-      name: such as "wikipedia/20230601.en". Data live in the folder that the environment variable
-        TFDS_DATA_DIR names, by default the library's own.
+      name: such as "tfds:wikipedia/20230601.en".
       text_field: the feature that holds the text.
-
-    Raises:
-      DataError: there is no such dataset, or it has no such text feature.
     """
 
     def __init__(self, name: str, text_field: str):
-        import tensorflow_datasets as tfds
-
-        self.name = TFDS_PREFIX + name
-        try:
-            self._builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
-            features = self._builder.info.features
-        # Whatever the library raises (it has many ways), the cause here is the name or its data.
-        except Exception as error:
-            raise DataError(
-                f"no TensorFlow dataset {name!r} ({_first_line(error)}); see "
-                "https://www.tensorflow.org/datasets/catalog"
-            ) from None
+        self.name = name
+        self._dataset = tfds.Dataset(name)
+        features = self._dataset.info.features
         if text_field not in features:
             raise DataError(
-                f"{self.name} has no feature {text_field!r} (it has: {', '.join(features)}); name "
-                "it with --text-field"
+                f"{name} has no feature {text_field!r} (it has: {', '.join(features)}); name it "
+                "with --text-field"
             )
         feature = features[text_field]
         if feature.shape != () or not np.dtype(feature.np_dtype).hasobject:
             raise DataError(
-                f"the feature {text_field!r} of {self.name} is no text but a "
-                f"{type(feature).__name__}; name another with --text-field"
+                f"the feature {text_field!r} of {name} is a {type(feature).__name__}, not text; "
+                "name another with --text-field"
             )
         self._text_field = text_field
-        self.identity = [self._builder.info.full_name]  # with its version
+        self.identity = [self._dataset.info.full_name]  # with its version
 
     def download(self) -> None:
-        """Fetches the data, if they are not there.
-
-        Raises:
-          DataError: they cannot be fetched or have no training split.
-        """
-        try:
-            self._builder.download_and_prepare()
-        except Exception as error:
-            raise DataError(f"cannot download {self.name}: {_first_line(error)}") from None
-        if "train" not in self._builder.info.splits:
-            raise DataError(f"{self.name} has no split named train")
+        """Fetches the data unless they are there."""
+        self._dataset.download("train")
 
     def chunks(self) -> Iterator[Chunk]:
-        import tensorflow_datasets as tfds
+        import tensorflow_datasets
 
-        dataset = self._builder.as_dataset(
-            split="train",
+        records = self._dataset.records(
+            "train",
             shuffle_files=False,
-            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-            decoders=tfds.decode.PartialDecoding({self._text_field: True}),
+            read_config=tensorflow_datasets.ReadConfig(
+                interleave_cycle_length=1, try_autocache=False
+            ),
+            decoders=tensorflow_datasets.decode.PartialDecoding({self._text_field: True}),
         )
-        records = (example[self._text_field] for example in tfds.as_numpy(dataset))
-        return text_chunks(itertools.starmap(self._decoded, enumerate(records, 1)))
+        texts = (record[self._text_field] for record in records)
+        return text_chunks(itertools.starmap(self._decoded, enumerate(texts, 1)))
 
     def _decoded(self, number: int, record: bytes) -> str:
         try:
@@ -310,7 +286,7 @@ def find_files(pattern: str) -> list[Path]:
         )
         raise DataError(
             f"--input {pattern} {what or 'matches no file'}; give files, folders, patterns, "
-            f"{EMBEDDED} or {TFDS_PREFIX}NAME"
+            f"{EMBEDDED} or {tfds.PREFIX}NAME"
         )
     return found
 
@@ -323,8 +299,3 @@ def _files_below(folder: Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

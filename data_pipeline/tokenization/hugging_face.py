@@ -1,13 +1,12 @@
 """The tokenizer of a downloaded BERT, read from its own files and written for `transformers`."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.errors import DataError
-from data_pipeline.files import write_json
+from data_pipeline.files import read_json, write_json
 from data_pipeline.tokenization.loading import (
     CONFIG_FILE,
     SPECIAL_PIECES,
@@ -309,12 +308,5 @@ def _objects(path: Path, name: str, values: Any) -> list[dict[str, Any]]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read ({error}); copy it again") from None
-    if not isinstance(values, dict):
-        raise DataError(f"{path} holds no JSON object; copy it again")
-    return values
+    value = read_json(path, "copy it again") if path.is_file() else {}
+    return _object(path, "its content", value)

@@ -4,12 +4,12 @@ A saved tokenizer is two files in any folder (a corpus, a checkpoint): `tokenize
 `vocab.txt` or `sentencepiece.model`.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from data_pipeline.errors import DataError
+from data_pipeline.files import read_json
 from data_pipeline.tokenization.interface import CONFIG_FILE, SPECIAL_PIECES, Tokenizer
 from data_pipeline.tokenization.sentencepiece import SentencePiece, load_model, train_sentencepiece
 from data_pipeline.tokenization.wordpiece import WordPiece, load_vocab, train_wordpiece
@@ -36,25 +36,18 @@ Kind = Literal["wordpiece", "sentencepiece-unigram", "sentencepiece-bpe"]
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Loads the tokenizer that a folder (a corpus, a checkpoint) holds.
-
-    Raises:
-      DataError: the folder holds no tokenizer, or its vocabulary is not the one it was saved with.
-    """
+    """Loads the tokenizer that a folder (a corpus, a checkpoint) holds."""
     path = Path(folder) / CONFIG_FILE
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        kind, lowercase, fingerprint = (
-            config["kind"],
-            config["lowercase"],
-            config["fingerprint"],
-        )
-    except OSError:
+    if not path.is_file():
         raise DataError(
             f"{folder} holds no tokenizer ({CONFIG_FILE} is missing); give the folder of a corpus "
             "or of a checkpoint"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
+        )
+    config = read_json(path)
+    try:
+        kind, lowercase = config["kind"], config["lowercase"]
+        fingerprint = config["fingerprint"]
+    except (KeyError, TypeError) as error:
         raise DataError(f"{path} is not a tokenizer description ({error!r})") from None
     tokenizer = (
         load_vocab(Path(folder) / "vocab.txt", lowercase)

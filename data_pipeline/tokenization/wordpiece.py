@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.files import write_json
+from data_pipeline.files import read_text, write_json
 from data_pipeline.tokenization.interface import (
     CHARACTER_COVERAGE,
     CONFIG_FILE,
@@ -194,17 +194,8 @@ class WordPiece(Tokenizer):
 
 
 def load_vocab(path: Path, lowercase: bool) -> WordPiece:
-    """Reads a `vocab.txt`: UTF-8, one piece a line, its id is the line's number from 0.
-
-    Raises:
-      DataError: the file cannot be read, a piece stands twice, a special piece is missing.
-    """
-    try:
-        lines = path.read_bytes().decode().split("\n")
-    except OSError as error:
-        raise DataError(f"cannot read the vocabulary {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: see byte {error.start:,}") from None
+    """Reads a `vocab.txt`: UTF-8, one piece a line, its id is the line's number from 0."""
+    lines = read_text(path).split("\n")
     if not lines[-1]:
         del lines[-1]
     return WordPiece([line.rstrip("\r") for line in lines], lowercase, str(path))

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bert_jax.errors import UserError
 from bert_jax.tasks.registry import find_task
 from bert_jax.training.checkpoint import save_params
-from commands.export import to_hugging_face, whole_folder
+from commands.export import to_hugging_face
 from data_pipeline.tokenization.loading import WordPiece
 from tests.checkpoints import PIECES, TINY, random_params
 
@@ -46,11 +45,3 @@ def test_the_outputs_of_a_classifier(tmp_path, task, labels, problem_type, names
     assert values.get("problem_type") == problem_type
     to_hugging_face(tmp_path, tmp_path / "bert", Console(quiet=True), architecture="BertModel")
     assert "id2label" not in json.loads((tmp_path / "bert" / "config.json").read_text())
-
-
-def test_a_folder_that_cannot_be_made_is_named_without_an_option(tmp_path):
-    """Two options end here: --output, and --export hf after a whole training."""
-    (tmp_path / "file").write_text("")
-    folder = tmp_path / "file" / "hf"
-    with pytest.raises(UserError, match=f"^{folder} cannot be written"), whole_folder(folder):
-        pass

@@ -17,12 +17,14 @@ import run_predict
 from bert_jax.errors import UserError
 from bert_jax.interchange.hugging_face import load_hugging_face
 from bert_jax.interchange.names import to_tensors
-from bert_jax.models.adapters import merge, method_of
+from bert_jax.models.adapters import merge
+from bert_jax.models.config import method_of
 from bert_jax.monitoring.tracker import read_metrics
-from bert_jax.training.checkpoint import _read_part, load_params, save_params, saved_steps
+from bert_jax.training.checkpoint import save_params
 from bert_jax.training.partial import fingerprint
+from bert_jax.training.saved_params import _read_part, load_params, saved_steps
 from commands.finetune.command_line import from_command_line
-from commands.source import load_run, open_source
+from commands.saved_model import load_run, open_model
 from configs.finetune import USUAL_RATES
 from data_pipeline.finetune.batches import TrainingBatches
 from tests.checkpoints import TINY, assert_same, random_params, write_hugging_face
@@ -88,7 +90,7 @@ def test_only_the_small_part_is_saved(folder, run):
     config = json.loads((run / "config.json").read_text())
     assert config["optimizer"]["learning_rate"] == USUAL_RATES["lora"]
     whole, _, _ = load_run(run)
-    assert_same(whole["encoder"], open_source(folder / "base").params["encoder"])
+    assert_same(whole["encoder"], open_model(folder / "base").params["encoder"])
 
 
 class Interrupted(TrainingBatches):
@@ -106,7 +108,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(folder, run, monkeypatch, ca
         run_finetune.main(options(folder, again))
     assert not (again / "summary.json").exists()
     # Adapters 2 x 2 x (8 x 8 + 8 x 8), pooler 72, classifier 18, the rest of the model.
-    encoder = open_source(folder / "base").params["encoder"]
+    encoder = open_model(folder / "base").params["encoder"]
     total = sum(x.size for x in jax.tree.leaves(encoder)) + 512 + 72 + 18
     share = f"trained: 602 of {total:,} parameters ({602 / total:.2%})"
     assert share in capsys.readouterr().out
@@ -230,7 +232,7 @@ def test_a_run_that_was_continued_with_a_moved_base_can_be_asked(folder, run):
     base.rename(moved)
     try:
         run_finetune.main([*options(folder, work_dir), f"--init-from={moved}"])
-        assert_same(load_run(work_dir)[0]["encoder"], open_source(moved).params["encoder"])
+        assert_same(load_run(work_dir)[0]["encoder"], open_model(moved).params["encoder"])
     finally:
         moved.rename(base)
 
@@ -284,7 +286,7 @@ def test_predictions_are_those_of_the_run(folder, run):
 
 def test_bitfit_merges_and_a_prefix_does_not(folder):
     """Checkpoints as runs would write them, without the runs."""
-    base = open_source(folder / "base").params
+    base = open_model(folder / "base").params
     biases = flatten_dict(base, sep="/")
     unsaved = {p: x for p, x in biases.items() if p.startswith("encoder/") and p[-5:] != "/bias"}
     small = {"layer_0": {"attention": {"prefix_keys": np.ones((8, 2), np.float32)}}}
@@ -302,7 +304,7 @@ def test_bitfit_merges_and_a_prefix_does_not(folder):
         }
         config = {"model": dataclasses.asdict(CONFIG), "method": {"name": name}, "base": named}
         save_params(folder / name, part, config)
-        open_source(folder / "base").tokenizer.save(folder / name)
+        open_model(folder / "base").tokenizer.save(folder / name)
     output = folder / "merged-bitfit"
     run_convert.main(["merge", f"--checkpoint={folder / 'bitfit'}", f"--output={output}"])
     found = flatten_dict(load_params(output)[0]["encoder"], sep="/")

@@ -151,18 +151,9 @@ def test_bfloat16_computes_in_bfloat16_with_float32_parameters(config, params, b
     assert rounded == pytest.approx(float(exact), rel=0.05)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"hidden_size": 130, "num_attention_heads": 4}, ["130", "num_attention_heads 4"]),
-        ({"hidden_dropout_prob": 1.0}, ["hidden_dropout_prob", "[0, 1)"]),
-        ({"num_hidden_layers": 0}, ["num_hidden_layers", "at least 1"]),
-    ],
-)
-def test_impossible_sizes_are_refused(change, words):
-    with pytest.raises(UserError) as caught:
-        BertConfig(**change).validate()
-    assert all(word in str(caught.value) for word in words)
+def test_heads_that_do_not_divide_the_hidden_size_are_refused():
+    with pytest.raises(UserError, match=r"130 .*num_attention_heads 4"):
+        BertConfig(hidden_size=130, num_attention_heads=4).validate()
 
 
 def test_sequences_that_share_a_row_do_not_see_each_other(config, params):

@@ -174,17 +174,12 @@ def test_names_that_freeze_nothing_or_everything_are_refused(objective):
 @pytest.mark.parametrize(
     "change",
     [
-        {"learning_rate": 0.0},
+        {"learning_rate": None},
         {"warmup_steps": None},
         {"warmup_proportion": 0.1},  # as well as steps
-        {"warmup_steps": None, "warmup_proportion": 1.5},
-        {"end_proportion": -0.1},
-        {"beta_1": 1.0},
-        {"epsilon": 0.0},
-        {"layer_decay": 0.0},
     ],
 )
-def test_values_out_of_range_are_refused(change):
+def test_options_that_do_not_fit_are_refused(change):
     config = OptimizerConfig(**({"warmup_steps": 0} | change))
     with pytest.raises(UserError, match=list(change)[-1]):
         config.validate()

@@ -7,7 +7,7 @@ from bert_jax.errors import UserError
 from bert_jax.interchange.names import to_tensors
 from bert_jax.tasks.registry import find_task
 from commands.finetune.start import warm_start
-from commands.source import Source, open_source
+from commands.saved_model import SavedModel, open_model
 from configs.finetune import FinetuneConfig
 from tests.checkpoints import TINY, random_params, write_hugging_face
 
@@ -38,7 +38,9 @@ def ours(task, labels, outputs=None):
         "architecture": find_task(task).architecture,
         "problem_type": find_task(task).problem_type,
     }
-    return Source(parameters(outputs or max(len(labels), 1)), TINY, None, "runs/x, step 5", saved)
+    return SavedModel(
+        parameters(outputs or max(len(labels), 1)), TINY, None, "runs/x, step 5", saved
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_the_classes_of_hugging_face_are_its_own(tmp_path, names, outputs, kept,
         architectures=["BertForSequenceClassification"],
         id2label=names,
     )
-    source = open_source(tmp_path)
+    source = open_model(tmp_path)
     shapes = params | {"classifier": {"kernel": np.ones((8, 2)), "bias": np.ones(2)}}
     said = []
     arguments = (FinetuneConfig(), source, find_task("classify"), ("cat", "dog"), shapes)

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -69,7 +67,7 @@ def test_folders_that_are_no_corpus_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"has no corpus\.json"):
         open_corpus(tmp_path)
     (tmp_path / "corpus.json").write_text("[1, 2")
-    with pytest.raises(DataError, match="does not describe a corpus"):
+    with pytest.raises(DataError, match=r"corpus\.json is not JSON.*prepare"):
         open_corpus(tmp_path)
     write_json(tmp_path / "corpus.json", {"format_version": FORMAT_VERSION + 1})
     with pytest.raises(DataError, match=f"version {FORMAT_VERSION + 1}, .*reads version"):
@@ -92,11 +90,3 @@ def test_damaged_shards_are_refused(tmp_path):
     path.unlink()
     with pytest.raises(DataError, match="is missing"):
         open_corpus(tmp_path)
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "a.json"
-    write_json(path, {"a": "中"})
-    with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"a": "中"}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import DataError
-from data_pipeline.pretraining import full_sentences, order
+from data_pipeline.pretraining import full_sentences, order, stream
 from data_pipeline.pretraining.batches import DataConfig, batches, evaluation_batches
-from data_pipeline.pretraining.examples import Pairs
+from data_pipeline.pretraining.config import Pairs
 from data_pipeline.pretraining.order import blocks_per_epoch
 from tests.data_pipeline.conftest import (
     FIRST_TOKEN,
@@ -26,6 +26,12 @@ from tests.data_pipeline.conftest import (
 SIZES = {"batch_size": 12, "sequence_length": 32, "max_predictions": 5}
 CONFIG = DataConfig()
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tf_data():
+    """From the second batch on the batches are tf.data's."""
+    stream.importing().join()
 
 
 @pytest.fixture
@@ -51,6 +57,33 @@ def assert_same(some, others):
         assert one.keys() == two.keys()
         for key in one:
             np.testing.assert_array_equal(one[key], two[key], err_msg=key)
+
+
+class Importing:
+    """A thread that is alive when it is asked the first few times."""
+
+    def __init__(self, times):
+        self.times = times
+
+    def is_alive(self):
+        self.times -= 1
+        return self.times >= 0
+
+
+@pytest.mark.parametrize(
+    "config", [CONFIG, DataConfig(pairs="doc_sentences", packed=True)], ids=["pairs", "packed"]
+)
+def test_batches_while_tensorflow_is_imported_and_after(corpus, monkeypatch, config):
+    """All before it, some before it, none but the first."""
+    expected = take(corpus, 12, config)
+    for times in (12, 4):
+        monkeypatch.setattr(stream, "importing", lambda times=times: Importing(times))
+        assert_same(take(corpus, 12, config), expected)
+
+
+def test_a_single_batch_imports_nothing(corpus, monkeypatch):
+    monkeypatch.setattr(stream, "importing", lambda: pytest.fail("TensorFlow is imported"))
+    take(corpus, 1)
 
 
 def unmasked(batch):

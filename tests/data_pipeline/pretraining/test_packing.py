@@ -8,9 +8,10 @@ import pytest
 
 from data_pipeline.pretraining import order
 from data_pipeline.pretraining.batches import DataConfig, batches
+from data_pipeline.pretraining.config import Masking
 from data_pipeline.pretraining.examples import EXAMPLE
 from data_pipeline.pretraining.filling import fill_batch, fill_rows
-from data_pipeline.pretraining.masking import Masking, mask_tokens, prediction_counts
+from data_pipeline.pretraining.masking import mask_tokens, prediction_counts
 from data_pipeline.pretraining.order import blocks_per_epoch
 from data_pipeline.pretraining.packing import assign_rows, plan_rows, sequences_per_row
 from data_pipeline.pretraining.pairing import plan_block

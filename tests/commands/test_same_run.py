@@ -5,14 +5,16 @@ import json
 import pytest
 
 from bert_jax.errors import UserError
-from commands.work_dir import (
-    FINETUNING_FIELDS,
+from commands.same_run import (
+    MAY_DIFFER_IN_FINETUNING,
     OtherRunError,
     check_same_run,
     check_seeds_dir,
+    differences,
     earlier_config,
     first_start_of,
 )
+from configs.recipes import RECIPES
 
 CONFIG = {"seed": 0, "loop": {"save_every": 8}}
 
@@ -39,8 +41,8 @@ def test_only_a_folder_of_a_run_is_worked_in(tmp_path):
     assert earlier_config(tmp_path)["first_start"] == 5.0
     for text, message in (
         ('{"model_type": "bert"}', "is not the work fol"),
-        ("{", "is damaged"),
-        ("[1]", "is damaged"),
+        ("{", "config.json is not JSON .*give another --work-dir"),
+        ("[1]", "config.json holds no JSON object; give another --work-dir"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
@@ -69,17 +71,17 @@ def test_seeds_share_a_folder_with_nothing_else(tmp_path):
 
 def test_a_run_of_the_other_kind_is_named(tmp_path):
     with pytest.raises(OtherRunError, match="holds a pre-training, not a fine-tuning; give anoth"):
-        check_same_run(tmp_path, {"phases": []}, {"task": "sst2"}, FINETUNING_FIELDS)
+        check_same_run(tmp_path, {"phases": []}, {"task": "sst2"}, MAY_DIFFER_IN_FINETUNING)
 
 
 def test_places_count_for_pretraining_alone(tmp_path):
     """There "data" holds how examples are made, and a checkpoint has no fingerprint."""
     old = {"init_from": "a", "data": "b", "dev_fingerprint": "c"}
-    check_same_run(tmp_path, old, old | {"init_from": "x", "data": "y"}, FINETUNING_FIELDS)
+    check_same_run(tmp_path, old, old | {"init_from": "x", "data": "y"}, MAY_DIFFER_IN_FINETUNING)
     with pytest.raises(UserError, match=r"\(init_from: a -> x; data: b -> y\)"):
         check_same_run(tmp_path, old, old | {"init_from": "x", "data": "y"})
     with pytest.raises(UserError, match=r"\(other dev data\)"):
-        check_same_run(tmp_path, old, old | {"dev_fingerprint": "d"}, FINETUNING_FIELDS)
+        check_same_run(tmp_path, old, old | {"dev_fingerprint": "d"}, MAY_DIFFER_IN_FINETUNING)
 
 
 @pytest.mark.parametrize("text", [None, "{", "{}"])
@@ -87,3 +89,14 @@ def test_no_first_start_where_there_is_no_run(tmp_path, text):
     if text is not None:
         (tmp_path / "config.json").write_text(text)
     assert first_start_of(tmp_path, CONFIG) is None
+
+
+def test_differences_name_fields_and_leave_out_what_may_change():
+    config = RECIPES["base"]().resolved()
+    other = RECIPES["base"]().resolved()
+    other["loop"]["save_every"] = 1
+    other["corpus"] = "moved"
+    assert differences(config, other) == []
+    other["phases"][1]["steps"] = 5
+    other["phases"].append({"steps": 1})
+    assert differences(config, other)[0].startswith("phases: ")

@@ -1,20 +1,17 @@
-"""The work folder of a run: whose it is, and that one process at a time trains in it."""
+"""Whose a work folder is: the same run, continued, or another one that must not be touched."""
 
-import contextlib
-import fcntl
 import json
 import re
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import read_json
-from bert_jax.training.checkpoint import saved_steps
+from bert_jax.files import read_json
+from bert_jax.training.saved_params import saved_steps
 
 # These change neither the numbers of a run nor which steps it logs, so a resume may change them.
-RESUMABLE_FIELDS = (
+MAY_DIFFER = (
     "loop.save_every",
     "loop.keep_checkpoints",
     "corpus",
@@ -25,8 +22,8 @@ RESUMABLE_FIELDS = (
 )
 # Likewise of a fine-tuning: of what it starts from, trains on and is judged by the content counts,
 # not the place; what it predicts at the end has no part in it.
-FINETUNING_FIELDS = (
-    *RESUMABLE_FIELDS,
+MAY_DIFFER_IN_FINETUNING = (
+    *MAY_DIFFER,
     "init_from",
     "start_step",
     "base",  # its parameters are among those of start_fingerprint
@@ -41,9 +38,6 @@ _FINGERPRINTS = {
     "data_fingerprint": "other training data",
     "dev_fingerprint": "other dev data",
 }
-
-# Storage over a network may show a new file late.
-_SECONDS_UNTIL_SEEN = 60
 
 
 class OtherRunError(UserError):
@@ -60,13 +54,8 @@ def earlier_config(work_dir: Path) -> dict[str, Any]:
     """
     path = work_dir / "config.json"
     if path.is_file():
-        try:
-            config = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            raise UserError(
-                f"{path} is damaged; give another --work-dir or restore it from a checkpoint's "
-                "config/metadata"
-            ) from None
+        remedy = "give another --work-dir or restore it from a checkpoint's config/metadata"
+        config = read_json(path, remedy)
         if "first_start" in config:  # others have a config.json too, transformers among them
             return config if saved_steps(work_dir) else {}
     # A run that ends while it writes its first file leaves these.
@@ -103,7 +92,7 @@ def check_same_run(
     work_dir: Path,
     earlier: dict[str, Any],
     saved_config: dict[str, Any],
-    ignored: Sequence[str] = RESUMABLE_FIELDS,
+    may_differ: Sequence[str] = MAY_DIFFER,
 ) -> None:
     """Raises OtherRunError where the work folder was made with another configuration."""
     if earlier and ("task" in earlier) != ("task" in saved_config):
@@ -113,7 +102,7 @@ def check_same_run(
             "give another --work-dir"
         )
     known = {name: value for name, value in earlier.items() if name in saved_config}
-    differing = differences(known, saved_config, ignored=ignored) if earlier else []
+    differing = differences(known, saved_config, may_differ=may_differ) if earlier else []
     differing = [_FINGERPRINTS.get(line.partition(":")[0], line) for line in differing]
     steps = [config.get("start_step") for config in (earlier, saved_config)]
     if (
@@ -132,7 +121,7 @@ def check_same_run(
 
 
 def first_start_of(
-    work_dir: Path, saved_config: dict[str, Any], ignored: Sequence[str] = RESUMABLE_FIELDS
+    work_dir: Path, saved_config: dict[str, Any], may_differ: Sequence[str] = MAY_DIFFER
 ) -> float | None:
     """Unix time at which the run that the work folder holds was first started.
 
@@ -143,59 +132,11 @@ def first_start_of(
         first_start = earlier.pop("first_start")
     except (OSError, ValueError, KeyError):
         return None
-    return None if differences(earlier, saved_config, ignored=ignored) else float(first_start)
-
-
-def check_shared(work_dir: Path, saved_config: dict[str, Any]) -> None:
-    """Compares this process's configuration with what process 0 has written to the work folder.
-
-    Raises:
-      UserError: it is not to be seen here, or says something else.
-    """
-    path = work_dir / "config.json"
-    deadline = time.monotonic() + _SECONDS_UNTIL_SEEN
-    while not path.is_file():
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"{path}, which process 0 has written, is not to be seen here; several hosts need "
-                "a --work-dir on storage that they share"
-            )
-        time.sleep(0.1)
-    first = json.loads(path.read_text(encoding="utf-8"))
-    first.pop("first_start")
-    if differing := differences(first, saved_config, ignored=("corpus", "work_dir", "init_from")):
-        raise UserError(
-            f"this process was started with other options than process 0 ({'; '.join(differing)}); "
-            "type the same ones on every host"
-        )
-
-
-@contextlib.contextmanager
-def locked(work_dir: Path) -> Iterator[None]:
-    """Makes the work folder and keeps other processes out of it meanwhile.
-
-    Raises:
-      UserError: the folder cannot be made, or another process trains in it.
-    """
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        file = open(work_dir / ".lock", "w")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(
-            f"{work_dir} cannot be written ({error.strerror}); give another --work-dir"
-        ) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is training in {work_dir}; wait for it or give another --work-dir"
-            ) from None
-        yield
+    return None if differences(earlier, saved_config, may_differ=may_differ) else float(first_start)
 
 
 def differences(
-    saved: Any, new: Any, prefix: str = "", ignored: Sequence[str] = RESUMABLE_FIELDS
+    saved: Any, new: Any, prefix: str = "", may_differ: Sequence[str] = MAY_DIFFER
 ) -> list[str]:
     """Fields in which two resolved configurations differ, "field: old -> new".
 
@@ -203,7 +144,7 @@ def differences(
     ...             {"seed": 1, "model": {"dtype": "float32"}})
     ['seed: 0 -> 1']
     """
-    if prefix in ignored:
+    if prefix in may_differ:
         return []
     if isinstance(saved, dict) and isinstance(new, dict):
         keys = list(saved) + [key for key in new if key not in saved]
@@ -215,5 +156,5 @@ def differences(
     return [
         difference
         for key, old, value in pairs
-        for difference in differences(old, value, f"{prefix}.{key}" if prefix else key, ignored)
+        for difference in differences(old, value, f"{prefix}.{key}" if prefix else key, may_differ)
     ]

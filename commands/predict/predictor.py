@@ -1,7 +1,5 @@
 """What a fine-tuned checkpoint says of new examples."""
 
-import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,18 +9,15 @@ import jax
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import read_json
-from bert_jax.models.adapters import MethodConfig, method_of
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.config import BertConfig, MethodConfig, method_of
 from bert_jax.monitoring.tracker import ProgressBar
 from bert_jax.objectives.finetuning import FinetuningObjective, make_predict_step, predict
 from bert_jax.parallel.sharding import make_mesh
 from bert_jax.tasks.registry import saved_task
 from bert_jax.tasks.task import Prediction, Task, batch_shapes
-from commands.source import is_unfinished, open_source
+from commands.saved_model import is_unfinished, open_model, settings_of
 from data_pipeline.finetune.batches import ordered_batches
 from data_pipeline.finetune.buckets import bucket_boundaries
-from data_pipeline.finetune.tables import split_source
 from data_pipeline.tokenization.loading import Tokenizer
 
 CHUNK = 2048  # examples that are in memory at a time
@@ -123,7 +118,7 @@ def open_predictor(
     Raises:
       UserError: the folder holds another kind of model.
     """
-    source = open_source(folder, step)
+    source = open_model(folder, step)
     if not (folder / "checkpoints").is_dir() and {"classifier", "span"} & set(source.params):
         raise UserError(
             f"{folder} is a folder of transformers, which does not say how its task is read; ask "
@@ -151,56 +146,3 @@ def open_predictor(
         settings_of(folder, source.step, say),
         method_of(source.saved),
     )
-
-
-def settings_of(folder: Path, step: int | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """What `Task.tune` decided; nothing in a run that has not ended.
-
-    It says so where that was for another step than the one that is asked.
-    """
-    path = folder / "summary.json"
-    summary = read_json(path) if path.is_file() else {}
-    settings: dict[str, Any] = summary.get("settings", {})
-    if settings and step != summary["step"]:
-        say(
-            f"{' and '.join(settings)} in {path} is for step {summary['step']}, not for step "
-            f"{step}, which may need another"
-        )
-    return settings
-
-
-def check_output_file(output: Path, source: str) -> None:
-    """Raises UserError for a file that cannot be written, or that is read, too."""
-    if source and output.resolve() == Path(split_source(source)[0]).resolve():
-        raise UserError(f"--output {output} is also --input; give another, or that would be lost")
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder; give the name of a file")
-    if not os.access(output.parent, os.W_OK):
-        raise UserError(
-            f"--output {output} cannot be written: its folder is not there or not writable; make "
-            "it, or give another"
-        )
-
-
-def write_predictions(predictions: Iterator[list[Prediction]], output: Path | None) -> int:
-    """Writes JSON Lines to a file, aside first and then renamed, or to the standard output.
-
-    Returns:
-      The number of predictions.
-    """
-    total = 0
-    lines = (
-        json.dumps(prediction, ensure_ascii=False) for chunk in predictions for prediction in chunk
-    )
-    if output is None:
-        for line in lines:
-            print(line, flush=True)
-            total += 1
-        return total
-    aside = output.with_name(output.name + ".tmp")
-    with open(aside, "w", encoding="utf-8") as file:
-        for line in lines:
-            file.write(line + "\n")
-            total += 1
-    aside.rename(output)
-    return total

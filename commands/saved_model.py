@@ -1,21 +1,22 @@
 """Where a fine-tuning starts: a checkpoint of ours, of Hugging Face or of TF1."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bert_jax.errors import UserError
+from bert_jax.files import read_json
 from bert_jax.interchange.configs import config_from_tf1
-from bert_jax.interchange.hugging_face import architecture_of, load_hugging_face, read_json
+from bert_jax.interchange.hugging_face import architecture_of, load_hugging_face
 from bert_jax.interchange.names import from_tensors
-from bert_jax.models.bert import BertConfig
-from bert_jax.training.checkpoint import load_params
+from bert_jax.models.config import BertConfig
+from bert_jax.training.saved_params import load_params
 from commands.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer
 from data_pipeline.tokenization.loading import Tokenizer, load_tokenizer
 
 
-class Source(NamedTuple):
+class SavedModel(NamedTuple):
     """A pre-trained model.
 
     Attributes:
@@ -36,7 +37,7 @@ class Source(NamedTuple):
     step: int | None = None
 
 
-def open_source(folder: Path, step: int | None = None) -> Source:
+def open_model(folder: Path, step: int | None = None) -> SavedModel:
     """Reads a checkpoint, converting it where it is not ours.
 
     Args:
@@ -54,20 +55,20 @@ def open_source(folder: Path, step: int | None = None) -> Source:
         params, saved, found = load_run(folder, step)
         model = BertConfig(**saved["model"])
         origin = f"{folder}, step {found}"
-        source = Source(params, model, load_tokenizer(folder), origin, saved, found)
+        source = SavedModel(params, model, load_tokenizer(folder), origin, saved, found)
     elif (folder / "config.json").is_file():
         read = load_hugging_face(folder)
         tokenizer, _ = load_foreign_tokenizer(folder)
         origin = f"{folder}, converted from Hugging Face's {read.architecture}"
         saved = {"architecture": read.architecture, "labels": list(read.labels)}
-        source = Source(read.converted.params, read.config, tokenizer, origin, saved)
+        source = SavedModel(read.converted.params, read.config, tokenizer, origin, saved)
     elif (folder / "bert_config.json").is_file():
         model = config_from_tf1(read_json(folder / "bert_config.json"), "erf")
         tensors = read_tf1(checkpoint_prefix(folder), optimizer_state=False)
         tokenizer, _ = load_foreign_tokenizer(folder)
         params = from_tensors(tensors, "tf1", model).params
         saved = {"architecture": architecture_of(set(params)), "labels": []}
-        source = Source(params, model, tokenizer, f"{folder}, converted from TF1", saved)
+        source = SavedModel(params, model, tokenizer, f"{folder}, converted from TF1", saved)
     elif (folder / "seeds.json").is_file():
         raise UserError(
             f"{folder} holds a run for each of several seeds; name one of them: "
@@ -92,11 +93,27 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / "metrics.jsonl").is_file() and not (folder / "summary.json").is_file()
 
 
+def settings_of(folder: Path, step: int | None, say: Callable[[str], None]) -> dict[str, Any]:
+    """What `Task.tune` decided; nothing in a run that has not ended.
+
+    It says so where that was for another step than the one that is asked.
+    """
+    path = folder / "summary.json"
+    summary = read_json(path) if path.is_file() else {}
+    settings: dict[str, Any] = summary.get("settings", {})
+    if settings and step != summary["step"]:
+        say(
+            f"{' and '.join(settings)} in {path} is for step {summary['step']}, not for step "
+            f"{step}, which may need another"
+        )
+    return settings
+
+
 def check_stays(folder: Path, method: str) -> None:
     """Raises UserError for a run that is not finished, which will delete the checkpoint it has now.
 
     Args:
-      folder: of a checkpoint, see `open_source`.
+      folder: of a checkpoint, see `open_model`.
       method: whose checkpoints will need that of the folder.
     """
     if is_unfinished(folder):
@@ -134,6 +151,6 @@ def load_run(
                 f"merge LoRA or BitFit into it: python run_convert.py merge --checkpoint {folder} "
                 "--base DIR --output DIR"
             )
-        return open_source(path, named["step"]).params
+        return open_model(path, named["step"]).params
 
     return load_params(folder, step, read_base)

@@ -1,29 +1,9 @@
-"""What a prediction takes from a run's summary, and files that cannot be written."""
-
-import json
+"""What a command line of run_predict.py may not ask."""
 
 import pytest
 
 import run_predict
-from commands.predict import settings_of
 from tests.scripts.runs import mistake
-
-SETTINGS = {"no_answer_threshold": -1.5}
-
-
-def test_settings_are_those_of_the_summary_and_its_step(tmp_path):
-    said = []
-    assert settings_of(tmp_path, 5, said.append) == {}
-    (tmp_path / "summary.json").write_text(json.dumps({"step": 5, "settings": SETTINGS}))
-    assert settings_of(tmp_path, 5, said.append) == SETTINGS
-    assert said == []
-    assert settings_of(tmp_path, 9, said.append) == SETTINGS
-    assert len(said) == 1
-    assert "no_answer_threshold" in said[0]
-    assert "is for step 5, not for step 9" in said[0]
-    (tmp_path / "summary.json").write_text(json.dumps({"step": 5}))  # of a pre-training
-    assert settings_of(tmp_path, 9, said.append) == {}
-    assert len(said) == 1
 
 
 def test_an_input_is_not_written_over(tmp_path, capsys):

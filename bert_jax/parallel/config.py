@@ -1,0 +1,99 @@
+"""How devices and processes share the work, as options."""
+
+import dataclasses
+from dataclasses import field
+
+from bert_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How many devices each axis of the mesh has; their product is the number of devices.
+
+    Attributes:
+      data: copies of the model, each with its share of the batch; -1 takes the devices left over.
+      fsdp: devices that split the batch too, and also parameters, gradients and optimizer state,
+        which are gathered layer by layer when they are needed; -1 as above.
+      tensor: devices that split each layer's heads, feed-forward width and the vocabulary; -1 as
+        above.
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+    def validate(self) -> None:
+        """Raises UserError where a size is no number of devices, or two take what is left."""
+        sizes = dataclasses.asdict(self)
+        for name, size in sizes.items():
+            if size < 1 and size != -1:
+                raise UserError(
+                    f"mesh.{name} is {size}; it must be positive, or -1 for what is left"
+                )
+        free = [name for name, size in sizes.items() if size == -1]
+        if len(free) > 1:
+            raise UserError(
+                f"mesh.{' and mesh.'.join(free)} are -1; only one axis can take what is left"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributedConfig:
+    """How the processes of a run find each other; without any of it, the run has one process.
+
+    Attributes:
+      auto: take coordinator, processes and process from the environment: Cloud TPU VMs, Slurm,
+        Open MPI, Kubernetes.
+      coordinator: HOST:PORT of process 0, where it listens and the others find it.
+      processes: how many there are.
+      process: which of them this is, from 0 on.
+      timeout: seconds to wait for the others at the start, and after the last sign of life of one
+        that may be dead.
+    """
+
+    auto: bool = False
+    coordinator: str = ""
+    processes: int | None = field(default=None, metadata={"interval": "[1, inf)"})
+    process: int | None = None
+    timeout: int = field(default=120, metadata={"interval": "[10, inf)"})
+
+    def validate(self) -> None:
+        """Raises UserError where options are missing or contradict each other."""
+        explicit = {
+            "coordinator": self.coordinator or None,
+            "processes": self.processes,
+            "process": self.process,
+        }
+        given = [f"--distributed.{name}" for name, value in explicit.items() if value is not None]
+        lacking = [f"--distributed.{name}" for name, value in explicit.items() if value is None]
+        if self.auto and given:
+            raise UserError(
+                f"--distributed.auto takes everything from the environment; leave out "
+                f"{', '.join(given)}, or --distributed.auto"
+            )
+        if given and lacking:
+            raise UserError(f"{', '.join(given)} needs {' and '.join(lacking)} as well")
+        if not given:
+            return
+        assert self.processes is not None
+        assert self.process is not None
+        if not 0 <= self.process < self.processes:
+            raise UserError(
+                f"distributed.process is {self.process}; it must be within 0 and "
+                f"{self.processes - 1}, as distributed.processes is {self.processes}"
+            )
+        self.address()
+
+    def address(self) -> tuple[str, int]:
+        """Host and port of the coordinator.
+
+        Raises:
+          UserError: it is not HOST:PORT.
+        """
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise UserError(
+                f"distributed.coordinator is {self.coordinator!r}; it must be HOST:PORT, such as "
+                "10.0.0.1:8476"
+            )
+        return host.strip("[]"), int(port)

@@ -1,0 +1,61 @@
+"""The formats that models are exported to, by name: `--export NAME DIR` and run_convert.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from rich.console import Console
+
+from bert_jax.models.config import MethodConfig, can_be_merged
+
+
+class Write(Protocol):
+    """Writes a checkpoint of ours as a folder of another format."""
+
+    def __call__(
+        self,
+        checkpoint: Path,
+        output: Path,
+        console: Console,
+        *,
+        step: int | None = None,
+        architecture: str | None = None,
+    ) -> None: ...
+
+
+class Exporter(NamedTuple):
+    """A format.
+
+    Attributes:
+      why_not: from how a model is fine-tuned, its task's name, and the architecture in
+        `transformers` that has the task's output layer ("" for none), to why it cannot be written,
+        None where it can.
+      write: writes a checkpoint, see `export.to_hugging_face`.
+    """
+
+    why_not: Callable[[MethodConfig, str, str], str | None]
+    write: Write
+
+
+def _why_not_hugging_face(method: MethodConfig, task: str, architecture: str) -> str | None:
+    if not can_be_merged(method):
+        return f"transformers has no model with {method.name}"
+    if not architecture:
+        return f"transformers has no model with the output layer of {task}"
+    return None
+
+
+def _write_hugging_face(
+    checkpoint: Path,
+    output: Path,
+    console: Console,
+    *,
+    step: int | None = None,
+    architecture: str | None = None,
+) -> None:
+    from commands.export import to_hugging_face  # imports jax
+
+    to_hugging_face(checkpoint, output, console, step=step, architecture=architecture)
+
+
+EXPORTERS = {"hf": Exporter(_why_not_hugging_face, _write_hugging_face)}

@@ -1,0 +1,151 @@
+"""Fine-tunes with each seed: the loop, its report, and the best of the seeds."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from bert_jax.parallel.sharding import described
+from bert_jax.training import loop
+from bert_jax.training.saved_params import load_params
+from bert_jax.training.step import init_state
+from commands.exporters import EXPORTERS
+from commands.finetune.command_line import exported_seeds
+from commands.finetune.report import epochs_table, spread, spread_table, write_report
+from commands.finetune.run import Run, open_run
+from commands.run_folder import opened
+from commands.same_run import (
+    MAY_DIFFER_IN_FINETUNING,
+    check_same_run,
+    check_seeds_dir,
+    earlier_config,
+)
+from configs.finetune import FinetuneConfig
+from data_pipeline.files import write_json
+from data_pipeline.finetune.batches import TrainingBatches, steps_per_epoch
+
+
+def finetune_seeds(
+    config: FinetuneConfig, arguments: Sequence[str], console: Console
+) -> Path | None:
+    """Fine-tunes with each seed.
+
+    Returns:
+      The work folder of the best, None where a signal ended it.
+    """
+    run = open_run(config, arguments, console)
+    saved_config = run.saved_config()
+    if len(config.seeds) > 1:
+        check_seeds_dir(Path(config.work_dir), config.export_record)
+    for seed in config.seeds:  # all of them before any work is spent on one
+        work_dir = config.seed_dir(seed)
+        earlier = earlier_config(work_dir)
+        check_same_run(
+            work_dir, earlier, saved_config | {"seeds": [seed]}, MAY_DIFFER_IN_FINETUNING
+        )
+    results = {}
+    for seed in config.seeds:
+        if len(config.seeds) > 1:
+            console.print(f"\nseed {seed}")
+        result = finetune(run, seed, config.seed_dir(seed), saved_config | {"seeds": [seed]})
+        if result is None:
+            return None
+        results[seed] = result.scores
+        if result.interrupted and len(results) < len(config.seeds):
+            console.print(f"stopped after seed {seed}; the same command continues")
+            return None
+    best = Path(config.work_dir)
+    if len(results) > 1:
+        found = spread(results)
+        console.print(spread_table(found))
+        write_json(best / "seeds.json", found)
+        best = config.seed_dir(max(results, key=lambda seed: results[seed][run.task.best]))
+    if config.export and exported_seeds(config) != config.seeds:
+        EXPORTERS[config.export[0]].write(best, config.export[1], console)
+        record = {"folder": str(config.export[1].resolve()), "seeds": list(config.seeds)}
+        write_json(config.export_record, record)
+    return best
+
+
+class Result(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+      scores: of the best epoch on the dev set.
+      interrupted: whether a signal came when there was nothing left to train.
+    """
+
+    scores: dict[str, float]
+    interrupted: bool
+
+
+def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) -> Result | None:
+    """One run of the loop and its report; None where a signal ended it before its end."""
+    config, task, data, mesh = run.config, run.task, run.data, run.mesh
+    batches = TrainingBatches(
+        data.train.features.rows,
+        batch_size=config.batch_size,
+        boundaries=run.boundaries,
+        seed=seed,
+    )
+    epoch_steps = steps_per_epoch(len(data.train.features.rows), config.batch_size)
+    stage = loop.Stage(
+        steps=config.epochs * epoch_steps,
+        batches=batches,
+        evaluate=run.evaluate,
+        flops_per_step=run.flops_per_step(),
+        best=task.best,
+    )
+    run.console.print(
+        f"{stage.steps:,} steps in {config.epochs} epoch{'s' * (config.epochs != 1)}, "
+        f"{batches.padding_share():.0%} padding, on {described(mesh)}"
+    )
+    with opened(
+        work_dir,
+        saved_config,
+        run.source.tokenizer,
+        started=time.time(),
+        may_differ=MAY_DIFFER_IN_FINETUNING,
+        keep=1,
+        keep_best=True,
+        base=run.unsaved,
+    ) as folder:
+        outcome = folder.train(
+            config.loop(epoch_steps),
+            [stage],
+            objective=run.objective,
+            optimizer=run.optimizer,
+            mesh=mesh,
+            fresh_state=lambda: init_state(
+                run.objective, run.optimizer, mesh, seed, run.start.params
+            ),
+            seed=seed,
+            dtype=run.model.dtype,
+        )
+        if outcome.reason == "stopped":
+            return None
+        rows, best_step = folder.rows(), folder.checkpoints.best_step
+        assert best_step is not None, "every epoch ends with an evaluation and a checkpoint"
+        run.console.print(epochs_table(rows, epoch_steps, best_step))
+        params = load_params(work_dir, best_step, lambda _: run.source.params)[0]
+        predictions, scores, settings = {}, {}, {}
+        for name, split in (("dev", data.dev), ("test", data.test)):
+            if split is not None:
+                found, _ = run.outputs(params, split)
+                if name == "dev":
+                    settings = task.tune(found, split.examples)
+                predictions[name] = task.decide(found, settings)
+                judged = task.count_judged(split.examples, split.features)
+                scores[name] = task.score(predictions[name], split.examples) if judged else {}
+        if scores.get("test"):
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in scores["test"].items())
+            run.console.print(f"test: {shown}; answers in {work_dir}/test_predictions.jsonl")
+        folder.summarize(best_step, outcome.reason, scores=scores, settings=settings)
+        of_seed = dataclasses.replace(config, seeds=(seed,), work_dir=str(work_dir))
+        write_report(
+            work_dir, of_seed, task, data, rows, predictions, scores, run.origin, run.command
+        )
+    return Result(scores["dev"], outcome.interrupted)

@@ -1,0 +1,32 @@
+"""Asks a trained model: `python run_predict.py COMMAND --checkpoint DIR ...`."""
+
+import difflib
+from collections.abc import Sequence
+
+from bert_jax.errors import UserError
+from commands.predict.command_line import COMMANDS, USAGE, read_fill_mask, read_predict
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Reads the command line and prints the answer."""
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help"):
+        print(f"usage: {USAGE}")
+        return
+    if command not in COMMANDS:
+        nearest = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0)[0]
+        raise UserError(
+            f"unknown command {command!r}; did you mean {nearest!r}? There are: "
+            f"{', '.join(COMMANDS)}"
+        )
+    # jax takes seconds to import: only after the command line has proved right.
+    if command == "fill-mask":
+        fill_request = read_fill_mask(arguments[1:])
+        from commands.predict.masks import fill_masks
+
+        fill_masks(fill_request)
+    else:
+        request = read_predict(command, arguments[1:])
+        from commands.predict.answers import answer
+
+        answer(command, request)

@@ -1,0 +1,31 @@
+"""Pre-trains a BERT: `python run_pretrain.py [RECIPE] [--corpus DIR] [--field value ...]`.
+
+Without arguments it is the demo: a small BERT on the documentation of your own Python. The same
+command typed again continues an interrupted run.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from commands.pretrain.command_line import from_command_line
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Reads the command line, trains, and prints what to type next."""
+    started = time.time()
+    request = from_command_line(arguments)
+    # jax takes seconds to import: only after the command line has proved right.
+    if request.compile_for:
+        from commands.pretrain import compile_for
+
+        compile_for.show(request.config, request.compile_for)
+    elif request.learning_rates:
+        from commands.pretrain.schedule import learning_rates
+
+        rates = learning_rates(request.config)
+        sys.stdout.writelines(f"{step}\t{rate:.9g}\n" for step, rate in enumerate(rates))
+    else:
+        from commands.pretrain.train import train
+
+        train(request, started)

@@ -1,0 +1,185 @@
+"""The work folder of a run while the run trains in it: one protocol for every kind of training."""
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from bert_jax.errors import UserError
+from bert_jax.files import read_json
+from bert_jax.models.flops import peak_flops
+from bert_jax.monitoring.tracker import SilentTracker, Tracker, read_metrics
+from bert_jax.parallel import distributed
+from bert_jax.training import loop
+from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.config import LoopConfig
+from bert_jax.training.optimizer import Optimizer
+from bert_jax.training.step import Objective, TrainState
+from commands.same_run import MAY_DIFFER, differences, first_start_of
+from data_pipeline.files import write_json
+from data_pipeline.tokenization.loading import Tokenizer
+
+# Storage over a network may show a new file late.
+_SECONDS_UNTIL_SEEN = 60
+
+
+class RunFolder:
+    """A work folder that this run holds; `opened` makes one.
+
+    Attributes:
+      path: the folder.
+      saved_config: what it and all its checkpoints say of the run.
+      first_start: Unix time at which the run was first started.
+      checkpoints: of the run.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        saved_config: dict[str, Any],
+        first_start: float,
+        checkpoints: Checkpoints,
+    ):
+        self.path = path
+        self.saved_config = saved_config
+        self.first_start = first_start
+        self.checkpoints = checkpoints
+
+    def train(
+        self,
+        config: LoopConfig,
+        stages: Sequence[loop.Stage],
+        *,
+        objective: Objective,
+        optimizer: Optimizer,
+        mesh: Mesh,
+        fresh_state: Callable[[], TrainState],
+        seed: int,
+        dtype: str,
+        profile: bool = False,
+    ) -> loop.Outcome:
+        """Runs `loop.run` here; `dtype` is the one that the model computes in."""
+        peak = peak_flops(jax.devices()[0].device_kind, dtype)
+        outcome = loop.run(
+            config,
+            stages,
+            objective=objective,
+            optimizer=optimizer,
+            mesh=mesh,
+            checkpoints=self.checkpoints,
+            open_tracker=lambda step: (
+                Tracker(self.path, step) if distributed.is_first() else SilentTracker()
+            ),
+            saved_config=self.saved_config,
+            fresh_state=fresh_state,
+            seed=seed,
+            peak_flops=peak and peak * jax.device_count(),
+            first_start=self.first_start,
+            profile=self.path / "profile" if profile else None,
+        )
+        self.checkpoints.wait()
+        return outcome
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    def summarize(self, step: int, reason: str, **more: Any) -> None:
+        """Writes summary.json, which says that the run has ended, and with which step."""
+        write_json(self.path / "summary.json", {"step": step, "reason": reason, **more})
+
+
+@contextlib.contextmanager
+def opened(
+    work_dir: Path,
+    saved_config: dict[str, Any],
+    tokenizer: Tokenizer,
+    *,
+    started: float,
+    may_differ: Sequence[str] = MAY_DIFFER,
+    keep: int,
+    keep_best: bool,
+    base: Mapping[str, np.ndarray] | None = None,
+) -> Iterator[RunFolder]:
+    """Locks the folder and writes into it whose it is; to be called by all hosts.
+
+    Args:
+      work_dir: made if it is not there.
+      saved_config: the resolved configuration.
+      tokenizer: that of the model.
+      started: Unix time at which this process, or this run of it, started.
+      may_differ: the fields that do not make it another run.
+      keep, keep_best, base: as `Checkpoints` has them.
+    """
+    with contextlib.ExitStack() as stack:
+        # Each block is left when all have read, written or compared what is in the work folder.
+        with distributed.all_or_none():
+            if distributed.is_first():
+                stack.enter_context(locked(work_dir))
+            first_start = first_start_of(work_dir, saved_config, may_differ) or started
+        with distributed.all_or_none():
+            if distributed.is_first():
+                write_json(work_dir / "config.json", saved_config | {"first_start": first_start})
+                tokenizer.save(work_dir)
+        with distributed.all_or_none():
+            if not distributed.is_first():
+                check_shared(work_dir, saved_config)
+        checkpoints = Checkpoints(work_dir / "checkpoints", keep, keep_best, base)
+        yield RunFolder(work_dir, saved_config, first_start, checkpoints)
+        checkpoints.close()
+
+
+def check_shared(work_dir: Path, saved_config: dict[str, Any]) -> None:
+    """Compares this process's configuration with what process 0 has written to the work folder.
+
+    Raises:
+      UserError: it is not to be seen here, or says something else.
+    """
+    path = work_dir / "config.json"
+    deadline = time.monotonic() + _SECONDS_UNTIL_SEEN
+    while not path.is_file():
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{path}, which process 0 has written, is not to be seen here; several hosts need "
+                "a --work-dir on storage that they share"
+            )
+        time.sleep(0.1)
+    first = read_json(path)
+    first.pop("first_start")
+    if differing := differences(
+        first, saved_config, may_differ=("corpus", "work_dir", "init_from")
+    ):
+        raise UserError(
+            f"this process was started with other options than process 0 ({'; '.join(differing)}); "
+            "type the same ones on every host"
+        )
+
+
+@contextlib.contextmanager
+def locked(work_dir: Path) -> Iterator[None]:
+    """Makes the work folder and keeps other processes out of it meanwhile.
+
+    Raises:
+      UserError: the folder cannot be made, or another process trains in it.
+    """
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        file = open(work_dir / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(
+            f"{work_dir} cannot be written ({error.strerror}); give another --work-dir"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is training in {work_dir}; wait for it or give another --work-dir"
+            ) from None
+        yield
