@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-import tensorboardX
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -50,6 +49,8 @@ class Tracker:
         aside.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
         aside.rename(self.path)
         self._file: TextIO = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+        import tensorboardX  # takes long, and not every command tracks
+
         self._board = tensorboardX.SummaryWriter(
             str(work_dir / "tensorboard"), purge_step=0 if resume_step is None else resume_step + 1
         )

@@ -7,12 +7,12 @@ import jax
 from rich.console import Console
 
 from bert_jax.errors import UserError
+from bert_jax.files import read_json
 from bert_jax.interchange.configs import config_from_tf1
 from bert_jax.interchange.hugging_face import (
     Model,
     architecture_of,
     load_hugging_face,
-    read_json,
 )
 from bert_jax.interchange.names import PART_NAMES, adam_from_tf1, from_tensors
 from bert_jax.interchange.resize import extend_positions, resize_vocabulary

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import read_json
-from bert_jax.training.checkpoint import saved_steps
+from bert_jax.files import read_json
 from bert_jax.training.config import OptimizerConfig
+from bert_jax.training.saved_params import saved_steps
 from commands.finetune.demo_data import write_packages
 from commands.finetune.train import finetune_seeds
 from commands.same_run import OtherRunError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import run_pretrain
-from bert_jax.training.checkpoint import load_params, saved_steps
+from bert_jax.training.saved_params import load_params, saved_steps
 from data_pipeline.tokenization.wordpiece import WordPiece
 from tests.scripts.runs import (
     ROOT,
