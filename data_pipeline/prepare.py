@@ -18,7 +18,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from data_pipeline import tfds
@@ -302,15 +301,11 @@ def _versions(config: PrepareConfig) -> dict[str, str]:
     }
 
 
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main(arguments: Sequence[str]) -> None:
     """The command line; a mistake is one line and exit code 2."""
     from data_pipeline.command_line import fail, parse
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments[:1] == ["--verify"]:
             if len(arguments) != 2:
