@@ -1,10 +1,7 @@
 """Converts checkpoints: `python run_convert.py tf1|from-hf|to-hf|merge OPTIONS`."""
 
-import sys
-
 from commands.convert.main import main
-from commands.errors import user_errors
+from commands.errors import run_script
 
 if __name__ == "__main__":
-    with user_errors():
-        main(sys.argv[1:])
+    run_script(main)

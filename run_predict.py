@@ -1,10 +1,7 @@
 """Asks a trained model: `python run_predict.py COMMAND --checkpoint DIR ...`."""
 
-import sys
-
-from commands.errors import user_errors
+from commands.errors import run_script
 from commands.predict.main import main
 
 if __name__ == "__main__":
-    with user_errors():
-        main(sys.argv[1:])
+    run_script(main)

@@ -1,10 +1,7 @@
 """Pre-trains a BERT: `python run_pretrain.py [RECIPE] [--corpus DIR] [--field value ...]`."""
 
-import sys
-
-from commands.errors import user_errors
+from commands.errors import run_script
 from commands.pretrain.main import main
 
 if __name__ == "__main__":
-    with user_errors():
-        main(sys.argv[1:])
+    run_script(main)

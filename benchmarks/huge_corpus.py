@@ -27,11 +27,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.corpus.shards import FORMAT_VERSION, open_corpus
+from data_pipeline.corpus.shards import corpus_metadata, open_corpus
 from data_pipeline.files import file_checksum, write_json
 from data_pipeline.pretraining.batches import DataConfig, batches
 from data_pipeline.pretraining.order import blocks_per_epoch
-from data_pipeline.pretraining.stream import import_tensorflow
+from data_pipeline.tensorflow_setup import import_tensorflow
 
 SHARD_TOKENS = 1 << 27
 CONFIGS = {
@@ -77,22 +77,10 @@ def write_huge_corpus(folder: Path, tokens: int) -> None:
                 },
             }
         )
-    counts = ("documents", "sentences", "tokens")
-    write_json(
-        folder / "corpus.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "vocab_size": 30522,
-            "tokenizer": {"fingerprint": "of the benchmark"},
-            "special_ids": {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4},
-            "dtype": "uint16",
-            "splits": {
-                "train": {name: sum(shard[name] for shard in shards) for name in counts}
-                | {"shards": shards},
-                "heldout": dict.fromkeys(counts, 0) | {"shards": []},
-            },
-        },
-    )
+    special_ids = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    tokenizer = {"fingerprint": "of the benchmark"}
+    metadata = corpus_metadata(tokenizer, 30522, special_ids, {"train": shards})
+    write_json(folder / "corpus.json", metadata)
 
 
 class Figures(NamedTuple):

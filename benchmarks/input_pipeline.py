@@ -17,12 +17,12 @@ from typing import get_args
 
 import numpy as np
 
-from data_pipeline.corpus.shards import FORMAT_VERSION, Corpus, ShardWriter, open_corpus
+from data_pipeline.corpus.shards import Corpus, ShardWriter, corpus_metadata, open_corpus
 from data_pipeline.files import write_json
 from data_pipeline.pretraining.batches import DataConfig, batches
-from data_pipeline.pretraining.masking import Masking
+from data_pipeline.pretraining.config import Masking
 from data_pipeline.pretraining.order import blocks_per_epoch
-from data_pipeline.pretraining.stream import import_tensorflow
+from data_pipeline.tensorflow_setup import import_tensorflow
 
 VOCAB_SIZE = 30522
 TOKENS_PER_SHARD = 50_000_000
@@ -43,21 +43,10 @@ def write_synthetic_corpus(folder: Path, tokens: int) -> None:
             writer.end_document()
         written += writer.tokens
         shards.append(writer.finish())
-    counts = {name: sum(shard[name] for shard in shards) for name in ("documents", "sentences")}
-    write_json(
-        folder / "corpus.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "vocab_size": VOCAB_SIZE,
-            "tokenizer": {"fingerprint": "of the benchmark"},
-            "special_ids": {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4},
-            "dtype": "uint16",
-            "splits": {
-                "train": {**counts, "tokens": written, "shards": shards},
-                "heldout": {"documents": 0, "sentences": 0, "tokens": 0, "shards": []},
-            },
-        },
-    )
+    special_ids = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    tokenizer = {"fingerprint": "of the benchmark"}
+    metadata = corpus_metadata(tokenizer, VOCAB_SIZE, special_ids, {"train": shards})
+    write_json(folder / "corpus.json", metadata)
 
 
 def measure(corpus: Corpus, arguments: argparse.Namespace, config: DataConfig) -> None:

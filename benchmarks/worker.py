@@ -24,7 +24,7 @@ class Missing(Exception):
 
 
 def synthetic_batch(task: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Full sequences of uniform ids in the contract of `data_pipeline/pretraining/filling.py`.
+    """Full sequences of uniform ids in the contract of `data_pipeline/pretraining/collate.py`.
 
     The second half of each sequence is sentence B; the positions to predict are distinct.
 

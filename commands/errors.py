@@ -1,4 +1,4 @@
-"""How the scripts end when something is wrong: one line and an exit code, never a traceback."""
+"""How the scripts run, and end when something is wrong: with one line, never a traceback."""
 
 import contextlib
 import errno
@@ -6,15 +6,25 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
+from bert_jax import __version__
 from bert_jax.errors import NonFiniteLoss, UserError
 from bert_jax.parallel import ending
 from data_pipeline.command_line import fail
 from data_pipeline.errors import DataError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def run_script(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs the `main` of a script with what was typed behind its name."""
+    with user_errors():
+        if sys.argv[1:] == ["--version"]:
+            print(f"bert_jax {__version__}")
+        else:
+            main(sys.argv[1:])
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from bert_jax.errors import UserError
+from bert_jax.files import read_json
 from bert_jax.models.flops import peak_flops
 from bert_jax.monitoring.tracker import SilentTracker, Tracker, read_metrics
 from bert_jax.parallel import distributed
@@ -23,7 +23,7 @@ from bert_jax.training.optimizer import Optimizer
 from bert_jax.training.step import Objective, TrainState
 from commands.same_run import MAY_DIFFER, differences, first_start_of
 from data_pipeline.files import write_json
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 # Storage over a network may show a new file late.
 _SECONDS_UNTIL_SEEN = 60
@@ -150,7 +150,7 @@ def check_shared(work_dir: Path, saved_config: dict[str, Any]) -> None:
                 "a --work-dir on storage that they share"
             )
         time.sleep(0.1)
-    first = json.loads(path.read_text(encoding="utf-8"))
+    first = read_json(path)
     first.pop("first_start")
     if differing := differences(
         first, saved_config, may_differ=("corpus", "work_dir", "init_from")

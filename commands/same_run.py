@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import read_json
+from bert_jax.files import read_json
 from bert_jax.models.registry import of_today
-from bert_jax.training.checkpoint import saved_steps
+from bert_jax.training.saved_params import saved_steps
 
 # These change neither the numbers of a run nor which steps it logs, so a resume may change them.
 MAY_DIFFER = (
@@ -55,15 +55,10 @@ def earlier_config(work_dir: Path) -> dict[str, Any]:
     """
     path = work_dir / "config.json"
     if path.is_file():
-        try:
-            config = _of_today(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            raise UserError(
-                f"{path} is damaged; give another --work-dir or restore it from a checkpoint's "
-                "config/metadata"
-            ) from None
+        remedy = "give another --work-dir or restore it from a checkpoint's config/metadata"
+        config = read_json(path, remedy)
         if "first_start" in config:  # others have a config.json too, transformers among them
-            return config if saved_steps(work_dir) else {}
+            return _of_today(config) if saved_steps(work_dir) else {}
     # A run that ends while it writes its first file leaves these.
     begun = {work_dir / ".lock", work_dir / "config.json.tmp"}
     if work_dir.exists() and (not work_dir.is_dir() or any(set(work_dir.iterdir()) - begun)):

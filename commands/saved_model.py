@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import load_hugging_face, read_json
+from bert_jax.files import read_json
+from bert_jax.interchange.hugging_face import load_hugging_face
 from bert_jax.interchange.names import from_tensors, names_of
 from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.bert_names import config_from_tf1
 from bert_jax.models.registry import config_from_saved
-from bert_jax.training.checkpoint import load_params
+from bert_jax.training.saved_params import load_params
 from commands.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer
-from data_pipeline.tokenization.loading import Tokenizer, load_tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
+from data_pipeline.tokenization.loading import load_tokenizer
 
 
 class SavedModel(NamedTuple):

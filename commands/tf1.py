@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax.errors import UserError
-from data_pipeline.pretraining.stream import import_tensorflow
+from data_pipeline.tensorflow_setup import import_tensorflow
 
 
 def checkpoint_prefix(folder: Path, name: str | None = None) -> Path:

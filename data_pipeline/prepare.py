@@ -1,7 +1,7 @@
 """Text into a corpus folder: `python -m data_pipeline.prepare --input FILES --output DIR`.
 
 The steps, each in its own module: sources → clean → sentences → tokenizer (encode) → shards, then
-a report. The result depends on the input and the settings only, not on the number of processes or
+a report. The result depends on the input and the settings alone, not on the number of processes or
 on interruptions. `python -m data_pipeline.prepare --verify DIR` reads every byte of a corpus and
 checks it against its checksums.
 """
@@ -21,16 +21,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from data_pipeline import tfds
 from data_pipeline.corpus import report
-from data_pipeline.corpus.encode import encode_chunks, worker_pool
+from data_pipeline.corpus.encode import encode_chunks
 from data_pipeline.corpus.journal import JOURNAL_FILE, Journal, difference, output_folder
+from data_pipeline.corpus.progress import tracked
 from data_pipeline.corpus.settings import (
     DEFAULT_VOCAB_SIZE,
     PrepareConfig,
     check_settings,
     settings_of,
 )
-from data_pipeline.corpus.shards import FORMAT_VERSION, SPLITS, Corpus, open_corpus, token_dtype
+from data_pipeline.corpus.shards import Corpus, corpus_metadata, open_corpus, token_dtype
 from data_pipeline.corpus.writing import CorpusWriter
 from data_pipeline.errors import DataError
 from data_pipeline.files import write_json
@@ -38,14 +40,12 @@ from data_pipeline.text import sources
 from data_pipeline.text.clean import clean_text
 from data_pipeline.text.embedded import EmbeddedSource
 from data_pipeline.text.sources import Chunk, FileSource, Source, TfdsSource
-from data_pipeline.tokenization.loading import (
-    CONFIG_FILE,
-    Tokenizer,
-    load_model,
-    load_tokenizer,
-    load_vocab,
-    train_tokenizer,
-)
+from data_pipeline.tokenization.interface import CONFIG_FILE, Tokenizer
+from data_pipeline.tokenization.loading import load_tokenizer
+from data_pipeline.tokenization.sentencepiece import load_model
+from data_pipeline.tokenization.training import train_tokenizer
+from data_pipeline.tokenization.wordpiece import load_vocab
+from data_pipeline.workers import worker_pool
 
 __all__ = ["PrepareConfig", "main", "prepare"]
 
@@ -55,18 +55,14 @@ _EMBEDDED_TEXT = "embedded.txt"
 def prepare(config: PrepareConfig, *, shows_next: bool = True) -> Corpus:
     """Makes a corpus, or opens the one that the same settings made before.
 
-    An interrupted call leaves a folder that is not yet a corpus; the same call goes on with it.
+    An interrupted call leaves a folder that is not yet a corpus; the same call continues it.
 
     Args:
       config: the settings.
       shows_next: print the command that trains on the corpus.
 
     Returns:
-      The opened corpus, with the report beside it in `report.md`.
-
-    Raises:
-      DataError: a setting, an input or the output folder cannot be used, and nothing is left
-        behind; or the disk is full.
+      The opened corpus; its folder also holds the report, `report.md`.
     """
     check_settings(config)
     if os.path.exists(config.output / "corpus.json"):
@@ -103,22 +99,22 @@ def _open_finished(config: PrepareConfig) -> Corpus:
             f"({difference(made_with, settings_of(config))}); choose another --output or delete it"
         )
     changed = [name for name in prints if _is_changed(config, name, prints[name])]
-    for path in (config.vocab, config.model):
-        given = _given_tokenizer(config) if path and os.path.exists(path) else None
-        if given and given.description != corpus.metadata["tokenizer"]:
-            changed.append(str(path))
+    path = config.vocab or config.model
+    given = _given_tokenizer(config) if path and os.path.exists(path) else None
+    if given and given.description != corpus.metadata["tokenizer"]:
+        changed.append(str(path))
     if changed:
         raise DataError(
-            f"{', '.join(changed)} changed since {config.output} was made from it; give another "
+            f"{', '.join(changed)} changed since {config.output} was made from it; choose another "
             "--output or delete the folder"
         )
     _remove_work_files(config.output)
-    print(f"{config.output} is there already, made with the same settings; nothing to do")
+    print(f"{config.output} was already made with the same settings; nothing to do")
     return corpus
 
 
 def _is_changed(config: PrepareConfig, name: str, fingerprint: str) -> bool:
-    """Whether files differ from those a corpus was made from; not if they are gone."""
+    """Whether files differ from those a corpus was made from; files that are gone do not."""
     if _is_no_file(name) or not (os.path.exists(name) or glob.has_magic(name)):
         return False
     try:
@@ -139,7 +135,7 @@ def _given_tokenizer(config: PrepareConfig) -> Tokenizer | None:
 
 
 def _is_no_file(name: str) -> bool:
-    return name == sources.EMBEDDED or name.startswith(sources.TFDS_PREFIX)
+    return name == sources.EMBEDDED or name.startswith(tfds.PREFIX)
 
 
 def _open_input(config: PrepareConfig, name: str) -> Sequence[Source]:
@@ -147,24 +143,24 @@ def _open_input(config: PrepareConfig, name: str) -> Sequence[Source]:
     if name == sources.EMBEDDED:
         return [EmbeddedSource(config.output / _EMBEDDED_TEXT)]
     if _is_no_file(name):
-        return [TfdsSource(name.removeprefix(sources.TFDS_PREFIX), config.text_field)]
+        return [TfdsSource(name, config.text_field)]
     inside = config.output.resolve()
     files = sources.find_files(name)
     outside = [file for file in files if inside not in file.resolve().parents]
     if not outside:
         raise DataError(
-            f"--input {name} names no text but in --output {config.output}; choose another folder"
+            f"--input {name} names no text outside --output {config.output}; choose another folder"
         )
     return [FileSource(file, config.text_field) for file in outside]
 
 
 def _check_sources(inputs: Sequence[Source]) -> int | None:
-    """Reads all files once; the bytes of their text, None if a dataset's are not known."""
+    """Reads all files once; returns the bytes of their text, None if a dataset's are unknown."""
     files = [source for source in inputs if isinstance(source, FileSource)]
     on_disk = sum(file.bytes for file in files)
     packed = any(file.path.name.lower().endswith(".gz") for file in files)
     sizes = ((size, size) for file in files for size in file.check())
-    total = sum(report.tracked(sizes, "checking", None if packed else on_disk))
+    total = sum(tracked(sizes, "checking", None if packed else on_disk))
     for source in inputs:
         if isinstance(source, TfdsSource):
             source.download()
@@ -201,7 +197,7 @@ def _build(
         )
         sized = ((chunk.source_bytes, chunk) for chunk in encoded)
         done = min(writer.chunk * sources.CHUNK_BYTES, size or 0)
-        for chunk in report.tracked(sized, "encoding", size, done):
+        for chunk in tracked(sized, "encoding", size, done):
             writer.add(chunk)
         if writer.is_empty:
             raise DataError("the input holds no sentence; see what --input names")
@@ -222,7 +218,7 @@ def _extract(source: EmbeddedSource, processes: int) -> None:
         return
     with worker_pool(processes) as pool:
         source.extract(
-            lambda function, paths: report.tracked(
+            lambda function, paths: tracked(
                 zip(
                     (path.stat().st_size for path in paths),
                     pool.map(function, paths, chunksize=16),
@@ -263,23 +259,9 @@ def _finish(
     shows_next: bool,
 ) -> Corpus:
     """Writes the report and, last of all, corpus.json."""
-    metadata: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "tokenizer": tokenizer.description,
-        "vocab_size": tokenizer.vocab_size,
-        "special_ids": tokenizer.special_ids,
-        "dtype": token_dtype(tokenizer.vocab_size).name,
-        "splits": {
-            split: {
-                **{
-                    count: sum(shard[count] for shard in writer.shards[split])
-                    for count in ("documents", "sentences", "tokens")
-                },
-                "shards": writer.shards[split],
-            }
-            for split in SPLITS
-        },
-    }
+    metadata = corpus_metadata(
+        tokenizer.description, tokenizer.vocab_size, tokenizer.special_ids, writer.shards
+    )
     if config.word_segmenter:
         metadata["word_segmenter"] = config.word_segmenter
     corpus = Corpus(config.output, metadata)
@@ -338,7 +320,7 @@ def main(arguments: Sequence[str]) -> None:
             if len(arguments) != 2:
                 raise DataError("--verify takes one corpus folder and no other option")
             corpus = open_corpus(arguments[1], verify=True)
-            print(f"{corpus.folder} is whole: every file fits its checksum")
+            print(f"{corpus.folder} is intact: every file matches its checksum")
         else:
             prepare(
                 parse(
@@ -352,7 +334,7 @@ def main(arguments: Sequence[str]) -> None:
     except DataError as error:
         fail(error)
     except KeyboardInterrupt:
-        fail("interrupted; the same command goes on after the last finished shard", code=130)
+        fail("interrupted; the same command continues after the last finished shard", code=130)
 
 
 if __name__ == "__main__":

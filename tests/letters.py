@@ -1,6 +1,7 @@
 """A tokenizer whose pieces are letters, so that tests can read ids off a text."""
 
-from data_pipeline.tokenization.loading import SPECIAL_PIECES, WordPiece
+from data_pipeline.tokenization.interface import SPECIAL_PIECES
+from data_pipeline.tokenization.wordpiece import WordPiece
 
 _SPECIAL = list(SPECIAL_PIECES.values())
 _CHARACTERS = list(map(chr, range(ord("!"), 127)))

@@ -11,10 +11,10 @@ from scripts.house import all_imports
 FLOORS = {
     "": "data_pipeline < bert_jax < configs < commands < "
     "run_convert run_finetune run_predict run_pretrain benchmarks",
-    "bert_jax": "errors < bounds < parallel monitoring < layers < models < objectives "
+    "bert_jax": "errors < bounds files < parallel monitoring < layers < models < objectives "
     "interchange < training < analysis tasks",
-    "data_pipeline": "errors < command_line files keyed_random < text < tokenization < corpus < "
-    "pretraining finetune < prepare",
+    "data_pipeline": "errors < command_line files keyed_random tensorflow_setup tfds workers < "
+    "text < tokenization < corpus < pretraining finetune < prepare",
     "commands": "errors folders tf1 same_run < saved_model run_folder < export < exporters < "
     "pretrain finetune < predict convert",
 }

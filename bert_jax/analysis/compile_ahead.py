@@ -268,7 +268,7 @@ def _sent(summary: Summary, mesh: Mesh) -> int:
 def _batch(
     objective: PretrainingObjective, size: int, length: int, predictions: int, packed: bool
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of a batch, see `data_pipeline/pretraining/filling.py`."""
+    """Shapes of a batch, see `data_pipeline/pretraining/collate.py`."""
 
     def array(*shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((size, *shape), dtype)

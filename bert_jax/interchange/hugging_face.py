@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from bert_jax.errors import UserError
+from bert_jax.files import read_json
 from bert_jax.interchange.configs import (
     architectures,
     config_from_hugging_face,
@@ -123,23 +124,6 @@ def save_hugging_face(
         values |= {"problem_type": problem_type} if problem_type else {}
     (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    Raises:
-      UserError: it cannot be read or is something else.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON ({error}); copy it again") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} holds no JSON object; copy it again")
-    return values
 
 
 def _read_tensors(folder: Path) -> dict[str, np.ndarray]:

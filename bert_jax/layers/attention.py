@@ -9,14 +9,15 @@ the probabilities in the compute dtype, before dropout, and neither scores nor m
 docs/decisions/step-speed.md.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bert_jax.layers import attention_tpu
-from bert_jax.layers.attention_tpu import PENALTY
+from bert_jax.layers.attention_mask import AttentionMask
 from bert_jax.layers.dropout import dropout
 
 
@@ -24,64 +25,71 @@ def dot_product_attention(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    sequence: jax.Array,
+    mask: AttentionMask,
     dropout_key: jax.Array | None,
     dropout_rate: float,
-    packed: bool,
 ) -> jax.Array:
     """softmax(query key / sqrt(D)) value, with dropout of the probabilities.
 
     Args:
       query: float [B, N, D, Q].
       key, value: float [B, N, D, L]; L is Q but with a prefix or queries of some positions only.
-      sequence: int [B, L], the number of the sequence that a token belongs to, 0 for
-        padding.
+      mask: of the keys [B, L]; where L is not Q, the rule must not depend on the query.
       dropout_key: a typed random key of jax, None without dropout.
       dropout_rate: share of the probabilities that become 0.
-      packed: a token attends to those of its own sequence, for L = Q; otherwise to all but padding.
 
     Returns:
       [B, N, D, Q] in the dtype of `query`.
     """
     fits = key.shape == query.shape and attention_tpu.fits(query, jax.sharding.get_abstract_mesh())
-    attend = attention_tpu.attention if fits else formula
-    return attend(query, key, value, sequence, dropout_key, dropout_rate, packed)
+    return attend(KERNEL if fits else FORMULA, query, key, value, mask, dropout_key, dropout_rate)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
-def formula(
+class Passes(NamedTuple):
+    """A way to compute attention.
+
+    Attributes:
+      forward: (query, key, value, mask, dropout key, dropout rate) -> (context, what the backward
+        pass needs).
+      backward: (what it needs, gradient of the context, dropout rate) -> the gradients of query,
+        key and value.
+    """
+
+    forward: Callable[..., tuple[jax.Array, Any]]
+    backward: Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 6))
+def attend(
+    passes: Passes,
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    sequence: jax.Array,
+    mask: AttentionMask,
     dropout_key: jax.Array | None,
     dropout_rate: float,
-    packed: bool,
 ) -> jax.Array:
-    """`dot_product_attention` on any platform."""
-    return _forward(query, key, value, sequence, dropout_key, dropout_rate, packed)[0]
+    """`dot_product_attention` by the passes given."""
+    return passes.forward(query, key, value, mask, dropout_key, dropout_rate)[0]
 
 
-def _mask(sequence: jax.Array, packed: bool) -> jax.Array:
-    """bool [B, 1, Q or 1, L] (queries, keys): True for keys to attend to."""
-    mask = (sequence > 0)[:, None, None, :]
-    if packed:
-        mask = mask & (sequence[:, None, :, None] == sequence[:, None, None, :])
-    return mask
+attend.defvjp(
+    lambda passes, *inputs: passes.forward(*inputs),
+    lambda passes, rate, saved, gradient: (*passes.backward(saved, gradient, rate), None, None),
+)
 
 
 def _forward(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    sequence: jax.Array,
+    mask: AttentionMask,
     dropout_key: jax.Array | None,
     dropout_rate: float,
-    packed: bool,
 ) -> tuple[jax.Array, Any]:
     query = query * query.shape[2] ** -0.5
     scores = jnp.einsum("bndq,bndk->bnqk", query, key, preferred_element_type=jnp.float32)
-    scores += jnp.where(_mask(sequence, packed), 0.0, PENALTY)  # (B, N, Q, L), float32
+    scores += mask.penalties()  # (B, N, Q, L), float32
     probabilities = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
     dropped = _dropped(probabilities, dropout_key, dropout_rate)
     context = jnp.einsum("bnqk,bndk->bndq", dropped, value)
@@ -92,7 +100,9 @@ def _dropped(x: jax.Array, dropout_key: jax.Array | None, rate: float) -> jax.Ar
     return x if dropout_key is None else dropout(x, dropout_key, rate)
 
 
-def _backward(dropout_rate: float, packed: bool, saved: Any, gradient: jax.Array) -> Any:
+def _backward(
+    saved: Any, gradient: jax.Array, dropout_rate: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     query, key, value, probabilities, context, dropout_key = saved
     ddropped = jnp.einsum("bndq,bndk->bnqk", gradient, value, preferred_element_type=jnp.float32)
     dprobabilities = _dropped(ddropped, dropout_key, dropout_rate)
@@ -106,7 +116,8 @@ def _backward(dropout_rate: float, packed: bool, saved: Any, gradient: jax.Array
     dkey = jnp.einsum("bnqk,bndq->bndk", dscores, query)
     dropped = _dropped(probabilities, dropout_key, dropout_rate)
     dvalue = jnp.einsum("bnqk,bndq->bndk", dropped, gradient)
-    return dquery, dkey, dvalue, None, None
+    return dquery, dkey, dvalue
 
 
-formula.defvjp(_forward, _backward)
+FORMULA = Passes(_forward, _backward)
+KERNEL = Passes(attention_tpu.forward, attention_tpu.backward)

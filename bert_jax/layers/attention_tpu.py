@@ -19,11 +19,10 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jax.sharding import AbstractMesh, PartitionSpec
 
+from bert_jax.layers.attention_mask import PENALTY, AttentionMask, Rule, Tokens
 from bert_jax.layers.dropout import hash_elements, hash_rows, keep, key_words, spread_columns
 from bert_jax.parallel.sharding import LOGICAL_AXES
 
-# The original's penalty: finite, so that a row without any key stays defined.
-PENALTY = -10_000.0
 WIDTH = 128  # lanes of a TPU's registers
 LONGEST = 1024
 # Bytes of one [heads, D, L] that a step of the grid has in the core's memory. The backward pass has
@@ -69,52 +68,33 @@ def _devices(mesh: AbstractMesh, axis: str) -> int:
     return parts
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
-def attention(
+def forward(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    sequence: jax.Array,
+    mask: AttentionMask,
     dropout_key: jax.Array | None,
     dropout_rate: float,
-    packed: bool,
     interpret: bool = False,
-) -> jax.Array:
-    """As `attention.dot_product_attention`, on the mesh in use, where `fits` says so.
+) -> tuple[jax.Array, Any]:
+    """As in `attention.Passes`, on the mesh in use, where `fits` says so.
 
     Args:
       interpret: computes on any platform what the kernel would, slowly; for tests.
     """
-    return _forward(
-        query, key, value, sequence, dropout_key, dropout_rate, packed, interpret
-    )[0]  # fmt: skip
+    run = _on_mesh(_forward_kernel, "attention_forward", 2, dropout_key, dropout_rate, mask)
+    context, log_sum = run(query, key, value, interpret=interpret)
+    return context, (query, key, value, mask, dropout_key, context, log_sum)
 
 
-def _forward(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    sequence: jax.Array,
-    dropout_key: jax.Array | None,
-    dropout_rate: float,
-    packed: bool,
-    interpret: bool,
-) -> tuple[jax.Array, Any]:
-    run = _on_mesh(_forward_kernel, "attention_forward", 2, dropout_key, dropout_rate, packed)
-    context, log_sum = run(sequence, query, key, value, interpret=interpret)
-    return context, (query, key, value, sequence, dropout_key, context, log_sum)
-
-
-def _backward(
-    dropout_rate: float, packed: bool, interpret: bool, saved: Any, gradient: jax.Array
-) -> Any:
-    query, key, value, sequence, dropout_key, context, log_sum = saved
-    run = _on_mesh(_backward_kernel, "attention_backward", 5, dropout_key, dropout_rate, packed)
-    gradients = run(sequence, query, key, value, context, log_sum, gradient, interpret=interpret)
-    return *gradients, None, None
-
-
-attention.defvjp(_forward, _backward)
+def backward(
+    saved: Any, gradient: jax.Array, dropout_rate: float, interpret: bool = False
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """As in `attention.Passes`; `interpret` as in `forward`."""
+    query, key, value, mask, dropout_key, context, log_sum = saved
+    run = _on_mesh(_backward_kernel, "attention_backward", 5, dropout_key, dropout_rate, mask)
+    dquery, dkey, dvalue = run(query, key, value, context, log_sum, gradient, interpret=interpret)
+    return dquery, dkey, dvalue
 
 
 def _on_mesh(
@@ -123,15 +103,15 @@ def _on_mesh(
     products: int,
     dropout_key: jax.Array | None,
     dropout_rate: float,
-    packed: bool,
+    mask: AttentionMask,
 ) -> Callable[..., Any]:
-    """The kernel on each device's share of sequences and heads: (sequence, query, ...) -> results.
+    """The kernel on each device's share of sequences and heads: (query, ...) -> results.
 
     Args:
       kernel: writes one result of query's shape or more.
       name: of the kernel.
       products: matrix products of 2 L L D operations for each head.
-      dropout_key, dropout_rate, packed: as in `attention`.
+      dropout_key, dropout_rate, mask: as in `forward`.
     """
     mesh = jax.sharding.get_abstract_mesh()
     rate = dropout_rate if dropout_key is not None else 0.0
@@ -157,14 +137,14 @@ def _on_mesh(
             products=products,
             all_heads=heads * (1 if mesh.empty else _devices(mesh, "heads")),
             rate=rate,
-            packed=packed,
+            rule=mask.rule,
             interpret=interpret,
         )
 
-    def run(sequence: jax.Array, *arrays: jax.Array, interpret: bool) -> Any:
+    def run(*arrays: jax.Array, interpret: bool) -> Any:
         local = partial(of_device, interpret=interpret)
         if mesh.empty:
-            return local(words, sequence, *arrays)
+            return local(words, mask.sequence, *arrays)
         batch, heads = LOGICAL_AXES["batch"], LOGICAL_AXES["heads"]
         spec = PartitionSpec(batch, heads)
         return jax.shard_map(
@@ -172,7 +152,7 @@ def _on_mesh(
             in_specs=(PartitionSpec(), PartitionSpec(batch), *[spec] * len(arrays)),
             out_specs=spec,
             check_vma=False,  # a kernel does not say how its results vary over the mesh
-        )(words, sequence, *arrays)
+        )(words, mask.sequence, *arrays)
 
     return run
 
@@ -185,7 +165,7 @@ def _call(
     products: int,
     all_heads: int,
     rate: float,
-    packed: bool,
+    rule: Rule,
     interpret: bool,
 ) -> list[jax.Array]:
     """The kernel over a grid of sequences and groups of heads.
@@ -210,7 +190,7 @@ def _call(
             kernel,
             all_heads=all_heads,
             rate=rate,
-            packed=packed,
+            rule=rule,
             unroll=_largest_divisor(group, CHUNKS * width // length),
         ),
         grid=(batch, heads // group),
@@ -222,7 +202,7 @@ def _call(
         out_specs=[*map(spec, outputs)],
         out_shape=outputs,
         scratch_shapes=[
-            pltpu.VMEM((length, width), jnp.int32 if packed else jnp.float32),
+            pltpu.VMEM((length, width), jnp.int32 if rule.depends_on_query else jnp.float32),
             pltpu.VMEM((length, width), jnp.uint32),
         ],
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel")),
@@ -263,7 +243,7 @@ def _forward_kernel(
     *,
     all_heads: int,
     rate: float,
-    packed: bool,
+    rule: Rule,
     unroll: int,
 ) -> None:
     """Writes context [1, n, D, L] and, float32 [1, n, 1, L], the logarithms of the softmax's sums.
@@ -272,14 +252,15 @@ def _forward_kernel(
     less this number is its probability over 1 - rate.
     """
     _, heads, size, length = query.shape
-    _prepare(sequence, of_keys, columns, packed)
+    _prepare(sequence, of_keys, columns, rule)
     first_row = _first_row(place, heads, all_heads, length)
 
     def one_head(head: Any, _: None) -> None:
         for first in range(0, length, columns.shape[1]):
             chunk = pl.ds(first, columns.shape[1])
             scaled = query[0, head, :, chunk] * size**-0.5
-            scores = _scores(key[0, head], scaled, sequence[0, :, chunk], of_keys, packed)
+            queries = _tokens(sequence[0, :, chunk], 1, first)
+            scores = _scores(key[0, head], scaled, queries, of_keys, rule)
             largest = jnp.max(scores, axis=0, keepdims=True)  # (1, W)
             weights = jnp.exp(scores - largest)
             total = jnp.sum(weights, axis=0, keepdims=True) * (1 - rate)
@@ -310,13 +291,13 @@ def _backward_kernel(
     *,
     all_heads: int,
     rate: float,
-    packed: bool,
+    rule: Rule,
     unroll: int,
 ) -> None:
     """Writes the gradients [1, n, D, L] of query, key and value, given that of the context."""
     _, heads, size, length = query.shape
     dtype = query.dtype
-    _prepare(sequence, of_keys, columns, packed)
+    _prepare(sequence, of_keys, columns, rule)
     first_row = _first_row(place, heads, all_heads, length)
 
     def one_head(head: Any, _: None) -> None:
@@ -325,7 +306,8 @@ def _backward_kernel(
             chunk = pl.ds(first, columns.shape[1])
             scaled = query[0, head, :, chunk] * size**-0.5
             dcontext = gradient[0, head, :, chunk]
-            scores = _scores(key[0, head], scaled, sequence[0, :, chunk], of_keys, packed)
+            queries = _tokens(sequence[0, :, chunk], 1, first)
+            scores = _scores(key[0, head], scaled, queries, of_keys, rule)
             # Probabilities over 1 - rate, before dropout and after it.
             probabilities = dropped = jnp.exp(scores - log_sum[0, head, :, chunk])
             dprobabilities = _product(value[0, head], dcontext, 0, 0)  # (L, W)
@@ -347,27 +329,36 @@ def _backward_kernel(
     jax.lax.fori_loop(0, heads, one_head, None, unroll=unroll)
 
 
-def _prepare(sequence: Any, of_keys: Any, columns: Any, packed: bool) -> None:
+def _prepare(sequence: Any, of_keys: Any, columns: Any, rule: Rule) -> None:
     """Writes what all heads of a sequence share.
 
     Args:
       sequence: int32 [1, 1, L].
-      of_keys: [L, W], for each key its sequence or, in rows of one sequence, its penalty.
+      of_keys: [L, W], for each key its sequence or, if all queries have the same keys, its penalty.
       columns: uint32 [L, W], the share of the keys' positions in the bits of dropout.
     """
     length, width = of_keys.shape
     number = jnp.broadcast_to(sequence[0], (width, length)).T
-    of_keys[...] = number if packed else jnp.where(number > 0, 0.0, PENALTY)
+    if rule.depends_on_query:
+        of_keys[...] = number
+    else:
+        keys = _tokens(number, 0)
+        of_keys[...] = jnp.where(rule.allows(keys, keys), 0.0, PENALTY)  # whatever the query
     columns[...] = spread_columns(jax.lax.broadcasted_iota(jnp.uint32, columns.shape, 0))
 
 
-def _scores(key: Any, scaled: Any, own: Any, of_keys: Any, packed: bool) -> Any:
-    """float32 [L, W], of all keys [D, L] and some queries [D, W] of the sequences `own` [1, W]."""
+def _scores(key: Any, scaled: Any, queries: Tokens, of_keys: Any, rule: Rule) -> Any:
+    """float32 [L, W], of all keys [D, L] and some queries [D, W]."""
     scores = _product(key, scaled, 0, 0)
-    if not packed:
+    if not rule.depends_on_query:
         return scores + of_keys[...]
-    own = jnp.where(own > 0, own, -1)  # padding attends to nothing
-    return jnp.where(of_keys[...] == own, scores, scores + PENALTY)
+    allowed = rule.allows(queries, _tokens(of_keys[...], 0))
+    return jnp.where(allowed, scores, scores + PENALTY)
+
+
+def _tokens(sequence: Any, axis: int, first: int = 0) -> Tokens:
+    """The tokens from number `first` on, along an axis of `sequence`."""
+    return Tokens(sequence, first + jax.lax.broadcasted_iota(jnp.int32, sequence.shape, axis))
 
 
 def _first_row(place: Any, heads: int, all_heads: int, length: int) -> Any:

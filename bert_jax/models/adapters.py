@@ -200,8 +200,3 @@ def with_prefix(x: jax.Array, prefix: jax.Array) -> jax.Array:
     batch, heads, size, _ = x.shape
     prefix = prefix.astype(x.dtype).reshape(1, heads, size, -1)
     return jnp.concatenate([jnp.broadcast_to(prefix, (batch, *prefix.shape[1:])), x], axis=-1)
-
-
-def with_prefix_sequence(sequence: jax.Array, length: int) -> jax.Array:
-    """`sequence` [B, L] of keys after a prefix, which every token attends to -> [B, P + L]."""
-    return jnp.pad(sequence, ((0, 0), (length, 0)), constant_values=1)

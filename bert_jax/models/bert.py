@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.layers.attention import dot_product_attention
+from bert_jax.layers.attention_mask import AttentionMask, Rule
 from bert_jax.layers.dropout import Dropout
 from bert_jax.layers.gelu import gelu
 from bert_jax.layers.layer_norm import layer_norm
 from bert_jax.layers.projection import from_positions_last, to_positions_last
-from bert_jax.models.adapters import bottleneck, with_prefix, with_prefix_sequence
+from bert_jax.models.adapters import bottleneck, with_prefix
 from bert_jax.models.config import BertConfig
 from bert_jax.models.initialization import initializer
 from bert_jax.parallel.sharding import constrain
@@ -142,8 +143,7 @@ class SelfAttention(nn.Module):
         self,
         from_states: jax.Array,
         to_states: jax.Array,
-        sequence: jax.Array,
-        packed: bool,
+        mask: AttentionMask,
         deterministic: bool,
     ) -> jax.Array:
         """What tokens see of a sequence.
@@ -151,7 +151,7 @@ class SelfAttention(nn.Module):
         Args:
           from_states: [B, Q, H], of the tokens that attend.
           to_states: [B, L, H], of those attended to.
-          sequence, packed: see `dot_product_attention`.
+          mask: of the tokens attended to, [B, L].
           deterministic: False applies dropout.
 
         Returns:
@@ -174,15 +174,9 @@ class SelfAttention(nn.Module):
         if "prefix_keys" in small:
             key = with_prefix(key, small["prefix_keys"])
             value = with_prefix(value, small["prefix_values"])
-            sequence = with_prefix_sequence(sequence, key.shape[-1] - length)
+            mask = mask.after_prefix(key.shape[-1] - length)
         context = dot_product_attention(
-            query,
-            key,
-            value,
-            sequence,
-            self.make_rng("dropout") if rate else None,
-            rate,
-            packed,
+            query, key, value, mask, self.make_rng("dropout") if rate else None, rate
         )  # (B, N, D, Q)
         kernel, bias = KernelAndBias(config, ("heads", "embed"), name="output")()
         return from_positions_last(context.reshape(batch, hidden, -1), kernel, bias)
@@ -211,8 +205,7 @@ class Block(nn.Module):
     def __call__(
         self,
         x: jax.Array,
-        sequence: jax.Array,
-        packed: bool,
+        mask: AttentionMask,
         deterministic: bool,
         positions: jax.Array | None = None,
     ) -> jax.Array:
@@ -220,7 +213,7 @@ class Block(nn.Module):
 
         Args:
           x: [B, L, H].
-          sequence, packed: see `dot_product_attention`.
+          mask: which of the L tokens each attends to.
           deterministic: False applies dropout.
           positions: int [B, Q], those to compute; None for all.
 
@@ -234,7 +227,7 @@ class Block(nn.Module):
         if positions is not None:
             x = jnp.take_along_axis(x, positions[..., None], axis=1)
         attention = SelfAttention(config, name="attention")
-        attended = attention(x, to_states, sequence, packed, deterministic)
+        attended = attention(x, to_states, mask, deterministic)
         attended = dropout(attended, deterministic=deterministic)
         if "attention_adapter" in small:
             attended += bottleneck(attended, small["attention_adapter"], activation(config))
@@ -260,7 +253,7 @@ def remat(config: BertConfig, block: type[Block]) -> type[Block]:
     return nn.remat(
         block,
         policy=policy if config.remat == "dots" else None,
-        static_argnums=(3, 4),  # packed, deterministic; 0 is the module itself
+        static_argnums=3,  # deterministic; 0 is the module itself
     )
 
 
@@ -307,11 +300,12 @@ class Encoder(nn.Module):
         packed = position_ids is not None
         if packed and positions is not None:
             raise ValueError("rows of several sequences have hidden states everywhere; positions")
+        mask = AttentionMask(attention_mask, Rule(packed))
         x = self.embeddings(input_ids, token_type_ids, position_ids, deterministic)
         for layer in self.layers:
             wanted = positions if layer is self.layers[-1] else None
             x = constrain(x, "batch", "length", "hidden")
-            x = layer(x, attention_mask, packed, deterministic, wanted)
+            x = layer(x, mask, deterministic, wanted)
         return constrain(x, "batch", "length", "hidden")
 
 

@@ -6,10 +6,8 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
-import tensorboardX
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -51,6 +49,8 @@ class Tracker:
         aside.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
         aside.rename(self.path)
         self._file: TextIO = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+        import tensorboardX  # takes long, and not every command tracks
+
         self._board = tensorboardX.SummaryWriter(
             str(work_dir / "tensorboard"), purge_step=0 if resume_step is None else resume_step + 1
         )
@@ -133,52 +133,40 @@ class ProgressBar:
         self._text = ""
         self._text_step = done
         self._console = Console(file=sys.stderr, quiet=not shown)
-        self._bar: Progress | None = None
-        if shown and self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn(name),
-                MofNCompleteColumn(),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(),
-                console=self._console,
-            )
-            self._task = self._bar.add_task("", total=total, completed=done, text="compiling")
+        self._bar = Progress(
+            TextColumn(name),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not (shown and self._console.is_terminal),
+        )
+        self._task = self._bar.add_task("", total=total, completed=done, text="compiling")
 
     def __enter__(self) -> "ProgressBar":
-        if self._bar:
-            self._bar.start()
+        self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
 
     def step(self, done: int) -> None:
         """Says how many steps have been taken."""
         self._done = done
-        if self._bar:
-            self._bar.update(self._task, completed=done)
-        else:
-            self._line()
+        self._bar.update(self._task, completed=done)
+        self._line()
 
     def metrics(self, text: str) -> None:
         """Shows the newest figures, such as "loss 5.12 | 310 sequences/s"."""
         self._text, self._text_step = text, self._done
-        if self._bar:
-            self._bar.update(self._task, text=text)
-        else:
-            self._line()
+        self._bar.update(self._task, text=text)
+        self._line()
 
     def _line(self) -> None:
         now = time.monotonic()
-        if now - self._last_line >= self._seconds:
+        if self._bar.disable and now - self._last_line >= self._seconds:
             self._last_line = now
             line = f"{self._name} {self._done}/{self._total} | {self._text or 'no figures yet'}"
             if self._text and self._text_step != self._done:

@@ -58,7 +58,7 @@ class PretrainingObjective:
 
         Args:
           params: the model's parameters.
-          batch: design of the batch in `data_pipeline/pretraining/filling.py`.
+          batch: design of the batch in `data_pipeline/pretraining/collate.py`.
           dropout_key: random key of the step; None evaluates without dropout.
         """
         outputs: Any = self.model.apply(

@@ -16,11 +16,11 @@ from bert_jax.models.architecture import EncoderConfig
 from bert_jax.objectives.finetuning import Divergence, Loss
 from bert_jax.objectives.losses import divergence
 from bert_jax.tasks.classification.reader import ColumnOptions, shortened
+from data_pipeline import tfds
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.examples import Example, Examples
 from data_pipeline.finetune.features import Features
-from data_pipeline.finetune.tables import TFDS_PREFIX, is_dataset
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 Prediction = dict[str, Any]
 Truth = TypeVar("Truth")
@@ -299,7 +299,7 @@ def resolve(task: "Task[Any]", name: str, folder: str, given: str) -> str:
     """
     if given:
         return given
-    if not Path(folder).is_dir() and is_dataset(folder):
+    if not Path(folder).is_dir() and tfds.is_dataset(folder):
         split = name if name == "train" else task.in_datasets.dev
-        return f"{TFDS_PREFIX}{folder.removeprefix(TFDS_PREFIX)}/{split}"
+        return f"{tfds.PREFIX}{folder.removeprefix(tfds.PREFIX)}/{split}"
     return str(Path(folder, getattr(task, name)))

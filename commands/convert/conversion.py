@@ -7,7 +7,8 @@ import jax
 from rich.console import Console
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import Model, load_hugging_face, read_json
+from bert_jax.files import read_json
+from bert_jax.interchange.hugging_face import Model, load_hugging_face
 from bert_jax.interchange.names import PART_NAMES, adam_from_tf1, from_tensors, names_of
 from bert_jax.interchange.resize import extend_positions, resize_vocabulary
 from bert_jax.models.adapters import merge

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import read_json
+from bert_jax.files import read_json
 from bert_jax.tasks.registry import TASKS, find_task
 from bert_jax.tasks.task import Task
 from commands.exporters import EXPORTERS
@@ -26,7 +26,7 @@ def from_command_line(arguments: Sequence[str]) -> FinetuneConfig:
         arguments,
         program="run_finetune.py",
         description="Fine-tunes a pre-trained BERT: run_finetune.py TASK --init-from DIR --data "
-        f"DIR. Tasks: {', '.join(TASKS)}",
+        "DIR. Tasks:\n" + "\n".join(f"  {task}" for task in TASKS),
     )
     if not config.work_dir:
         name = Path(config.task).stem or "task"

@@ -14,7 +14,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.finetune.buckets import fitted_boundaries
 from data_pipeline.finetune.features import Feature, Features
 from data_pipeline.finetune.tables import NoColumnError, split_source, suffix_of
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 SHOWN = 5  # rows that are left out and named; the others are only counted
 # Places of padding that a length of batches must spare, about what is trained on while it compiles:

@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import read_json
-from bert_jax.training.checkpoint import saved_steps
+from bert_jax.files import read_json
 from bert_jax.training.config import OptimizerConfig
+from bert_jax.training.saved_params import saved_steps
 from commands.finetune.demo_data import write_packages
 from commands.finetune.train import finetune_seeds
 from commands.same_run import OtherRunError
 from configs.finetune import FinetuneConfig
-from data_pipeline.corpus.encode import worker_pool
 from data_pipeline.finetune.tables import read_rows
+from data_pipeline.workers import worker_pool
 
 PRETRAINED = Path("runs/demo")
 DATA = Path("corpora/packages")

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> None:
     # jax takes seconds to import: only after the command line has proved right.
     from rich.console import Console
 
-    from bert_jax.interchange.hugging_face import read_json
+    from bert_jax.files import read_json
     from bert_jax.models.config import can_be_merged, method_of
     from bert_jax.parallel.machine import keep_compiled_programs, keep_freed_memory
     from bert_jax.tasks.registry import saved_task

@@ -11,7 +11,7 @@ from typing import Any
 from flax import traverse_util
 from rich.table import Table
 
-from bert_jax.monitoring.plots import plot_confusion, plot_curves
+from bert_jax import __version__
 from bert_jax.tasks.leaderboard import json_lines
 from bert_jax.tasks.task import Prediction, Task
 from commands.finetune.data import Data, Split
@@ -117,6 +117,8 @@ def write_report(
         write_text(work_dir / f"{prefix}predictions.jsonl", json_lines(found))
     if "test" in predictions and (submission := task.submission(predictions["test"])):
         write_text(work_dir / submission[0], submission[1])
+    from bert_jax.monitoring.plots import plot_confusion, plot_curves  # imports matplotlib
+
     names = ["loss", *scores["dev"], "learning_rate", "gradient_norm"]
     plot_curves(rows, work_dir / "curves.png", names=names)
     confusion = task.confusion(predictions["dev"], data.dev.examples)
@@ -164,8 +166,8 @@ def _model_card(
         shown = ", ".join(data.labels[:50]) + (" ..." if len(data.labels) > 50 else "")
         lines.append(f"- classes: {shown}")
     lines += ["", "## Made by", "", "```", command, "```", ""]
-    packages = ("bert_jax", "jax", "flax", "optax")
-    lines += [f"- {package} {_version(package)}" for package in packages]
+    lines.append(f"- bert_jax {__version__}")
+    lines += [f"- {package} {metadata.version(package)}" for package in ("jax", "flax", "optax")]
     lines += ["", "| setting | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in _settings(config).items()]
     lines += ["", "All others have their defaults; config.json has every one.", ""]
@@ -190,10 +192,3 @@ def _settings(config: FinetuneConfig) -> dict[str, str]:
         for name, value in own.items()
         if name in _ASKED_FOR or value != defaults.get(name)
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "(not installed, run from its folder)"

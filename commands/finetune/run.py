@@ -25,7 +25,6 @@ from bert_jax.objectives.finetuning import (
 )
 from bert_jax.parallel.sharding import batch_shards, check_batch_size, check_divides, make_mesh
 from bert_jax.tasks.task import Prediction, Task, batch_shapes
-from bert_jax.training.checkpoint import saved_steps
 from bert_jax.training.optimizer import (
     Optimizer,
     frozen_mask,
@@ -33,6 +32,7 @@ from bert_jax.training.optimizer import (
     make_optimizer,
 )
 from bert_jax.training.partial import fingerprint, frozen_part
+from bert_jax.training.saved_params import saved_steps
 from bert_jax.training.warm_start import WarmStart
 from commands.finetune.command_line import check_exporter, task_of
 from commands.finetune.data import Data, Split, length_boundaries, load_data

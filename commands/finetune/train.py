@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bert_jax.parallel.sharding import described
 from bert_jax.training import loop
-from bert_jax.training.checkpoint import load_params
+from bert_jax.training.saved_params import load_params
 from bert_jax.training.step import init_state
 from commands.exporters import EXPORTERS
 from commands.finetune.command_line import exported_seeds

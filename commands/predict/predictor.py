@@ -19,7 +19,7 @@ from bert_jax.tasks.task import Prediction, Task, batch_shapes
 from commands.saved_model import is_unfinished, open_model, settings_of
 from data_pipeline.finetune.batches import ordered_batches
 from data_pipeline.finetune.buckets import bucket_boundaries
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 CHUNK = 2048  # examples that are in memory at a time
 Numbered = tuple[np.ndarray, dict[str, np.ndarray]]

@@ -77,7 +77,7 @@ def from_command_line(arguments: Sequence[str]) -> Request:
             f"unknown recipe {name!r}; did you mean {nearest!r}? There are: {', '.join(RECIPES)}"
         )
     first_lines = "\n".join(
-        f"{recipe}: {(inspect.getdoc(function) or '').splitlines()[0]}"
+        f"  {recipe}: {(inspect.getdoc(function) or '').splitlines()[0]}"
         for recipe, function in RECIPES.items()
     )
     recipe = RECIPES[name]()

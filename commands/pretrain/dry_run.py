@@ -12,7 +12,7 @@ from bert_jax.parallel.sharding import bytes_per_device, described, put_batch
 from bert_jax.training.optimizer import Optimizer
 from bert_jax.training.step import abstract_state, make_train_step
 from commands.pretrain.run import Run
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 _BAR_WIDTH = 40
 _POINTS = 16

@@ -23,9 +23,9 @@ from bert_jax.parallel.sharding import (
     make_mesh,
 )
 from bert_jax.training import loop
-from bert_jax.training.checkpoint import load_adam, load_params, saved_steps
 from bert_jax.training.evaluate import evaluate
 from bert_jax.training.optimizer import Optimizer, frozen_mask, make_optimizer
+from bert_jax.training.saved_params import load_adam, load_params, saved_steps
 from bert_jax.training.step import EvalStep, TrainState, abstract_state, init_state, make_eval_step
 from bert_jax.training.warm_start import check_adam, match_params, with_adam
 from commands.pretrain.command_line import Request
@@ -35,7 +35,8 @@ from configs.pretrain import Phase, PretrainConfig
 from configs.recipes import EMBEDDED_CORPUS
 from data_pipeline.corpus.shards import Corpus, open_corpus
 from data_pipeline.pretraining.batches import batches, evaluation_batches
-from data_pipeline.tokenization.loading import Tokenizer, load_tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
+from data_pipeline.tokenization.loading import load_tokenizer
 
 
 class Run(NamedTuple):

@@ -17,8 +17,8 @@ from commands.pretrain.run import open_run
 from commands.pretrain.summary import held_out_lines, speed_lines
 from commands.run_folder import opened
 from configs.pretrain import PretrainConfig
-from data_pipeline.pretraining.fill_mask import fill_mask_inputs
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.fill_mask import fill_mask_inputs
+from data_pipeline.tokenization.interface import Tokenizer
 
 EXAMPLES = (
     "The function returns a [MASK] .",

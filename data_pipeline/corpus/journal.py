@@ -17,12 +17,8 @@ JOURNAL_FILE = "progress.sqlite"
 def output_folder(folder: Path, settings: dict[str, Any]) -> Iterator["Journal"]:
     """An output folder, made if need be, and the journal in it.
 
-    A mistake found in the block, before anything was committed, leaves no trace of this call, so
-    that it does not stand in the way of the corrected command.
-
-    Raises:
-      DataError: the folder cannot be made or written to, holds other files, or an unfinished
-        preparation with other settings; or the disk is full.
+    A mistake found in the block before anything was committed leaves no trace, so that it does not
+    stand in the way of the corrected command.
     """
     path = folder / JOURNAL_FILE
     with _full_disk_explained(folder):
@@ -73,7 +69,7 @@ def _opened(path: Path) -> "Journal":
 
 
 def _remove(folder: Path, made: list[Path]) -> None:
-    """Empties a folder that was empty or, as its parents perhaps, made by us."""
+    """Empties the folder, and removes it and its parents as far as we made them."""
     for file in folder.iterdir():
         file.unlink()
     for empty in made:
@@ -90,7 +86,7 @@ def _full_disk_explained(folder: Path) -> Iterator[None]:
             raise
         raise DataError(
             f"the disk of {folder} is full; free some space and repeat the same command, which "
-            "goes on after the last finished shard"
+            "continues after the last finished shard"
         ) from None
 
 
@@ -102,9 +98,9 @@ def _is_full_disk(error: Exception) -> bool:
 class Journal:
     """Progress and the keys of the documents seen, committed together with each finished shard.
 
-    A process that dies loses what came after the last commit, the documents' keys too, so that the
-    next one can do the same work again with the same outcome. Memory is bounded: the keys live on
-    disk.
+    A process that dies loses what came after the last commit, including the documents' keys, so
+    that the next one does the same work again with the same outcome. Memory is bounded: the keys
+    live on disk.
 
     Args:
       path: the SQLite file, made if it is not there.
@@ -114,29 +110,29 @@ class Journal:
         self.path = path
         self._connection = sqlite3.connect(path)
         try:
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS records (name TEXT PRIMARY KEY, value)"
+            self._connection.executescript(
+                """
+                PRAGMA synchronous = NORMAL;
+                CREATE TABLE IF NOT EXISTS records (name TEXT PRIMARY KEY, value);
+                CREATE TABLE IF NOT EXISTS documents (key BLOB PRIMARY KEY) WITHOUT ROWID;
+                """
             )
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS documents (key BLOB PRIMARY KEY) WITHOUT ROWID"
-            )
-            self._connection.commit()
         except BaseException:  # a damaged file, a folder that cannot be written to
             self._connection.close()
             raise
 
     def expect(self, name: str, value: dict[str, Any]) -> None:
-        """Notes what a preparation is made with, once; later calls must give the same.
+        """Records what a preparation is made with, once; later calls must give the same.
 
-        Raises:
-          DataError: the file belongs to a preparation with other settings or inputs.
+        Args:
+          name: of the record.
+          value: in JSON's types.
         """
         started_with = self._read(name)
         if started_with is None:
             self._write(name, value)
             self._connection.commit()
-        elif started_with != json.loads(json.dumps(value)):
+        elif started_with != value:
             raise DataError(
                 f"{self.path.parent} holds an unfinished preparation with other settings or input "
                 f"({difference(started_with, value)}); repeat its command to finish it, or "
@@ -148,7 +144,7 @@ class Journal:
         return self._read("progress")
 
     def add_document(self, key: bytes) -> bool:
-        """Notes a document's key; False if it was seen before."""
+        """Records a document's key; False if it was seen before."""
         cursor = self._connection.execute("INSERT OR IGNORE INTO documents VALUES (?)", (key,))
         return cursor.rowcount == 1
 
@@ -175,7 +171,6 @@ class Journal:
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """The settings that differ, such as "language: 'en' → 'zh'", on one line."""
-    now = json.loads(json.dumps(now))
     return ", ".join(
         f"{name}: {_short(before.get(name))} → {_short(now.get(name))}"
         for name in sorted(before.keys() | now.keys())

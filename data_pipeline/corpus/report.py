@@ -1,87 +1,19 @@
-"""What a person sees of a preparation: progress, and the report on what was made."""
+"""The report on a corpus that was made: figures, warnings and a look at its sentences."""
 
 import shlex
-import sys
-import time
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from data_pipeline.corpus.settings import DEFAULT_VOCAB_SIZE
 from data_pipeline.corpus.shards import Corpus, Shard
 from data_pipeline.corpus.writing import MAX_DOCUMENT_TOKENS
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
-T = TypeVar("T")
-
-SECONDS_BETWEEN_LINES = 10.0
 _SAMPLED_SENTENCES = 6
 _SHORT_CORPUS_TOKENS = 1_000_000
 _MAX_UNKNOWN_RATE = 0.01
 _BLOCK = 1 << 22
-
-
-def tracked(
-    values: Iterable[tuple[int, T]], label: str, total: int | None, done: int = 0
-) -> Iterator[T]:
-    """Passes values on and shows how far they are: a bar on a terminal, else a line now and then.
-
-    Args:
-      values: pairs of the bytes that a value stands for and the value.
-      label: what is being done.
-      total: bytes of all values, None if unknown.
-      done: bytes done before.
-    """
-    if sys.stderr.isatty():
-        yield from _with_bar(values, label, total, done)
-    else:
-        yield from _with_lines(values, label, total, done)
-
-
-def _with_bar(
-    values: Iterable[tuple[int, T]], label: str, total: int | None, done: int
-) -> Iterator[T]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=total, completed=done)
-        for size, value in values:
-            yield value
-            progress.advance(task, size)
-
-
-def _with_lines(
-    values: Iterable[tuple[int, T]], label: str, total: int | None, done: int
-) -> Iterator[T]:
-    start = shown = time.monotonic()
-    before = done
-    for size, value in values:
-        yield value
-        done += size
-        now = time.monotonic()
-        if now - shown >= SECONDS_BETWEEN_LINES:
-            shown = now
-            rate = (done - before) / (now - start)
-            line = f"{label}: {done / 1e6:,.0f} MB"
-            if total:
-                line += f" of {total / 1e6:,.0f} MB, {(total - done) / rate:,.0f} s left"
-            print(f"{line}, {rate / 1e6:,.1f} MB/s", file=sys.stderr, flush=True)
 
 
 def measure(corpus: Corpus, tokenizer: Tokenizer, duplicates: int, cut: int) -> dict[str, Any]:

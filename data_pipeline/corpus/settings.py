@@ -1,6 +1,7 @@
-"""The settings of a preparation, and what is wrong with them before any text is looked at."""
+"""The settings of a preparation, checked before any text is read."""
 
 import dataclasses
+import json
 import math
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from data_pipeline.errors import DataError
 from data_pipeline.text.sentences import Language
 from data_pipeline.text.words import Segmenter, check_segmenter
-from data_pipeline.tokenization.loading import MAXIMUM_VOCAB_SIZE, MINIMUM_VOCAB_SIZE, Kind
+from data_pipeline.tokenization.training import MAXIMUM_VOCAB_SIZE, MINIMUM_VOCAB_SIZE, Kind
 
 DEFAULT_VOCAB_SIZE = 30_522  # BERT's
 
@@ -58,18 +59,14 @@ class PrepareConfig:
     """Megabytes of text, spread over the input, to train the tokenizer on."""
 
     max_shard_tokens: int = 1 << 27
-    """Tokens of one shard; an interrupted run goes on after its last finished shard."""
+    """Tokens of one shard; an interrupted run continues after its last finished shard."""
 
     processes: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     """Worker processes, by default one for each processor. The result does not depend on it."""
 
 
 def check_settings(config: PrepareConfig) -> None:
-    """Refuses what no input could make sense of.
-
-    Raises:
-      DataError: a setting is out of its range, or two exclude each other.
-    """
+    """Refuses settings that no input could make sense of."""
     if not config.input:
         raise DataError("--input names no text; give files, folders, patterns or embedded")
     if config.output == Path():
@@ -115,11 +112,5 @@ def settings_of(config: PrepareConfig) -> dict[str, Any]:
     del settings["output"], settings["processes"]
     if config.word_segmenter is None:  # as in corpora made before there was the choice
         del settings["word_segmenter"]
-    return {
-        name: list(value)
-        if isinstance(value, tuple)
-        else str(value)
-        if isinstance(value, Path)
-        else value
-        for name, value in settings.items()
-    }
+    in_json: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return in_json

@@ -22,12 +22,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.files import file_checksum
+from data_pipeline.files import file_checksum, read_json
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "heldout")
 ARRAYS = ("tokens", "sentences", "documents")
-WORDS = "words"  # the array of a corpus whose words a segmenter found
+WORDS = "words"  # one more array, in a corpus whose words a segmenter found
 # Above this many bytes, opening checks lengths only: reading every byte of a large corpus would
 # delay each start by minutes. `python -m data_pipeline.prepare --verify DIR` checks everything.
 CHECKSUM_LIMIT_BYTES = 1 << 30
@@ -36,6 +36,36 @@ CHECKSUM_LIMIT_BYTES = 1 << 30
 def token_dtype(vocab_size: int) -> np.dtype:
     """The smallest dtype that holds every token id: uint16 up to 65,536 pieces, else uint32."""
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+def corpus_metadata(
+    tokenizer: dict[str, Any],
+    vocab_size: int,
+    special_ids: dict[str, int],
+    shards: dict[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    """What a `corpus.json` must say.
+
+    Args:
+      tokenizer: its description, in which "fingerprint" is required.
+      vocab_size: number of its pieces.
+      special_ids: see `Corpus`.
+      shards: by split, the entries from `ShardWriter.finish`; a split may be missing.
+    """
+    entries = {split: shards.get(split, []) for split in SPLITS}
+    counts = ("documents", "sentences", "tokens")
+    return {
+        "format_version": FORMAT_VERSION,
+        "tokenizer": tokenizer,
+        "vocab_size": vocab_size,
+        "special_ids": special_ids,
+        "dtype": token_dtype(vocab_size).name,
+        "splits": {
+            split: {name: sum(shard[name] for shard in found) for name in counts}
+            | {"shards": found}
+            for split, found in entries.items()
+        },
+    }
 
 
 class _ArrayFile:
@@ -50,15 +80,10 @@ class _ArrayFile:
         self._header_bytes = self._file.tell()
 
     def _write_header(self) -> None:
-        # NumPy pads the header so that a longer shape still fits when it is written again.
-        np.lib.format.write_array_header_1_0(
-            self._file,
-            {
-                "descr": np.lib.format.dtype_to_descr(self.dtype),
-                "fortran_order": False,
-                "shape": (self.length,),
-            },
-        )
+        # NumPy pads the header, so that a longer shape still fits when it is written again.
+        descr = np.lib.format.dtype_to_descr(self.dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": (self.length,)}
+        np.lib.format.write_array_header_1_0(self._file, header)
 
     def append(self, values: np.ndarray) -> None:
         self._file.write(values.astype(self.dtype, copy=False).tobytes())
@@ -91,20 +116,16 @@ class ShardWriter:
       folder: the corpus folder.
       name: the shard's name, such as "train-00000".
       dtype: dtype of the token ids (`token_dtype`).
-      has_words: whether it says of each token if it starts a word.
+      has_words: whether to record which tokens start a word.
     """
 
     def __init__(self, folder: Path, name: str, dtype: np.dtype, has_words: bool = False):
         self.name = name
-        dtypes = {
-            "tokens": np.dtype(dtype),
-            "sentences": np.dtype(np.uint32),
-            "documents": np.dtype(np.uint32),
-        }
+        dtypes: dict[str, Any] = {"tokens": dtype, "sentences": np.uint32, "documents": np.uint32}
         if has_words:
-            dtypes[WORDS] = np.dtype(bool)
+            dtypes[WORDS] = bool
         self._files = {
-            array: _ArrayFile(folder / f"{name}.{array}.npy", dtype)
+            array: _ArrayFile(folder / f"{name}.{array}.npy", np.dtype(dtype))
             for array, dtype in dtypes.items()
         }
         self._files["sentences"].append(np.zeros(1, np.int64))
@@ -115,12 +136,12 @@ class ShardWriter:
 
     @property
     def tokens(self) -> int:
-        """Number of tokens written so far, those of the open document among them."""
+        """Number of tokens written so far, including the open document."""
         return self._files["tokens"].length
 
     @property
     def sentences(self) -> int:
-        """Number of sentences written so far, those of the open document among them."""
+        """Number of sentences written so far, including the open document."""
         return self._files["sentences"].length - 1
 
     def add(
@@ -131,7 +152,8 @@ class ShardWriter:
         Args:
           tokens: integer [sum of sentence_lengths], the token ids.
           sentence_lengths: integer [sentences], tokens of each sentence, all positive.
-          words: bool [sum of sentence_lengths], whether a token starts a word, if the shard has it.
+          words: bool [sum of sentence_lengths], whether each token starts a word; only for a shard
+            that records words.
         """
         ends = self.tokens + np.cumsum(sentence_lengths, dtype=np.int64)
         self._files["tokens"].append(tokens)
@@ -140,7 +162,7 @@ class ShardWriter:
             self._files[WORDS].append(words)
 
     def end_document(self, keep: bool = True) -> None:
-        """Closes the open document; without a sentence or with `keep` false it leaves no trace."""
+        """Closes the open document; an empty one, or one not to `keep`, leaves no trace."""
         if not keep:
             for array in self._files.keys() & {"tokens", WORDS}:
                 self._files[array].truncate(self._kept_tokens)
@@ -184,8 +206,8 @@ class Split:
       shards: the shards in order.
       first_document: int64 [shards + 1], number of documents before each shard.
       documents, sentences, tokens: counts over all shards.
-      documents_per_unit: so many consecutive documents of a shard are taken as one, the last ones
-        of the shard maybe fewer; `first_document` and `documents` count these units.
+      documents_per_unit: how many consecutive documents of a shard count as one (perhaps fewer at
+        the shard's end); `first_document` and `documents` count these units.
     """
 
     shards: tuple[Shard, ...]
@@ -197,7 +219,7 @@ class Split:
 
     @property
     def has_words(self) -> bool:
-        """Whether it says of each token if it starts a word."""
+        """Whether the corpus records which tokens start a word."""
         return any(shard.words is not None for shard in self.shards)
 
 
@@ -215,11 +237,12 @@ class Corpus:
 
     @property
     def vocab_size(self) -> int:
+        """Number of pieces of the tokenizer."""
         return int(self.metadata["vocab_size"])
 
     @property
     def fingerprint(self) -> str:
-        """The same for two corpora whose tokenizer and every shard are the same."""
+        """The same for two corpora with the same tokenizer and the same shards."""
         contents = [self.metadata["tokenizer"], self.metadata["splits"]]
         return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -231,13 +254,9 @@ class Corpus:
     def split(self, name: str) -> Split:
         """Maps the shards of the split "train" or "heldout"."""
         entries = self.metadata["splits"][name]["shards"]
+        arrays = _arrays(self.metadata)
         shards = tuple(
-            Shard(
-                *(
-                    _map_array(self.folder / f"{entry['name']}.{array}.npy")
-                    for array in _arrays(self.metadata)
-                )
-            )
+            Shard(*(_map_array(self.folder / f"{entry['name']}.{array}.npy") for array in arrays))
             for entry in entries
         )
         counts = np.array([entry["documents"] for entry in entries], np.int64)
@@ -252,8 +271,8 @@ class Corpus:
 
 def _map_array(path: Path) -> np.ndarray:
     array = np.load(path, mmap_mode="r")
-    # Training reads a little here and there. Reading ahead would fetch up to megabytes of what
-    # nobody asked for each time: docs/decisions/input-order.md.
+    # Training reads a little here and there; reading ahead would fetch up to megabytes that nobody
+    # asked for each time: docs/decisions/input-order.md.
     array.base.madvise(mmap.MADV_RANDOM)
     return array
 
@@ -264,7 +283,7 @@ def _arrays(metadata: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _check_description(metadata: dict[str, Any], files: list[tuple[Path, dict[str, Any]]]) -> None:
-    """Raises KeyError naming what is missing or cannot be."""
+    """Raises KeyError naming what is missing or impossible."""
     metadata["tokenizer"]["fingerprint"]
     special = [metadata["special_ids"][key] for key in ("pad", "unk", "cls", "sep", "mask")]
     if len(set(special)) < 5 or not 0 <= min(special) <= max(special) < metadata["vocab_size"]:
@@ -284,10 +303,6 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
       folder: the folder that `data_pipeline.prepare` wrote.
       verify: whether to read every byte for its checksum; by default only where the corpus is
         smaller than `CHECKSUM_LIMIT_BYTES`. Lengths are always checked.
-
-    Raises:
-      DataError: the folder is not a corpus, has another format version, or a file is missing or
-        does not fit its recorded length or checksum.
     """
     folder = Path(folder)
     path = folder / "corpus.json"
@@ -299,11 +314,8 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
             f"{folder} is not a corpus ({state}); make one with: "
             f"python -m data_pipeline.prepare --input FILES --output {folder}"
         )
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-        version = metadata["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not describe a corpus ({error!r}); prepare it anew") from None
+    metadata = read_json(path, "prepare the corpus again")
+    version = metadata.get("format_version") if isinstance(metadata, dict) else None
     if version != FORMAT_VERSION:
         raise DataError(
             f"{folder} has corpus format version {version!r}, this program reads version "
@@ -321,22 +333,17 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
         raise DataError(
             f"{path} does not describe a corpus (damaged at {error}); prepare it anew"
         ) from None
+    if verify is None:
+        verify = sum(expected["bytes"] for _, expected in files) <= CHECKSUM_LIMIT_BYTES
+    remedy = "copy or prepare the corpus again"
     for file, expected in files:
         size = file.stat().st_size if file.is_file() else None
         if size != expected["bytes"]:
             found = "is missing" if size is None else f"has {size:,} bytes"
+            raise DataError(f"{file} {found}, corpus.json says {expected['bytes']:,}; {remedy}")
+    for file, expected in files if verify else ():
+        if (checksum := file_checksum(file)) != expected["crc32"]:
             raise DataError(
-                f"{file} {found}, corpus.json says {expected['bytes']:,}; copy or prepare the "
-                "corpus again"
+                f"{file} has checksum {checksum}, corpus.json says {expected['crc32']}; {remedy}"
             )
-    if verify is None:
-        verify = sum(expected["bytes"] for _, expected in files) <= CHECKSUM_LIMIT_BYTES
-    if verify:
-        for file, expected in files:
-            checksum = file_checksum(file)
-            if checksum != expected["crc32"]:
-                raise DataError(
-                    f"{file} has checksum {checksum}, corpus.json says {expected['crc32']}; copy "
-                    "or prepare the corpus again"
-                )
     return Corpus(folder, metadata)

@@ -1,4 +1,4 @@
-"""Encoded chunks into shards: duplicates, the held-out split, and commits that allow a restart."""
+"""From encoded chunks to shards: no duplicates, two splits, and commits to resume from."""
 
 import contextlib
 from pathlib import Path
@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.corpus.encode import DocumentKey, EncodedChunk
+from data_pipeline.corpus.document_key import DocumentKey
+from data_pipeline.corpus.encode import EncodedChunk
 from data_pipeline.corpus.journal import Journal
 from data_pipeline.corpus.shards import SPLITS, ShardWriter
 
-# A longer document goes on as another one, in the same split: training plans whole documents in
+# A longer document continues as another one in the same split: training plans whole documents in
 # memory, and offsets in a shard are 32-bit.
 MAX_DOCUMENT_TOKENS = 1 << 22
 
@@ -19,18 +20,15 @@ class CorpusWriter:
     """Writes documents to the shards of both splits; used as a context manager.
 
     All open shards are finished, and the journal committed, whenever they hold `max_shard_tokens`
-    together: where that happens follows from the input alone, so a run that was interrupted and
-    repeated writes the same bytes as one that was not.
+    together. Where that happens depends on the input alone, so an interrupted and repeated run
+    writes the same bytes as one that was not interrupted.
 
     Args:
       folder: the corpus folder.
       dtype: dtype of the token ids.
       heldout_fraction: expected share of documents in the held-out split.
       max_shard_tokens: tokens after which shards are finished.
-      journal: remembers documents and progress; its last progress is where writing goes on.
-
-    Attributes:
-      chunk: index of the chunk to go on with.
+      journal: remembers documents and progress; writing resumes at its last progress.
     """
 
     def __init__(
@@ -46,8 +44,8 @@ class CorpusWriter:
         self._heldout_fraction = heldout_fraction
         self._max_shard_tokens = max_shard_tokens
         self._journal = journal
-        # `documents`: how many of the chunk's documents are done. `cut_in`: the split of the
-        # document that was cut and goes on.
+        # `documents`: how many of the chunk's documents are done. `cut_in`: the split of a document
+        # that was cut and continues.
         self._progress: dict[str, Any] = journal.progress() or {
             "chunk": 0,
             "documents": 0,
@@ -63,6 +61,7 @@ class CorpusWriter:
 
     @property
     def chunk(self) -> int:
+        """Index of the chunk to continue with."""
         return int(self._progress["chunk"])
 
     @property
@@ -131,10 +130,10 @@ class CorpusWriter:
         if not key.paragraphs:
             return
         if not self._key.paragraphs:
-            # By the document's first piece: the rest of a long one may not be read yet.
+            # Decided by the document's first piece: the rest may not have been read yet.
             chosen = SPLITS[key.fraction() < self._heldout_fraction]
             self._split = self._progress["cut_in"] or chosen
-        # A piece is long itself where a JSON record is: its parts' keys follow from the record's.
+        # A piece is too long itself where a JSON record is; the keys of its parts follow from it.
         bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         limits = np.arange(MAX_DOCUMENT_TOKENS, len(tokens), MAX_DOCUMENT_TOKENS)
         cuts = np.searchsorted(bounds, limits, side="right") - 1

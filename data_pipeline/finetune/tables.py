@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_pipeline import tfds
 from data_pipeline.errors import DataError
+from data_pipeline.files import parse_json, read_json, read_text
 
-TFDS_PREFIX = "tfds:"
-# Texts in JSON may have halves of surrogate pairs, which no file can be written with.
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _SLICED = re.compile(r"(.+)\[(-?\d+)?:(-?\d+)?\]")
 
 
@@ -63,17 +61,6 @@ def _separator(names: str) -> str:
     if "\t" in names:
         return "; its columns are parted by tabs: name the file .tsv"
     return "; columns of a .csv are parted by commas" if ";" in names else ""
-
-
-def is_dataset(name: str) -> bool:
-    """Whether TensorFlow Datasets has a data set of that name, such as "glue/sst2"."""
-    if name.startswith(TFDS_PREFIX):
-        return True
-    if not re.fullmatch(r"\w+(/[\w.:-]+)*", name):
-        return False
-    import tensorflow_datasets as tfds
-
-    return name.split("/")[0] in tfds.list_builders(with_community_datasets=False)
 
 
 def split_source(source: str) -> tuple[str, slice]:
@@ -132,7 +119,7 @@ def read_rows(
     Raises:
       DataError: the file cannot be read, or a row does not fit the header.
     """
-    if source.startswith(TFDS_PREFIX):
+    if source.startswith(tfds.PREFIX):
         return list(_tfds_rows(source))
     path, rows = split_source(source)
     lines = read_lines(path)
@@ -147,80 +134,12 @@ def read_rows(
     return list(_named_rows(path, parsed, list(header), damaged))[rows]
 
 
-def read_text(source: str) -> str:
-    """The whole of a UTF-8 file, without a byte-order mark.
-
-    Raises:
-      DataError: it cannot be read, or is not UTF-8.
-    """
-    try:
-        return Path(source).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        hint = ""
-        if source.endswith("]"):
-            hint = "; for some of its rows write FILE[FROM:TO], where this kind of file has rows"
-        elif isinstance(error, FileNotFoundError) and Path(source).parent.is_dir():
-            names = sorted(path.name for path in Path(source).parent.iterdir())
-            hint = f"; its folder has: {', '.join(names[:10])}" + (" ..." if names[10:] else "")
-        elif isinstance(error, FileNotFoundError):
-            hint = f"; there is no folder {Path(source).parent}"
-        elif isinstance(error, IsADirectoryError):
-            hint = "; name a file in it"
-        raise DataError(f"{source} cannot be read ({error.strerror}){hint}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{source} is not UTF-8 (byte {error.start:,}); convert text with iconv -t UTF-8, and "
-            "save a spreadsheet as .csv"
-        ) from None
-
-
 def read_lines(source: str) -> list[str]:
     """The lines of a UTF-8 file; only line feeds end a line, with or without a carriage return."""
     lines = read_text(source).split("\n")
     if lines and not lines[-1]:
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
-
-
-def numbered_lines(source: str) -> list[tuple[int, str]]:
-    """(number from 1, line) of a file, or of "FILE[A:B]" for some of its lines, as `read_lines`."""
-    path, rows = split_source(source)
-    return list(enumerate(read_lines(path), 1))[rows]
-
-
-def read_json(source: str) -> Any:
-    """The value of a JSON file.
-
-    Raises:
-      DataError: it cannot be read or is no JSON.
-    """
-    try:
-        return _parsed_json(read_text(source))
-    except ValueError as error:
-        raise DataError(f"{source} is no JSON ({error})") from None
-
-
-def _parsed_json(text: str) -> Any:
-    """The value of a JSON text, each lone surrogate in it replaced by U+FFFD.
-
-    Raises:
-      ValueError: it is no JSON.
-    """
-    try:
-        value = json.loads(text)
-        return _without_surrogates(value) if re.search(r"\\u[dD][89a-fA-F]", text) else value
-    except RecursionError:
-        raise ValueError("its lists or objects are nested too deeply") from None
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_without_surrogates(inner) for inner in value]
-    if isinstance(value, dict):
-        return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
-    return value
 
 
 def _named_rows(
@@ -285,10 +204,8 @@ def _json_rows(source: str, lines: list[str]) -> Iterator[Row]:
         records = []
         for number, line in enumerate(lines, 1):
             if line.strip():
-                try:
-                    records.append((f"{source}:{number}", _parsed_json(line)))
-                except ValueError as error:
-                    raise DataError(f"{source}:{number} is no JSON ({error})") from None
+                place = f"{source}:{number}"
+                records.append((place, parse_json(line, place)))
     for place, value in records:
         if not isinstance(value, dict):
             raise DataError(f"{place} is no JSON object, but {str(value)[:40]!r}")
@@ -296,24 +213,13 @@ def _json_rows(source: str, lines: list[str]) -> Iterator[Row]:
 
 
 def _tfds_rows(source: str) -> Iterator[Row]:
-    import tensorflow_datasets as tfds
-
-    name, _, split = source.removeprefix(TFDS_PREFIX).rpartition("/")
-    try:
-        builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
-        splits = list(builder.info.splits)  # of some data sets known only when they are prepared
-        if splits and re.split(r"[\[+ ]", split)[0] not in (*splits, "all"):
-            raise ValueError(f"{name} has the splits {', '.join(splits)}, not {split!r}")
-        builder.download_and_prepare()
-        dataset = builder.as_dataset(split=split)
-    except Exception as error:  # of many kinds, from many libraries
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"TensorFlow Datasets gives no {source} ({reason}); write "
-            f"{TFDS_PREFIX}NAME/CONFIG/SPLIT"
-        ) from None
-    features = builder.info.features
-    records = list(tfds.as_numpy(dataset))
+    name, _, split = source.rpartition("/")
+    if not name:
+        raise DataError(f"{source} names no split; write {tfds.PREFIX}NAME/CONFIG/SPLIT")
+    dataset = tfds.Dataset(name)
+    dataset.download(split)
+    features = dataset.info.features
+    records = list(dataset.records(split))
     if records and isinstance(records[0].get("idx"), int | np.integer):
         # GLUE's order of the official files; records are stored by a hash of their keys.
         records.sort(key=lambda record: int(record["idx"]))

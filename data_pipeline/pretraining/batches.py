@@ -1,7 +1,7 @@
 """Pre-training batches from a corpus: order, pairs and masks on the fly, streamed by tf.data.
 
-Planning and masking are NumPy on whole blocks and batches; `stream` runs them in tf.data. The keys
-of a batch are described in `filling.Batch`.
+Planning and masking are NumPy on whole blocks and batches; `stream` runs them in tf.data.
+`collate.Batch` describes the arrays of a batch.
 """
 
 import dataclasses
@@ -13,9 +13,9 @@ import numpy as np
 
 from data_pipeline.corpus.shards import Corpus, Shard, Split
 from data_pipeline.errors import DataError
+from data_pipeline.pretraining.collate import Batch, collate_examples, collate_packed
 from data_pipeline.pretraining.config import SEGMENTS, DataConfig
 from data_pipeline.pretraining.examples import EXAMPLE
-from data_pipeline.pretraining.filling import Batch, fill_batch, fill_rows
 from data_pipeline.pretraining.full_sentences import plan_full_sentences, runs_of_documents
 from data_pipeline.pretraining.masking import MAX_LENGTH, mask_tokens
 from data_pipeline.pretraining.order import Cursor, batches_of_examples, blocks_per_epoch
@@ -23,7 +23,7 @@ from data_pipeline.pretraining.packing import plan_rows
 from data_pipeline.pretraining.pairing import plan_block
 from data_pipeline.pretraining.stream import stream
 
-# So many epochs of held-out pairs without one of a class mean that there will never be one.
+# If so many epochs of held-out pairs have none of one class, there will never be one.
 _PATIENCE_EPOCHS = 20
 _NAMES = {"train": "train", "heldout": "held-out"}
 
@@ -52,27 +52,24 @@ def batches(
       batch_size: sequences (packed: rows) in the batch of all hosts together.
       sequence_length: L, tokens of a sequence (or row) with its special tokens.
       max_predictions: K, prediction slots of a sequence (or row).
-      seed: of order, pairs and masks; give each phase of a training another one.
-      cursor: where to begin, the "cursor" of the last batch that was trained on. It is only
-        meaningful with the same corpus, configuration, sequence length and seed.
-      host_index, host_count: of B / host_count rows each, this host gets slice number host_index.
+      seed: of order, pairs and masks; give each phase of a training its own.
+      cursor: where to begin, the "cursor" of the last batch that was trained on. It has a meaning
+        only for the same corpus, configuration, sequence length and seed.
+      host_index, host_count: this host gets slice number host_index of B / host_count rows.
       starts_word: bool [vocab_size], true where a piece starts a word, for masking whole words and
-        spans; a corpus prepared with a word segmenter knows its words itself.
-      workers: parallel calls that fill batches.
+        spans; a corpus prepared with a word segmenter records its words itself.
+      workers: parallel calls that collate batches.
 
     Returns:
-      An iterator of batches (see `filling.Batch`) with batch_size / host_count rows. The arrays may
+      An iterator of batches (see `collate.Batch`) with batch_size / host_count rows. The arrays may
       be read-only. Deleting the iterator ends its threads.
-
-    Raises:
-      DataError: the corpus has too few documents, or a length, batch size or cursor does not fit.
     """
     if batch_size < 1 or batch_size % host_count:
         raise DataError(
             f"batch size {batch_size} is not a positive multiple of {host_count} hosts; change it"
         )
     documents = _open_split(corpus, split, config)
-    fill = _filler(corpus, documents, config, sequence_length, max_predictions, starts_word)
+    collate = _collator(corpus, documents, config, sequence_length, max_predictions, starts_word)
     plan, blocks = _planner(documents, config, sequence_length, max_predictions, seed)
     start = Cursor(*(int(number) for number in cursor))
     if (
@@ -93,11 +90,11 @@ def batches(
         )
         for examples, after in planned:
             chosen = examples[mine]
-            if config.packed:  # with room for many examples, but most hold a few
+            if config.packed:  # rows have room for many examples, but most hold a few
                 chosen = chosen[:, : (chosen["length"][..., 0] > 0).sum(axis=1).max()]
             yield chosen, np.array(after, np.int64)
 
-    return stream(plans, fill, workers)
+    return stream(plans(), collate, workers)
 
 
 def evaluation_batches(
@@ -113,9 +110,9 @@ def evaluation_batches(
 ) -> list[Batch]:
     """The fixed held-out set: the same pairs and masks whenever it is made.
 
-    With pairs, both classes of labels are equally frequent, in the whole and in each batch (by one
-    more of the first where the size is odd), so that a constant answer scores 0.5. Where the
-    held-out documents make fewer examples than asked for, they are used again with new draws.
+    With pairs, both labels are equally frequent, overall and in each batch (one more of the first
+    where the size is odd), so that a constant answer scores 0.5. Where the held-out documents yield
+    fewer examples than asked for, they are used again with new draws.
 
     Args:
       examples: how many (packed: rows), a multiple of `batch_size`.
@@ -123,10 +120,6 @@ def evaluation_batches(
 
     Returns:
       Batches as from `batches`, without "cursor".
-
-    Raises:
-      DataError: as in `batches`, or `examples` is no positive multiple of `batch_size`, or the
-        held-out documents never make a pair of one class.
     """
     if batch_size < 1 or examples < 1 or examples % batch_size:
         raise DataError(
@@ -134,7 +127,7 @@ def evaluation_batches(
             f"{batch_size}; change one of them"
         )
     documents = _open_split(corpus, "heldout", config)
-    fill = _filler(corpus, documents, config, sequence_length, max_predictions, starts_word)
+    collate = _collator(corpus, documents, config, sequence_length, max_predictions, starts_word)
     plan, blocks = _planner(documents, config, sequence_length, max_predictions, seed)
     classes = SEGMENTS[config.pairs]
     wanted = [-(-(examples - label) // classes) for label in range(classes)]
@@ -144,7 +137,7 @@ def evaluation_batches(
     while any(count < want for count, want in zip(counts, wanted, strict=True)):
         if number >= _PATIENCE_EPOCHS * blocks and 0 in counts:
             raise DataError(
-                f"the {documents.documents} held-out documents make no pairs of consecutive "
+                f"the {documents.documents} held-out documents yield no pairs of consecutive "
                 "sentences; prepare the corpus with more than one sentence in a document, or set "
                 "pairs to 'doc_sentences'"
             )
@@ -160,7 +153,7 @@ def evaluation_batches(
     chosen = np.zeros((examples, *planned.shape[1:]), EXAMPLE)
     for label in range(classes):
         chosen[label::classes] = np.concatenate(found[label])
-    return [fill(chosen[first : first + batch_size]) for first in range(0, examples, batch_size)]
+    return [collate(chosen[first : first + batch_size]) for first in range(0, examples, batch_size)]
 
 
 class _Plan(Protocol):
@@ -190,7 +183,7 @@ def _planner(
 
 
 def _open_split(corpus: Corpus, name: str, config: DataConfig) -> Split:
-    """The split with enough documents, its arrays as plain views (np.memmap indexes slowly)."""
+    """The split, if it has enough documents, as plain arrays (np.memmap indexes slowly)."""
     split = corpus.split(name)
     needed = SEGMENTS[config.pairs]
     if split.documents < needed:
@@ -200,8 +193,8 @@ def _open_split(corpus: Corpus, name: str, config: DataConfig) -> Split:
             else "prepare it with a larger --heldout-fraction or add --evaluation-examples 0"
         )
         raise DataError(
-            f"{corpus.folder} has {split.documents} {_NAMES[name]} documents, pairs "
-            f"{config.pairs!r} need at least {needed}; {remedy}"
+            f"{corpus.folder} has {split.documents} {_NAMES[name]} documents; pairs "
+            f"{config.pairs!r} need at least {needed}: {remedy}"
         )
     shards = tuple(
         Shard(
@@ -215,7 +208,7 @@ def _open_split(corpus: Corpus, name: str, config: DataConfig) -> Split:
     return dataclasses.replace(split, shards=shards)
 
 
-def _filler(
+def _collator(
     corpus: Corpus,
     split: Split,
     config: DataConfig,
@@ -223,7 +216,7 @@ def _filler(
     max_predictions: int,
     starts_word: np.ndarray | None,
 ) -> Any:
-    """A function from `EXAMPLE` [B], or [B, R] packed, to a batch; its arguments are checked."""
+    """A function from `EXAMPLE` [B], or [B, R] packed, to a batch, for checked arguments."""
     shortest = config.shortest_sequence
     if not shortest <= sequence_length <= MAX_LENGTH:
         raise DataError(
@@ -239,7 +232,7 @@ def _filler(
     elif starts_word is None and not split.has_words:
         raise ValueError(f"{config.masking} masking needs starts_word")
     return partial(
-        fill_rows if config.packed else fill_batch,
+        collate_packed if config.packed else collate_examples,
         split=split,
         pairs=config.pairs,
         sequence_length=sequence_length,

@@ -1,4 +1,4 @@
-"""How pre-training examples are made, as options."""
+"""Options of how pre-training examples are made."""
 
 import dataclasses
 from typing import Literal, get_args
@@ -8,8 +8,8 @@ from data_pipeline.errors import DataError
 Masking = Literal["token", "whole_word", "span"]
 Pairs = Literal["next_sentence", "sentence_order", "full_sentences", "doc_sentences"]
 
-# Segments of an example: as many [SEP], at the end of each, follow from it, and documents that are
-# needed, since the random B of a pair comes from another one.
+# Segments of an example. Each ends with a [SEP]; and as many documents are needed, since the random
+# B of a pair comes from another one.
 SEGMENTS: dict[Pairs, int] = {
     "next_sentence": 2,
     "sentence_order": 2,
@@ -25,18 +25,19 @@ class DataConfig:
     Attributes:
       masked_lm_probability: share of a sequence's tokens to predict, capped by the number of
         prediction slots.
-      masking: what is masked together: "token" (BERT), "whole_word", or "span", several words in a
-        row (SpanBERT).
+      masking: what is masked together: "token" (BERT), "whole_word", or "span", several consecutive
+        words (SpanBERT).
       mask_rate: share of the tokens to predict that are shown as [MASK].
-      keep_rate: share that is shown unchanged; the rest shows a random piece.
+      keep_rate: share that is shown unchanged; the rest are replaced by random pieces.
       pairs: "next_sentence" (BERT) and "sentence_order" (ALBERT) make pairs with an objective of
         that name; "full_sentences" (RoBERTa) joins sentences across documents, "doc_sentences"
-        makes single stretches of a document.
+        takes a single stretch of a document.
       short_sequence_probability: how often a pass over a document aims at a random shorter length,
-        so that short sequences are seen in training too.
-      packed: put several sequences into a row where they fit, each still alone for the model. Only
-        for "doc_sentences", which end with their document: "full_sentences" go on into the next one
-        and fill their rows without, and of pairs a row holds one, whose [CLS] tells its label.
+        so that training sees short sequences too.
+      packed: put several sequences into a row where they fit, which the model still treats as
+        separate. Only for "doc_sentences", which end with their document: "full_sentences" continue
+        into the next one and fill their rows anyway, and a row holds only one pair, whose [CLS]
+        predicts its label.
     """
 
     masked_lm_probability: float = 0.15
@@ -63,8 +64,8 @@ class DataConfig:
                 raise DataError(f"{name} is {value}; it must be between 0 and 1, usually {usual}")
         if self.mask_rate + self.keep_rate > 1:
             raise DataError(
-                f"mask_rate {self.mask_rate} and keep_rate {self.keep_rate} are more than 1 "
-                "together; lower one of them"
+                f"mask_rate {self.mask_rate} and keep_rate {self.keep_rate} add up to more than 1; "
+                "lower one of them"
             )
         for name, kind in (("masking", Masking), ("pairs", Pairs)):
             value, known = getattr(self, name), get_args(kind)
@@ -88,15 +89,10 @@ class DataConfig:
 
     @property
     def shortest_sequence(self) -> int:
-        """The smallest sequence length that examples can be made for."""
-        return shortest_sequence(self.pairs)
+        """The smallest sequence length: the special tokens and two more."""
+        return special_tokens(self.pairs) + 2
 
 
 def special_tokens(pairs: Pairs) -> int:
-    """How many [CLS] and [SEP] an example carries, without those between documents."""
+    """How many [CLS] and [SEP] an example has, not counting those between documents."""
     return 1 + SEGMENTS[pairs]
-
-
-def shortest_sequence(pairs: Pairs) -> int:
-    """The smallest sequence length: the special tokens and two more."""
-    return special_tokens(pairs) + 2

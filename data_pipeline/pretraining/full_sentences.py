@@ -1,9 +1,9 @@
 """Full sentences across documents, as in RoBERTa.
 
-FULL-SENTENCES of arXiv:1907.11692, section 4.2: whole sentences that follow each other in the
-corpus, as many as fit, with a [SEP] between two documents. An example stays one stretch of a
-shard's tokens, and the separators are put in when its batch is filled. Documents are therefore
-packed in the order of the corpus, in *runs*: see docs/decisions/full-sentences.md.
+FULL-SENTENCES of arXiv:1907.11692, section 4.2: consecutive whole sentences of the corpus, as many
+as fit, with a [SEP] between two documents. An example remains one stretch of a shard's tokens; the
+separators are inserted when its batch is collated. Documents are therefore packed in the order of
+the corpus, in *runs*: see docs/decisions/full-sentences.md.
 """
 
 import dataclasses
@@ -12,27 +12,25 @@ from typing import Literal
 import numpy as np
 
 from data_pipeline.corpus.shards import Split
-from data_pipeline.keyed_random import permute
-from data_pipeline.pretraining.config import special_tokens
-from data_pipeline.pretraining.examples import (
-    EXAMPLE,
+from data_pipeline.pretraining.blocks import (
     BlockText,
     Draw,
     Draws,
-    Stretches,
     follow_links,
     read_block,
     rows_by_shard,
     target_lengths,
 )
+from data_pipeline.pretraining.config import special_tokens
+from data_pipeline.pretraining.examples import EXAMPLE, Stretches
 
-# A run ends with an example that is half full on average: long enough to make that rare, short
-# enough that a block mixes many places of the corpus.
+# A run ends with an example that is half full on average: runs are long enough to make that rare,
+# and short enough that a block mixes many places of the corpus.
 SENTENCES_PER_RUN = 1 << 9
 
 
 def runs_of_documents(split: Split) -> Split:
-    """The same text with runs of consecutive documents as its documents.
+    """The same text with runs of consecutive documents in place of documents.
 
     A run lies in one shard and has about `SENTENCES_PER_RUN` sentences.
     """
@@ -57,15 +55,15 @@ def plan_full_sentences(
     """All examples of a block of runs, shuffled: a pure function of its arguments.
 
     An example takes the next sentences of its run as long as they fit, with a [SEP] between two
-    documents. A sentence that is longer than a sequence is cut in pieces, which count as sentences.
-    So every token is used once in an epoch.
+    documents. A sentence longer than a sequence is cut into pieces, which count as sentences. So
+    every token is used once in an epoch.
 
     Args:
       split: the documents.
       runs: `runs_of_documents(split)`.
-      sequence_length: tokens of a sequence, special tokens included.
+      sequence_length: tokens of a sequence, including special tokens.
       short_sequence_probability: how often a run's examples aim at a random shorter length, which
-        they exceed only where one sentence does.
+        they exceed only where a single sentence does.
       seed, epoch, block: where all randomness comes from.
 
     Returns:
@@ -94,11 +92,11 @@ def plan_full_sentences(
     examples["offset"] = text.starts[chunk][:, None]
     examples["length"][:, 0] = cumulative[end[chunk]] - cumulative[chunk]
     examples["key"] = draws.bits(Draw.MASK, len(examples))
-    return examples[permute(np.arange(len(examples)), len(examples), draws.key(Draw.SHUFFLE))]
+    return draws.shuffled(examples)
 
 
 def stretches_of_full_sentences(examples: np.ndarray, split: Split) -> Stretches:
-    """The text of full-sentences examples, `EXAMPLE` [B], parted where a document starts."""
+    """The text of full-sentences examples, `EXAMPLE` [B], split where a document starts."""
     shard, offset, length = (examples[field][:, 0] for field in ("shard", "offset", "length"))
     # Documents first .. last - 1 of its shard start inside an example.
     first, last = np.empty_like(offset), np.empty_like(offset)

@@ -2,8 +2,8 @@
 
 Three ways to choose: single tokens and whole words as `create_masked_lm_predictions` in
 create_pretraining_data.py of google-research/bert, and spans of words as SpanBERT
-(arXiv:1907.10529, section 3.1). Every draw is a function of the example's key and the position, so
-that it does not depend on which other examples are in the batch.
+(arXiv:1907.10529, section 3.1). Every draw is a function of the example's key and the position, and
+so independent of the other examples in the batch.
 """
 
 from typing import NamedTuple
@@ -17,8 +17,8 @@ MAX_LENGTH = 1 << 16  # a position must fit the low bits of a sort key
 _LOW_BITS = np.uint64(MAX_LENGTH - 1)
 _NOT_ELIGIBLE = np.uint64((1 << 64) - 1)
 
-# SpanBERT's geometric distribution of a span's words. Its mean of 3.8 is that of the lengths up to
-# ten alone: longer ones are drawn again, not cut to ten.
+# SpanBERT's geometric distribution of the words in a span. Its mean of 3.8 is that of lengths up to
+# ten: longer ones are drawn again, not cut to ten.
 _SPAN_PROBABILITY = 0.2
 _MAX_SPAN_WORDS = 10
 _SPAN_LENGTHS = np.cumsum((1 - _SPAN_PROBABILITY) ** np.arange(_MAX_SPAN_WORDS))
@@ -31,7 +31,7 @@ def prediction_counts(lengths: np.ndarray, probability: float, max_predictions: 
     As in the original, where `round` rounds half to even.
 
     Args:
-      lengths: int [n], tokens of each sequence, [CLS] and [SEP] among them.
+      lengths: int [n], tokens of each sequence, including [CLS] and [SEP].
       probability: share of tokens to predict.
       max_predictions: K.
 
@@ -60,27 +60,27 @@ def mask_tokens(
 
     A row may get `prediction_counts` predictions.
 
-    - "token": exactly so many single tokens, as far as there are eligible ones.
+    - "token": exactly so many single tokens, or all eligible ones if there are fewer.
     - "whole_word": words in random order; one that would overshoot the number is skipped, so that a
-      row may have fewer predictions, even none.
-    - "span": words in random order are the first ones of spans. The number of a span's words is
-      drawn from a geometric distribution with p = 0.2 over 1 to 10, which has a mean of 3.8. From
-      the paper are this distribution, whole words, uniformly random starts, and that what is shown
-      is decided for a span as a whole. Ours is how it ends: before a special token, a word that is
-      masked already, or a word that would overshoot the number of predictions.
+      row may have fewer predictions, or even none.
+    - "span": spans start at words taken in random order. The number of words in a span is drawn
+      from a geometric distribution with p = 0.2 over 1 to 10, which has a mean of 3.8. The paper
+      gives this distribution, whole words, uniformly random starts, and one decision of what is
+      shown for the whole span. Where a span ends early is our choice: before a special token, a
+      word that is already masked, or one that would overshoot the number of predictions.
 
-    A word is a token that starts one with the tokens that follow it and start none; it ends at a
+    A word is a token that starts one together with the following tokens that do not; it ends at a
     special token at the latest. (In the original, a continuation right after [SEP] belonged to the
     word before [SEP].)
 
-    What is chosen is shown as [MASK] with probability `mask_rate`, as itself with `keep_rate`, and
-    as a random piece of the whole vocabulary otherwise. All tokens of a span are shown alike, with
-    a random piece each.
+    A chosen token is shown as [MASK] with probability `mask_rate`, as itself with `keep_rate`, and
+    as a random piece of the whole vocabulary otherwise. All tokens of a span are treated alike,
+    each with its own random piece.
 
     Args:
       input_ids: int32 [B, L], changed in place.
       eligible: bool [B, L], true where a token may be predicted; the last column is false.
-      lengths: int [B], tokens of each row, [CLS] and [SEP] among them.
+      lengths: int [B], tokens of each row, including [CLS] and [SEP].
       keys: uint64 [B], scrambled, the source of all randomness of a row.
       starts_word: bool [B, L], true where a token starts a word; not needed for single tokens.
       masking: what to choose.
@@ -120,9 +120,9 @@ def mask_tokens(
     labels.reshape(-1)[slot] = originals
     weights.reshape(-1)[slot] = 1.0
 
-    # Counters from MAX_LENGTH on: those below chose the positions.
+    # Counters start at MAX_LENGTH: those below chose the positions.
     bits = random_bits(keys[row], position + MAX_LENGTH)
-    # The draw of a span's first position decides for all of the span.
+    # The draw of a span's first position decides for the whole span.
     choice = uniform(
         bits if span_start is None else random_bits(keys[row], span_start[place] + MAX_LENGTH)
     )
@@ -148,7 +148,7 @@ def _select_tokens(
 
 
 class _Words(NamedTuple):
-    """The N words of a batch, row after row, and a random order of those of each row.
+    """The N words of a batch, row after row, and a random order for each row.
 
     Attributes:
       place: int64 [N], the first token of each, as row · L + column.
@@ -175,7 +175,7 @@ def _find_words(eligible: np.ndarray, starts_word: np.ndarray, keys: np.ndarray)
     place, word_length = boundary[is_word], word_length[is_word]
     row, column = np.divmod(place, length)
 
-    # Sorting a row's words by a random number that carries their length and position along.
+    # A row's words are sorted by a random number that carries their length and position along.
     ranks = np.full((size, length), _NOT_ELIGIBLE)
     random = random_bits(keys[row], column) & ~np.uint64(0xFFFFFFFF)
     ranks[row, column] = random | (word_length << 16 | column).astype(np.uint64)

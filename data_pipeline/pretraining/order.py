@@ -1,9 +1,9 @@
 """The order in which examples are seen, as a pure function of (seed, position).
 
-In every epoch the documents are visited in a new random order, given by a keyed permutation and
-so never stored. They are worked on in blocks of consecutive documents of that order: a block is
-planned as a whole and its examples shuffled. A position in the stream, the *cursor*, is three
-integers: (epoch, block, offset of the next example in the block). See
+In every epoch the documents are visited in a new random order, which a keyed permutation gives, so
+that it is never stored. They are processed in blocks of consecutive documents of that order: a
+block is planned as a whole and its examples are shuffled. A position in the stream, the *cursor*,
+is three integers: (epoch, block, offset of the next example in the block). See
 docs/decisions/input-order.md.
 """
 
@@ -30,7 +30,7 @@ class Cursor(NamedTuple):
 
 
 def documents_per_block(split: Split) -> int:
-    """How many documents a block holds, so that it has about `SENTENCES_PER_BLOCK` sentences."""
+    """How many documents make a block of about `SENTENCES_PER_BLOCK` sentences."""
     return max(1, round(SENTENCES_PER_BLOCK * split.documents / max(1, split.sentences)))
 
 

@@ -1,10 +1,10 @@
 """Short sequences packed into full rows, each still a sequence of its own for the model.
 
-Single stretches of a document ("doc_sentences") end with their document, so on short documents most
-of a batch would be padding. All sequences of a block are put into rows by *best fit decreasing*:
-the longest first, each into the fullest row that has room for it. As the lengths are few, sequences
-of one length are placed together, as in the histogram packing of arXiv:2107.02027. See
-docs/decisions/packing.md.
+Single stretches of a document ("doc_sentences") end with their document, so that with short
+documents most of a batch would be padding. All sequences of a block are put into rows by *best fit
+decreasing*: the longest first, each into the fullest row that has room for it. As there are few
+lengths, sequences of the same length are placed together, as in the histogram packing of
+arXiv:2107.02027. See docs/decisions/packing.md.
 """
 
 import bisect
@@ -13,8 +13,9 @@ import numpy as np
 
 from data_pipeline.corpus.shards import Split
 from data_pipeline.keyed_random import permute
+from data_pipeline.pretraining.blocks import Draw, Draws
 from data_pipeline.pretraining.config import special_tokens
-from data_pipeline.pretraining.examples import EXAMPLE, Draw, Draws
+from data_pipeline.pretraining.examples import EXAMPLE
 from data_pipeline.pretraining.masking import prediction_counts
 from data_pipeline.pretraining.pairing import plan_block
 
@@ -37,9 +38,9 @@ def plan_rows(
 ) -> np.ndarray:
     """The examples of a block in rows, shuffled: a pure function of its arguments.
 
-    The examples are those of `plan_block` with pairs "doc_sentences", each once, with their keys,
-    and so with their masks. A row has room for their tokens, special ones included, and for as many
-    predictions as they may get.
+    The examples are those of `plan_block` with pairs "doc_sentences", each once, with their keys
+    and so with their masks. A row has room for their tokens, including special ones, and for as
+    many predictions as they may get.
 
     Args:
       split: the documents.
@@ -49,8 +50,8 @@ def plan_rows(
       short_sequence_probability, seed, epoch, block: as in `plan_block`.
 
     Returns:
-      `EXAMPLE` [n, R], n > 0, with R = `sequences_per_row`. The examples of a row come first, at
-      least one, then zeros.
+      `EXAMPLE` [n, R], n > 0, with R = `sequences_per_row`: in each row at least one example, then
+      zeros.
     """
     examples = plan_block(
         split,
@@ -85,13 +86,13 @@ def assign_rows(
       row_tokens, row_predictions: what a row holds.
 
     Returns:
-      int64 [n], the row of each sequence; the rows are numbered from 0 on without a gap.
+      int64 [n], the row of each sequence; the rows are numbered from 0 without gaps.
     """
     row_of = np.empty(len(tokens), np.int64)
     order = np.argsort(-tokens, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(tokens[order])) + 1)
     rows = 0
-    # Rows by (tokens, predictions) that they have room for, and these in increasing order.
+    # Rows by the (tokens, predictions) that they have room for, and these keys in order.
     open_rows: dict[tuple[int, int], np.ndarray] = {}
     rooms: list[tuple[int, int]] = []
 

@@ -1,19 +1,17 @@
 """Sentence pairs as in BERT or ALBERT, and single stretches of a document.
 
 The rules are those of `create_instances_from_document` and `truncate_seq_pair` in
-create_pretraining_data.py of google-research/bert and google-research/albert. There they walk
-through a document sentence by sentence; here a block of documents is planned at once: every
-sentence is asked where a chunk starting at it would end and where the next one would start, and
-following these links from the first sentence of every document gives the chunks.
+create_pretraining_data.py of google-research/bert and google-research/albert. Those walk through a
+document sentence by sentence; here a block of documents is planned at once: for every sentence we
+compute where a chunk starting there would end and where the next one would start, and following
+these links from the first sentence of every document gives the chunks.
 """
 
 import numpy as np
 
 from data_pipeline.corpus.shards import Split
-from data_pipeline.keyed_random import coin, coin_sum, permute, uniform_below
-from data_pipeline.pretraining.config import Pairs, special_tokens
-from data_pipeline.pretraining.examples import (
-    EXAMPLE,
+from data_pipeline.keyed_random import coin, coin_sum, uniform_below
+from data_pipeline.pretraining.blocks import (
     Draw,
     Draws,
     follow_links,
@@ -22,6 +20,8 @@ from data_pipeline.pretraining.examples import (
     rows_by_shard,
     target_lengths,
 )
+from data_pipeline.pretraining.config import Pairs, special_tokens
+from data_pipeline.pretraining.examples import EXAMPLE
 
 
 def plan_block(
@@ -44,13 +44,13 @@ def plan_block(
       chunk (label 0), or, with probability 1/2, they are swapped (label 1).
     - "doc_sentences": A is the chunk.
 
-    A chunk of one sentence cannot be parted. As in both originals, B is then a stretch of another
-    document and the label is 1. What is too long is cut to the sequence length.
+    A chunk of one sentence cannot be split. As in both originals, B is then a stretch of another
+    document and the label is 1. Pairs that are too long are cut to the sequence length.
 
     Args:
       split: the documents; at least two of them for pairs.
       pairs: one of the three.
-      sequence_length: tokens of a sequence, special tokens included.
+      sequence_length: tokens of a sequence, including special tokens.
       short_sequence_probability: how often a document's chunks aim at a random shorter length.
       seed, epoch, block: where all randomness comes from.
 
@@ -65,7 +65,7 @@ def plan_block(
     budget = sequence_length - special_tokens(pairs)
     target = target_lengths(draws, len(text.documents), budget, short_sequence_probability)  # [D]
 
-    # For every sentence as a chunk's start: where A and the chunk end, where the next one starts.
+    # For every sentence as a chunk's start: where A and the chunk end, and the next one starts.
     index = np.arange(total)
     end = np.searchsorted(cumulative, cumulative[:-1] + target[document_of])
     a_end = end = np.minimum(end, document_end)
@@ -116,14 +116,14 @@ def plan_block(
     examples["offset"][:, 1] += coin_sum(draws.key(Draw.FRONT_B), lost[:, 1])
     examples["length"] -= lost
     examples["key"] = draws.bits(Draw.MASK, len(examples))
-    return examples[permute(np.arange(len(examples)), len(examples), draws.key(Draw.SHUFFLE))]
+    return draws.shuffled(examples)
 
 
 def truncate_pair(lengths: np.ndarray, budget: int) -> np.ndarray:
     """How many tokens A and B lose until they fit: int64 [n, 2] for int64 [n, 2] `lengths`.
 
     `truncate_seq_pair` of the original takes one token at a time from the longer segment, from B on
-    ties. So the longer loses their difference first, then both lose in turns, beginning with B.
+    ties. So the longer one first loses the difference, then both lose in turn, beginning with B.
     """
     excess = np.maximum(lengths.sum(axis=1) - budget, 0)
     difference = lengths[:, 0] - lengths[:, 1]
@@ -167,8 +167,8 @@ def _first_at_least(
 ) -> np.ndarray:
     """The first index in low .. high - 1 at which the sorted `array` reaches the value, else high.
 
-    np.searchsorted would begin in the middle of the whole array, at places of a mapped file that
-    nobody else asks for.
+    np.searchsorted would begin in the middle of the whole array, touching pages of a mapped file
+    that nothing else needs.
 
     Args:
       array: integer [any].

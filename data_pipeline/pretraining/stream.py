@@ -1,35 +1,26 @@
-"""The tf.data graph: planned batches are filled in parallel and ahead of the consumer."""
+"""The tf.data graph: planned batches are collated in parallel, ahead of the consumer."""
 
-import os
+import functools
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from data_pipeline.pretraining.collate import Batch
 from data_pipeline.pretraining.examples import EXAMPLE
-from data_pipeline.pretraining.filling import Batch
+from data_pipeline.tensorflow_setup import import_tensorflow
 
 _PLANS_AHEAD = 16
 _BATCHES_AHEAD = 8
 
 
-def import_tensorflow() -> Any:
-    """TensorFlow without its start-up messages and without a GPU, which belongs to the trainer."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The log level does not silence the remark about oneDNN, which tf.data has no use for.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")
-    return tf
-
-
 class _Iterator(Iterator[Batch]):
     """The iterator of a tf.data dataset, ended in time when the interpreter exits.
 
-    The dataset's threads call Python. When they want to while the interpreter is being torn down,
-    they never return, and TensorFlow waits for them forever.
+    The dataset's threads call Python. A call made while the interpreter is being torn down never
+    returns, and TensorFlow would wait for it forever.
     """
 
     def __init__(self, dataset: Any):
@@ -41,51 +32,76 @@ class _Iterator(Iterator[Batch]):
         return next(self._owner[0])
 
 
+@functools.cache
+def importing() -> threading.Thread:
+    """The thread that imports TensorFlow, which takes seconds."""
+    thread = threading.Thread(target=import_tensorflow, name="import of TensorFlow")
+    thread.start()
+    return thread
+
+
 def stream(
-    plans: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]],
-    fill: Callable[[np.ndarray], Batch],
+    plans: Iterator[tuple[np.ndarray, np.ndarray]],
+    collate: Callable[[np.ndarray], Batch],
     workers: int,
 ) -> Iterator[Batch]:
-    """Fills planned batches in parallel and in order, ahead of the consumer.
+    """Collates planned batches in parallel and in order, ahead of the consumer.
+
+    Until TensorFlow is imported, which begins with the second batch, they are collated one by one
+    as they are asked for; meanwhile the consumer compiles its step.
 
     Args:
-      plans: gives the planned batches from the first one on, each with its cursor: `EXAMPLE` [B],
-        or [B, any] packed, and int64 [3].
-      fill: from such an array to a batch of fixed shapes, without "cursor".
-      workers: parallel calls of `fill`.
+      plans: the planned batches, each with its cursor: `EXAMPLE` [B], or [B, any] packed, and
+        int64 [3].
+      collate: from such an array to a batch of fixed shapes, without "cursor".
+      workers: parallel calls of `collate`.
 
     Returns:
       An iterator of batches with "cursor". Deleting it ends its threads.
     """
-    tf = import_tensorflow()
-    examples, cursor = next(plans())
-    sample = fill(examples)
-    packed = [None] * (examples.ndim - 1)
+    for examples, cursor in plans:
+        batch = collate(examples)
+        yield batch | {"cursor": cursor}
+        if not importing().is_alive():
+            break
+    yield from _Iterator(_dataset(plans, collate, workers, examples, batch))
 
-    # TensorFlow carries no structured arrays: an example travels as the int64 that it consists of.
+
+def _dataset(
+    plans: Iterator[tuple[np.ndarray, np.ndarray]],
+    collate: Callable[[np.ndarray], Batch],
+    workers: int,
+    examples: np.ndarray,
+    batch: Batch,
+) -> Any:
+    """The graph for the remaining batches, which have the shapes of `batch`, made of `examples`."""
+    tf = import_tensorflow()
+
+    # TensorFlow has no structured arrays: an example travels as the int64 that it consists of.
     def as_integers() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for examples, cursor in plans():
+        for examples, cursor in plans:
             yield examples.view(np.int64).reshape(*examples.shape, -1), cursor
 
     def load(examples: Any, cursor: Any) -> dict[str, Any]:
         arrays = tf.numpy_function(
-            lambda integers: list(fill(integers.view(EXAMPLE)[..., 0]).values()),
+            lambda integers: list(collate(integers.view(EXAMPLE)[..., 0]).values()),
             [examples],
-            [array.dtype for array in sample.values()],
+            [array.dtype for array in batch.values()],
             stateful=False,
         )
-        return dict(zip(sample, arrays, strict=True)) | {"cursor": cursor}
+        return dict(zip(batch, arrays, strict=True)) | {"cursor": cursor}
 
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
     options.threading.private_threadpool_size = workers + 1
-    dataset = (
+    packed = [None] * (examples.ndim - 1)
+    return (
         tf.data.Dataset.from_generator(
             as_integers,
             output_signature=(
                 tf.TensorSpec((len(examples), *packed, EXAMPLE.itemsize // 8), tf.int64),
-                tf.TensorSpec(cursor.shape, tf.int64),
+                tf.TensorSpec((3,), tf.int64),
             ),
         )
         .prefetch(_PLANS_AHEAD)
@@ -93,4 +109,3 @@ def stream(
         .prefetch(_BATCHES_AHEAD)
         .with_options(options)
     )
-    return _Iterator(dataset)

@@ -20,7 +20,7 @@ def clean_text(text: str) -> str:
     """Text in Unicode form NFC without control characters and with single spaces.
 
     What BERT's own tokenization drops is dropped in the same way, without leaving a space, so that
-    cleaned text gives the same WordPiece pieces; only in a cased vocabulary NFC can make a
+    cleaned text gives the same WordPiece pieces; only with a cased vocabulary can NFC make a
     difference.
 
     Args:
@@ -33,5 +33,5 @@ def clean_text(text: str) -> str:
     """
     if text.isascii():
         return " ".join(_DROPPED_ASCII.sub("", text).split())
-    # Removed first: a dropped character between a letter and its accent would hinder composition.
+    # Removed first: a dropped character between a letter and its accent would prevent composition.
     return " ".join(unicodedata.normalize("NFC", _DROPPED.sub("", text)).split())

@@ -32,7 +32,7 @@ _SKIPPED_FOLDERS = {
     *("test", "testdata", "testing", "tests"),
 }
 _SKIPPED_FILES = re.compile(r"test_.*|.*_test|.*_tests|conftest|.*_pb2(_grpc)?|pydoc_data")
-# Parsing takes most of the time, so that files with little documentation for their size (tables,
+# Parsing takes most of the time, so files with little documentation for their size (tables,
 # generated code) are not worth it.
 _MAX_BYTES_PER_DOCSTRING = 6000
 
@@ -61,12 +61,10 @@ _CODE = re.compile(
 _WORD = re.compile(r"[A-Za-z]{2,}")
 
 
-def embedded_documents(
-    map_files: MapFiles = map,
-) -> Iterator[str]:
+def embedded_documents(map_files: MapFiles = map) -> Iterator[str]:
     """The documents in a fixed order: topics by name, then modules by path.
 
-    A paragraph that stood in an earlier document is left out, and so is a document of fewer than
+    Paragraphs that an earlier document has are left out, and so are documents of fewer than
     `MINIMUM_SENTENCES` sentences.
 
     Args:
@@ -101,7 +99,7 @@ def python_files() -> Iterator[Path]:
 def module_prose(path: Path) -> list[str]:
     """The paragraphs of prose in a module's docstrings, in the order of the source.
 
-    A file that is not readable as Python gives none.
+    A file that cannot be read as Python gives none.
     """
     collecting = gc.isenabled()
     gc.disable()  # a syntax tree has no cycles; looking for them takes a third of the time
@@ -126,7 +124,7 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
     if isinstance(node, documented) and (text := ast.get_docstring(node, clean=True)):
         yield text
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return  # what is inside a function is no one's documentation
+        return  # what is inside a function documents nothing public
     for inner in getattr(node, "body", ()):
         if isinstance(inner, (*documented, ast.If, ast.Try)):
             yield from _docstrings(inner)
@@ -142,8 +140,8 @@ def _topics() -> Iterator[list[str]]:
 def prose(text: str) -> list[str]:
     """The paragraphs of a docstring that are English prose, their lines joined, without markup.
 
-    Left out are examples, code, tables, headings, signatures and the types of parameters; what is
-    said about a parameter stays.
+    Examples, code, tables, headings, signatures and the types of parameters are left out;
+    descriptions of parameters stay.
     """
     paragraphs = (_plain(item) for block in _blocks(text) for item in _items(block))
     return [paragraph for paragraph in paragraphs if _is_prose(paragraph)]
@@ -219,7 +217,7 @@ class EmbeddedSource:
     """The embedded corpus as a `Source`, extracted once into a text file.
 
     Args:
-      path: where the text goes; a file that is there is taken as it is.
+      path: where the text goes; an existing file is used as it is.
     """
 
     name = "embedded"
@@ -229,7 +227,7 @@ class EmbeddedSource:
         self.identity = ["embedded", sys.version]
 
     def extract(self, map_files: MapFiles = map) -> None:
-        """Writes the text, one paragraph a line, a blank line after each document."""
+        """Writes the text: a paragraph on each line, a blank line after each document."""
         if self.path.exists():
             return
         aside = self.path.with_name(self.path.name + ".tmp")

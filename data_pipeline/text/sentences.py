@@ -38,14 +38,11 @@ def splitter(language: str) -> Callable[[str], list[str]]:
     Returns:
       A function from one cleaned paragraph to its sentences, which lose nothing but the spaces
       between them; none is empty.
-
-    Raises:
-      DataError: another language.
     """
     splitters = {"en": _split_english, "zh": _split_chinese, "lines": _keep_line}
     if language not in splitters:
         raise DataError(
-            f"no sentence splitter for language {language!r}, only for "
+            f"there is no sentence splitter for language {language!r}, only for "
             f"{', '.join(get_args(Language))}; put one sentence on each line and use lines"
         )
     return splitters[language]

@@ -18,11 +18,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from data_pipeline import tfds
 from data_pipeline.errors import DataError
+from data_pipeline.files import parse_json
 from data_pipeline.text.clean import clean_text
 
 CHUNK_BYTES = 1 << 20
-TFDS_PREFIX = "tfds:"
 EMBEDDED = "embedded"
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 FOLDER_SUFFIXES = (".txt", *JSON_SUFFIXES)
@@ -37,8 +38,8 @@ class Chunk:
       data: UTF-8 bytes: lines of text where a blank line ends a document, or JSON Lines where
         each record is a document.
       text_field: the field of the JSON records that holds the text; None for plain text.
-      ends_document: whether the last document ends here (always so for JSON), rather than going on
-        in the source's next chunk.
+      ends_document: whether the last document ends here (always for JSON) rather than continuing in
+        the source's next chunk.
     """
 
     data: bytes
@@ -50,8 +51,8 @@ class Source(Protocol):
     """One place that text comes from.
 
     Attributes:
-      name: as error messages and the record in corpus.json call it.
-      identity: what changes when the source's content changes (name, bytes, time of change).
+      name: for error messages.
+      identity: changes when the source's content changes (name, bytes, time of change).
     """
 
     name: str
@@ -65,8 +66,8 @@ class Source(Protocol):
 def chunk_documents(chunk: Chunk) -> list[list[str]]:
     """The paragraphs (lines) of each document of a chunk, as they stand in the source.
 
-    Every blank line starts another document, so a list may be empty; the first document goes on
-    from the chunk before if that one did not end its last.
+    Every blank line starts another document, so a list may be empty; the first document continues
+    the last one of the chunk before, unless that chunk ended it.
     """
     if chunk.text_field is not None:
         records = [json.loads(line) for line in chunk.data.split(b"\n") if line.strip()]
@@ -91,9 +92,6 @@ class FileSource:
     Args:
       path: the file.
       text_field: the field of a JSON record that holds the text.
-
-    Raises:
-      DataError: the file is not there, such as the target of a broken link.
     """
 
     def __init__(self, path: Path, text_field: str):
@@ -126,9 +124,9 @@ class FileSource:
         yield rest, True
 
     def _cut(self, data: bytes) -> int:
-        """How many bytes of `data` to hand on now: up to the last line's end.
+        """How many bytes of `data` to pass on now: up to the end of its last line.
 
-        A line of plain text longer than a chunk is cut at a space or, lacking one, between two
+        A line of plain text longer than a chunk is cut at a space or, if it has none, between two
         characters; a JSON record stays whole.
         """
         cut = data.rfind(b"\n") + 1
@@ -143,12 +141,7 @@ class FileSource:
         return cut
 
     def check(self) -> Iterator[int]:
-        """Reads the whole file, yields the bytes of each chunk as it goes.
-
-        Raises:
-          DataError: the file cannot be read, is not UTF-8 (with the byte), a line is not a JSON
-            object with the text field (with the line), or cleaning leaves nothing of the text.
-        """
+        """Reads the whole file and refuses it where it could not be used; yields bytes read."""
         empty = True
         offset = line = 0
         try:
@@ -158,8 +151,7 @@ class FileSource:
                 except UnicodeDecodeError as error:
                     raise DataError(
                         f"{self.name} is not UTF-8 text: see byte {offset + error.start:,} "
-                        f"(0x{data[error.start]:02x}); convert it, for example with: "
-                        f"iconv -f ENCODING -t UTF-8"
+                        f"(0x{data[error.start]:02x}); convert it with: iconv -f ENCODING -t UTF-8"
                     ) from None
                 if self.text_field is None:
                     empty = empty and not clean_text(text)
@@ -175,90 +167,65 @@ class FileSource:
             raise DataError(f"{self.name} is empty or holds no text; remove it from the input")
 
     def _records(self, data: bytes, lines_before: int) -> Iterator[str]:
-        """The texts of JSON Lines, checked one by one; of plain text none."""
+        """The texts of JSON Lines, checked one by one; none for plain text."""
         lines = [] if self.text_field is None else data.split(b"\n")
         for number, record in enumerate(lines, lines_before + 1):
             if not record.strip():
                 continue
-            try:
-                value = json.loads(record)
-            except (ValueError, RecursionError) as error:
-                raise DataError(
-                    f"{self.name}, line {number:,} is not JSON ({error}); expected one JSON object "
-                    "a line"
-                ) from None
+            place = f"{self.name}, line {number:,}"
+            value = parse_json(record.decode(), place, "each line must hold one JSON object")
             if not isinstance(value, dict) or not isinstance(value.get(self.text_field), str):
                 fields = ", ".join(value) if isinstance(value, dict) else type(value).__name__
                 raise DataError(
-                    f"{self.name}, line {number:,} has no text in the field {self.text_field!r} "
-                    f"(it holds: {fields}); name the field with --text-field"
+                    f"{place} has no text in the field {self.text_field!r} (it holds: {fields}); "
+                    "name the field with --text-field"
                 )
             yield value[self.text_field]
 
 
 class TfdsSource:
-    """A dataset of TensorFlow Datasets, streamed in a fixed order once it was downloaded.
+    """A data set of TensorFlow Datasets, streamed in a fixed order once it is downloaded.
 
     Args:
-      name: such as "wikipedia/20230601.en". Data live in the folder that the environment variable
-        TFDS_DATA_DIR names, by default the library's own.
+      name: such as "tfds:wikipedia/20230601.en".
       text_field: the feature that holds the text.
-
-    Raises:
-      DataError: there is no such dataset, or it has no such text feature.
     """
 
     def __init__(self, name: str, text_field: str):
-        import tensorflow_datasets as tfds
-
-        self.name = TFDS_PREFIX + name
-        try:
-            self._builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
-            features = self._builder.info.features
-        # Whatever the library raises (it has many ways), the cause here is the name or its data.
-        except Exception as error:
-            raise DataError(
-                f"no TensorFlow dataset {name!r} ({_first_line(error)}); see "
-                "https://www.tensorflow.org/datasets/catalog"
-            ) from None
+        self.name = name
+        self._dataset = tfds.Dataset(name)
+        features = self._dataset.info.features
         if text_field not in features:
             raise DataError(
-                f"{self.name} has no feature {text_field!r} (it has: {', '.join(features)}); name "
-                "it with --text-field"
+                f"{name} has no feature {text_field!r} (it has: {', '.join(features)}); name it "
+                "with --text-field"
             )
         feature = features[text_field]
         if feature.shape != () or not np.dtype(feature.np_dtype).hasobject:
             raise DataError(
-                f"the feature {text_field!r} of {self.name} is no text but a "
-                f"{type(feature).__name__}; name another with --text-field"
+                f"the feature {text_field!r} of {name} is a {type(feature).__name__}, not text; "
+                "name another with --text-field"
             )
         self._text_field = text_field
-        self.identity = [self._builder.info.full_name]  # with its version
+        self.identity = [self._dataset.info.full_name]  # with its version
 
     def download(self) -> None:
-        """Fetches the data, if they are not there.
-
-        Raises:
-          DataError: they cannot be fetched or have no training split.
-        """
-        try:
-            self._builder.download_and_prepare()
-        except Exception as error:
-            raise DataError(f"cannot download {self.name}: {_first_line(error)}") from None
-        if "train" not in self._builder.info.splits:
-            raise DataError(f"{self.name} has no split named train")
+        """Fetches the data unless they are there."""
+        self._dataset.download("train")
 
     def chunks(self) -> Iterator[Chunk]:
-        import tensorflow_datasets as tfds
+        import tensorflow_datasets
 
-        dataset = self._builder.as_dataset(
-            split="train",
+        records = self._dataset.records(
+            "train",
             shuffle_files=False,
-            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-            decoders=tfds.decode.PartialDecoding({self._text_field: True}),
+            read_config=tensorflow_datasets.ReadConfig(
+                interleave_cycle_length=1, try_autocache=False
+            ),
+            decoders=tensorflow_datasets.decode.PartialDecoding({self._text_field: True}),
         )
-        records = (example[self._text_field] for example in tfds.as_numpy(dataset))
-        return text_chunks(itertools.starmap(self._decoded, enumerate(records, 1)))
+        texts = (record[self._text_field] for record in records)
+        return text_chunks(itertools.starmap(self._decoded, enumerate(texts, 1)))
 
     def _decoded(self, number: int, record: bytes) -> str:
         try:
@@ -271,7 +238,7 @@ class TfdsSource:
 
 
 def text_chunks(documents: Iterable[str]) -> Iterator[Chunk]:
-    """Chunks of whole documents; blank lines inside a document are no document's end."""
+    """Chunks of whole documents; blank lines inside a document do not end it."""
     pending: list[bytes] = []
     size = 0
     for document in documents:
@@ -286,31 +253,21 @@ def text_chunks(documents: Iterable[str]) -> Iterator[Chunk]:
 
 
 def find_files(pattern: str) -> list[Path]:
-    """The files that one value of --input names, sorted: a file, a folder's tree, or a pattern.
-
-    Raises:
-      DataError: there are none.
-    """
-    path = Path(pattern)
-    # os.path takes a name that is too long for one that is not there.
-    if os.path.isfile(path):
-        return [path]
-    if os.path.isdir(path):
-        found = _files_below(path)
-    else:
-        matches = map(Path, sorted(glob.glob(pattern, recursive=True)))
-        found = [
-            file
-            for match in matches
-            for file in (_files_below(match) if match.is_dir() else [match])
-        ]
+    """The files that one value of --input names, sorted: a file, a folder's tree, or a pattern."""
+    # os.path treats a name that is too long as one that does not exist.
+    is_folder = os.path.isdir(pattern)
+    exists = is_folder or os.path.isfile(pattern)
+    found = [
+        file
+        for match in map(Path, [pattern] if exists else sorted(glob.glob(pattern, recursive=True)))
+        for file in (_files_below(match) if match.is_dir() else [match])
+    ]
     if not found:
-        what = (
-            f"holds no {' '.join(FOLDER_SUFFIXES)} file (.gz or not)" if os.path.isdir(path) else ""
-        )
+        suffixes = " ".join(FOLDER_SUFFIXES)
+        reason = f"holds no {suffixes} file (.gz or not)" if is_folder else "matches no file"
         raise DataError(
-            f"--input {pattern} {what or 'matches no file'}; give files, folders, patterns, "
-            f"{EMBEDDED} or {TFDS_PREFIX}NAME"
+            f"--input {pattern} {reason}; give files, folders, patterns, {EMBEDDED} or "
+            f"{tfds.PREFIX}NAME"
         )
     return found
 
@@ -323,8 +280,3 @@ def _files_below(folder: Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

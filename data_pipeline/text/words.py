@@ -1,4 +1,4 @@
-"""Words of text that is written without spaces, found by a segmenter at preparation."""
+"""Words in text that is written without spaces, found by a segmenter during preparation."""
 
 import importlib.util
 import warnings
@@ -26,20 +26,16 @@ def check_segmenter(name: str) -> None:
 
 
 def load_segmenter(name: str) -> Callable[[str], list[str]]:
-    """A function from a sentence to its words, spaces and punctuation, which join to the sentence.
-
-    Raises:
-      DataError: the segmenter is unknown or not installed.
-    """
+    """A function that cuts a sentence into its words, spaces and punctuation."""
     check_segmenter(name)
     with warnings.catch_warnings():
-        # Of the library's own source: escape sequences, pkg_resources.
+        # Caused by the library's own source: escape sequences, pkg_resources.
         warnings.simplefilter("ignore")
         import jieba
 
     tokenizer = jieba.Tokenizer()
-    # Its own `initialize` would share a cache file in the temporary folder with every other program
-    # and version, so that the words could depend on these.
+    # Its own `initialize` would share a cache file in the temporary folder with all other programs
+    # and versions, so that the words could depend on them.
     tokenizer.FREQ, tokenizer.total = tokenizer.gen_pfdict(tokenizer.get_dict_file())
     tokenizer.initialized = True
     segment: Callable[[str], list[str]] = tokenizer.lcut
@@ -54,7 +50,7 @@ def mark_words(
 ) -> np.ndarray:
     """Which tokens start a word.
 
-    A token belongs to the word that its first character is in, a space to the word after it.
+    A token belongs to the word that its first character is in, and a space to the word after it.
 
     Args:
       sentences: texts that neither begin nor end with a space.

@@ -1,22 +1,20 @@
-"""The tokenizer of a downloaded BERT, read from its own files and written for `transformers`."""
+"""The tokenizer of a downloaded BERT: read from its own files, written for `transformers`."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.errors import DataError
-from data_pipeline.files import write_json
-from data_pipeline.tokenization.loading import (
-    CONFIG_FILE,
-    SPECIAL_PIECES,
-    SentencePiece,
-    Tokenizer,
+from data_pipeline.files import read_json, write_json
+from data_pipeline.tokenization.interface import CONFIG_FILE, SPECIAL_PIECES, Tokenizer
+from data_pipeline.tokenization.sentencepiece import SentencePiece
+from data_pipeline.tokenization.wordpiece import (
+    MAX_WORD_CHARACTERS,
     WordPiece,
     load_vocab,
+    split_words,
 )
-from data_pipeline.tokenization.wordpiece import MAX_WORD_CHARACTERS, split_words
 
 # Pieces that stand for no text and say nothing of its case: [MASK], [unused1], and the <S> and <T>
 # of the original's Chinese vocabulary, which is lower-cased.
@@ -28,21 +26,16 @@ def load_foreign_tokenizer(
 ) -> tuple[WordPiece, str]:
     """Reads `vocab.txt`, or the vocabulary in `tokenizer.json`, of another implementation.
 
-    Tokens that were added to it later follow; one that is no word by our rules is refused.
+    Tokens that were added to it later follow; one that is not a word by our rules is refused.
 
     Args:
       folder: of a TF1 checkpoint or a Hugging Face model.
       lowercase: whether text is lower-cased; None to go by `tokenizer_config.json` or
-        `tokenizer.json` and, where neither says so, by whether a piece of theirs has an upper-case
-        letter.
+        `tokenizer.json` and, if neither says, by whether a piece has an upper-case letter.
       new_pieces: appended to the vocabulary.
 
     Returns:
-      (the tokenizer, how `lowercase` was found, in words).
-
-    Raises:
-      DataError: there is no WordPiece vocabulary, it has a setting that ours lacks, or a new piece
-        is not new or could come from no text.
+      (the tokenizer, how `lowercase` was determined, in words).
     """
     config, backend = _json(folder / CONFIG_FILE), _json(folder / "tokenizer.json")
     settings = _settings(folder, config, backend)
@@ -83,7 +76,7 @@ def load_foreign_tokenizer(
 
 
 def _check_new(piece: str, pieces: Sequence[str], lowercase: bool) -> None:
-    """Raises DataError for a piece that is there already or that no text can give."""
+    """Refuses a piece that is already in the vocabulary or that no text can give."""
     if piece in pieces:
         raise DataError(f"the new token {piece!r} is in the vocabulary already; take it out")
     if not piece or piece != "".join(piece.split()):
@@ -118,7 +111,7 @@ def _words(piece: str, lowercase: bool) -> list[str]:
 def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -> str:
     """Writes what AutoTokenizer reads: `vocab.txt`, `tokenizer.json`, `tokenizer_config.json`.
 
-    `transformers` has no BERT tokenizer for a SentencePiece model, which is written as it is.
+    `transformers` has no BERT tokenizer for a SentencePiece model, which is copied as it is.
 
     Args:
       tokenizer: ours.
@@ -149,7 +142,7 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=lowercase, lowercase=lowercase
     )
-    if not lowercase:  # which composes no accents, as clean_text does
+    if not lowercase:  # that one does not compose accents, as clean_text does
         backend.normalizer = normalizers.Sequence([normalizers.NFC(), backend.normalizer])
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.add_special_tokens(
@@ -166,8 +159,8 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
     write_json(
         folder / CONFIG_FILE,
         {
-            # The class that takes tokenizer.json as it is: BertTokenizer would build its own, whose
-            # longest word has 100 characters, not the original's 200.
+            # The class that uses tokenizer.json as it is: BertTokenizer would build its own, whose
+            # longest word has 100 characters, not 200 as in the original.
             "tokenizer_class": "PreTrainedTokenizerFast",
             "do_lower_case": lowercase,
             "model_max_length": max_length,
@@ -178,8 +171,8 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
     return "vocab.txt, tokenizer.json, tokenizer_config.json"
 
 
-# What ours does, in the words of `tokenizer.json`. A word longer than 100 characters is [UNK] in
-# `transformers`, longer than 200 in the original and ours.
+# What our tokenizer does, in terms of `tokenizer.json`. Words longer than 100 characters are [UNK]
+# in `transformers`, longer than 200 in the original and ours.
 _EXPECTED: dict[tuple[str, str], tuple[Any, ...]] = {
     ("model", "continuing_subword_prefix"): ("##",),
     ("model", "max_input_chars_per_word"): (100, MAX_WORD_CHARACTERS),
@@ -291,30 +284,23 @@ def _added(
 
 def _id(path: Path, piece: Any, number: Any) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise DataError(f"{path}: the id of {piece!r} is {number!r}, no number; copy it again")
+        raise DataError(f"{path}: the id of {piece!r} is {number!r}, not a number; copy it again")
     return number
 
 
 def _object(path: Path, name: str, value: Any) -> dict[str, Any]:
     """`value` if it is a JSON object; {} for null."""
     if not isinstance(value, dict | None):
-        raise DataError(f"{path}: {name} is {value!r}, no JSON object; copy it again")
+        raise DataError(f"{path}: {name} is {value!r}, not a JSON object; copy it again")
     return value or {}
 
 
 def _objects(path: Path, name: str, values: Any) -> list[dict[str, Any]]:
     if not isinstance(values, list):
-        raise DataError(f"{path}: {name} is {values!r}, no list; copy it again")
+        raise DataError(f"{path}: {name} is {values!r}, not a list; copy it again")
     return [_object(path, name, value) for value in values]
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read ({error}); copy it again") from None
-    if not isinstance(values, dict):
-        raise DataError(f"{path} holds no JSON object; copy it again")
-    return values
+    value = read_json(path, "copy it again") if path.is_file() else {}
+    return _object(path, "its content", value)

@@ -12,8 +12,8 @@ import numpy as np
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_PIECES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 
-# Of a trained vocabulary. These, and the frequent characters that make up this share of the text,
-# get pieces of their own; the rest become [UNK] (WordPiece) or bytes (SentencePiece).
+# In a trained vocabulary, these characters, and the frequent ones that make up this share of the
+# text, get pieces of their own; the rest become [UNK] (WordPiece) or bytes (SentencePiece).
 REQUIRED_CHARACTERS = "".join(map(chr, range(ord("!"), ord("~") + 1)))
 CHARACTER_COVERAGE = 0.9999
 
@@ -27,8 +27,8 @@ class Tokenizer(abc.ABC):
       vocab_size: number of pieces; ids are 0 to vocab_size - 1.
       special_ids: ids of [PAD], [UNK], [CLS], [SEP] and [MASK] under the keys "pad", "unk", "cls",
         "sep" and "mask".
-      starts_word: bool [vocab_size], True for the pieces that start a word, and for the special
-        pieces; a word is such a piece and all that follow until the next one.
+      starts_word: bool [vocab_size], True for pieces that start a word and for special pieces; a
+        word is such a piece and all that follow it until the next one.
       description: kind, lowercase and fingerprint (SHA-256 of the saved vocabulary or model).
     """
 
@@ -50,7 +50,7 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def token_offsets(self, texts: Sequence[str]) -> np.ndarray:
-        """Where each id of `encode_batch(texts)` comes from: the first of its characters.
+        """Where each id of `encode_batch(texts)` comes from: its first character.
 
         Returns:
           int64 [sum of lengths], the index of that character in its own text.

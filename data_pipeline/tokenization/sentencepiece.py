@@ -24,17 +24,14 @@ class SentencePiece(Tokenizer):
     """A SentencePiece model, unigram or BPE.
 
     The special pieces are the model's own where it has them under a usual name ([MASK] or <mask>
-    and so on; its unknown piece always); those it lacks get ids after its last one, so
-    `vocab_size` may be larger than the model's by up to four.
+    and so on; its unknown piece always). Those it lacks get ids after its last one, so `vocab_size`
+    may exceed the model's by up to four.
 
     Args:
       model: the serialized model.
-      lowercase: whether the model was trained on lower-cased text; None for a given model, whose
-        own normalisation applies whatever it is.
+      lowercase: whether the model was trained on lower-cased text; None for a given model, which
+        brings its own normalisation.
       name: what error messages call the model.
-
-    Raises:
-      DataError: the bytes are not a SentencePiece model.
     """
 
     def __init__(self, model: bytes, lowercase: bool | None, name: str = "the model"):
@@ -42,7 +39,7 @@ class SentencePiece(Tokenizer):
 
         self._bytes = model
         try:
-            if not model:  # which the library takes for no model given
+            if not model:  # the library would take that as no model given
                 raise RuntimeError
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError:
@@ -102,11 +99,7 @@ class SentencePiece(Tokenizer):
 
 
 def load_model(path: Path, lowercase: bool | None = None) -> SentencePiece:
-    """Reads a SentencePiece `.model` file.
-
-    Raises:
-      DataError: the file cannot be read or is not such a model.
-    """
+    """Reads a SentencePiece `.model` file."""
     try:
         model = path.read_bytes()
     except OSError as error:
@@ -117,7 +110,7 @@ def load_model(path: Path, lowercase: bool | None = None) -> SentencePiece:
 def train_sentencepiece(
     texts: Sequence[str], model_type: str, vocab_size: int, lowercase: bool
 ) -> SentencePiece:
-    """Trains a model; see `data_pipeline.tokenization.loading.train_tokenizer`."""
+    """Trains a model; see `data_pipeline.tokenization.training`."""
     import sentencepiece
 
     model = io.BytesIO()

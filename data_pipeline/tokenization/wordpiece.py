@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.files import write_json
+from data_pipeline.files import read_text, write_json
 from data_pipeline.tokenization.interface import (
     CHARACTER_COVERAGE,
     CONFIG_FILE,
@@ -25,8 +25,8 @@ from data_pipeline.tokenization.interface import (
 MAX_WORD_CHARACTERS = 200  # google-research/bert, tokenization.py: a longer word is [UNK]
 _MAX_CACHED_WORDS = 1 << 17
 
-# The blocks whose characters are words of their own (google-research/bert, tokenization.py). Kana
-# and Hangul are not among them.
+# The blocks whose characters are words of their own (google-research/bert, tokenization.py),
+# without kana and Hangul.
 _CJK = (
     range(0x3400, 0x4DC0),
     range(0x4E00, 0xA000),
@@ -35,7 +35,7 @@ _CJK = (
     range(0x2A700, 0x2CEB0),
     range(0x2F800, 0x2FA20),
 )
-_NONCHARACTER = "\uffff"  # stands for a lone surrogate, which no vocabulary has and UTF-8 neither
+_NONCHARACTER = "\uffff"  # stands for a lone surrogate, which neither vocabularies nor UTF-8 have
 
 
 def _cleaned(character: str) -> str:
@@ -49,7 +49,7 @@ def _cleaned(character: str) -> str:
 
 def _separated(character: str) -> str:
     cleaned = _cleaned(character)
-    # Of ASCII, all that is no letter and no digit is punctuation, "$" and "^" too.
+    # In ASCII everything but letters and digits is punctuation, "$" and "^" too.
     ascii_symbol = "!" <= cleaned <= "~" and not cleaned.isalnum()
     punctuation = ascii_symbol or unicodedata.category(character)[0] == "P"
     return f" {cleaned} " if punctuation or any(ord(character) in b for b in _CJK) else cleaned
@@ -97,8 +97,8 @@ def split_words(text: str, lowercase: bool) -> list[str]:
         return text.translate(_SEPARATED).split()
     if text.isascii():
         return text.lower().translate(_SEPARATED).split()
-    # Cleaned first and separated last, as in the original: what stands next to a capital sigma
-    # decides which small sigma it becomes, and decomposition makes marks (U+037E becomes ";").
+    # Cleaned first and separated last, as in the original: the neighbours of a capital sigma decide
+    # which small sigma it becomes, and decomposition makes marks (U+037E becomes ";").
     text = text.replace("\ufffd", "")
     if not text.isprintable():  # all else that cleaning changes is not printable
         text = text.translate(_CLEANED)
@@ -108,7 +108,7 @@ def split_words(text: str, lowercase: bool) -> list[str]:
 
 @functools.cache
 def _characters_kept(character: str, lowercase: bool) -> int:
-    """How many characters of words a character becomes; its neighbours do not matter for that."""
+    """How many characters of words a character becomes, whatever its neighbours are."""
     return sum(map(len, split_words(character, lowercase)))
 
 
@@ -119,9 +119,6 @@ class WordPiece(Tokenizer):
       pieces: the vocabulary in the order of its ids; pieces inside a word begin with "##".
       lowercase: whether text is lower-cased and its accents stripped, as the uncased models do.
       name: what error messages call the vocabulary.
-
-    Raises:
-      DataError: a piece occurs twice or a special piece is missing.
     """
 
     def __init__(self, pieces: Sequence[str], lowercase: bool, name: str = "the vocabulary"):
@@ -130,7 +127,7 @@ class WordPiece(Tokenizer):
             index = next(i for i, piece in enumerate(pieces) if ids[piece] != i)
             raise DataError(
                 f"{name} holds {pieces[index]!r} twice, in lines {index + 1} and "
-                f"{ids[pieces[index]] + 1}; every piece must stand in one line only"
+                f"{ids[pieces[index]] + 1}; every piece must occur in one line only"
             )
         missing = [piece for piece in SPECIAL_PIECES.values() if piece not in ids]
         if missing:
@@ -153,7 +150,7 @@ class WordPiece(Tokenizer):
         }
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        # No piece crosses a word, so each distinct word is encoded once: text repeats its words so
+        # No piece crosses words, so each distinct word is encoded once: text repeats its words so
         # much that this is several times faster than encoding whole sentences.
         words = [split_words(text, self._lowercase) for text in texts]
         cache = self._cache
@@ -194,28 +191,19 @@ class WordPiece(Tokenizer):
 
 
 def load_vocab(path: Path, lowercase: bool) -> WordPiece:
-    """Reads a `vocab.txt`: UTF-8, one piece a line, its id is the line's number from 0.
-
-    Raises:
-      DataError: the file cannot be read, a piece stands twice, a special piece is missing.
-    """
-    try:
-        lines = path.read_bytes().decode().split("\n")
-    except OSError as error:
-        raise DataError(f"cannot read the vocabulary {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: see byte {error.start:,}") from None
+    """Reads a `vocab.txt`: UTF-8, one piece a line, its id is the line's number from 0."""
+    lines = read_text(path).split("\n")
     if not lines[-1]:
         del lines[-1]
     return WordPiece([line.rstrip("\r") for line in lines], lowercase, str(path))
 
 
 def train_wordpiece(texts: Sequence[str], vocab_size: int, lowercase: bool) -> WordPiece:
-    """Trains a vocabulary; see `data_pipeline.tokenization.loading.train_tokenizer`."""
+    """Trains a vocabulary; see `data_pipeline.tokenization.training`."""
     from tokenizers import pre_tokenizers, trainers
 
-    # Left to itself the trainer numbers the "##" characters in the order of a hash map, and its
-    # ties follow these numbers: naming all characters first makes the outcome reproducible.
+    # By itself the trainer numbers the "##" characters in the order of a hash map, and breaks ties
+    # by these numbers: naming all characters first makes the outcome reproducible.
     texts = [" ".join(split_words(text, lowercase)) for text in texts]
     required = "".join(split_words(REQUIRED_CHARACTERS, lowercase))
     kept, inside = _alphabet(texts, required, limit=vocab_size // 2)

@@ -25,7 +25,7 @@ from data_pipeline.corpus import shards
 from data_pipeline.pretraining.order import blocks_per_epoch
 
 def stream(plans, fill, workers):
-    return (fill(examples) for examples, cursor in plans())
+    return (fill(examples) for examples, cursor in plans)
 
 def peak_memory(folder, config):
     "Bytes that Python and NumPy held at most, from the opening to a few batches."

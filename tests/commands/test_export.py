@@ -10,7 +10,7 @@ from rich.console import Console
 from bert_jax.tasks.registry import find_task
 from bert_jax.training.checkpoint import save_params
 from commands.export import to_hugging_face
-from data_pipeline.tokenization.loading import WordPiece
+from data_pipeline.tokenization.wordpiece import WordPiece
 from tests.checkpoints import PIECES, TINY, random_params
 
 

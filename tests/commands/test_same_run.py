@@ -41,8 +41,8 @@ def test_only_a_folder_of_a_run_is_worked_in(tmp_path):
     assert earlier_config(tmp_path)["first_start"] == 5.0
     for text, message in (
         ('{"model_type": "bert"}', "is not the work fol"),
-        ("{", "is damaged"),
-        ("[1]", "is damaged"),
+        ("{", "config.json is not JSON .*give another --work-dir"),
+        ("[1]", "config.json holds no JSON object; give another --work-dir"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):

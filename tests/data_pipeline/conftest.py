@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.corpus.shards import (
-    FORMAT_VERSION,
     Corpus,
     ShardWriter,
+    corpus_metadata,
     open_corpus,
     token_dtype,
 )
@@ -57,7 +57,7 @@ def make_corpus(tmp_path: Path) -> Callable[..., Corpus]:
         parts = [
             train[len(train) * i // shards : len(train) * (i + 1) // shards] for i in range(shards)
         ]
-        splits = {}
+        shards_of = {}
         for name, pieces in (("train", parts), ("heldout", [heldout] if heldout else [])):
             entries = []
             for number, documents in enumerate(pieces):
@@ -67,22 +67,11 @@ def make_corpus(tmp_path: Path) -> Callable[..., Corpus]:
                     writer.add(tokens, np.array([len(sentence) for sentence in document]))
                     writer.end_document()
                 entries.append(writer.finish())
-            totals = {
-                count: sum(entry[count] for entry in entries)
-                for count in ("documents", "sentences", "tokens")
-            }
-            splits[name] = {**totals, "shards": entries}
-        write_json(
-            tmp_path / "corpus.json",
-            {
-                "format_version": FORMAT_VERSION,
-                "vocab_size": VOCAB_SIZE,
-                "tokenizer": {"fingerprint": "of the tests"},
-                "special_ids": SPECIAL_IDS,
-                "dtype": str(token_dtype(VOCAB_SIZE)),
-                "splits": splits,
-            },
+            shards_of[name] = entries
+        metadata = corpus_metadata(
+            {"fingerprint": "of the tests"}, VOCAB_SIZE, SPECIAL_IDS, shards_of
         )
+        write_json(tmp_path / "corpus.json", metadata)
         return open_corpus(tmp_path)
 
     return make

@@ -17,7 +17,8 @@ from data_pipeline.corpus import encode, shards, writing
 from data_pipeline.errors import DataError
 from data_pipeline.prepare import PrepareConfig, main, prepare
 from data_pipeline.text import embedded, sources
-from data_pipeline.tokenization.loading import SPECIAL_PIECES, load_tokenizer
+from data_pipeline.tokenization.interface import SPECIAL_PIECES
+from data_pipeline.tokenization.loading import load_tokenizer
 
 WORDS = ["the", "a", "house", "horse", "river", "sees", "finds", "and", "old", "green", "slow"]
 
@@ -421,7 +422,7 @@ def test_verify(config, capsys):
     terminate = signal.getsignal(signal.SIGTERM)
     main(["--verify", str(config.output)])
     signal.signal(signal.SIGTERM, terminate)
-    assert "is whole" in capsys.readouterr().out
+    assert f"{config.output} is intact" in capsys.readouterr().out
 
 
 def test_sentences_and_documents_without_tokens_vanish(config):

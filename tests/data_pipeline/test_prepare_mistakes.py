@@ -36,7 +36,7 @@ def _with(config, **changes):
         ({"vocab_size": 0}, "--vocab-size 0 is out of range"),
         ({"vocab_size": 10**12}, "--vocab-size 10{12} is out of range"),
         ({"vocab": Path("vocab.txt")}, "--vocab-size is for a tokenizer to train"),
-        ({"vocab": Path("vocab.txt"), "vocab_size": None}, "cannot read the vocabulary vocab.txt"),
+        ({"vocab": Path("vocab.txt"), "vocab_size": None}, "vocab.txt cannot be read"),
         ({"vocab": Path("a"), "model": Path("b")}, "exclude each other"),
         ({"model": Path("b"), "tokenizer": "wordpiece"}, "--tokenizer wordpiece does not fit"),
         ({"heldout_fraction": 1.0}, "--heldout-fraction 1.0"),

@@ -18,7 +18,7 @@ from benchmarks.finetune_transformers import encoded, predictions
 from bert_jax.tasks.registry import find_task
 from bert_jax.tasks.tagging.reader import Entity, TaggedText, words_of
 from bert_jax.tasks.tagging.tags import spans_of_tags
-from data_pipeline.tokenization.loading import SPECIAL_PIECES
+from data_pipeline.tokenization.interface import SPECIAL_PIECES
 
 ROOT = Path(__file__).parent.parent.parent
 FILLERS = [f"{a}{b}" for a, b in itertools.product("bcdf", "aeiou")]

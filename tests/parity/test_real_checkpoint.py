@@ -11,7 +11,7 @@ import transformers
 
 import run_convert
 from bert_jax.models.bert import BertConfig, Encoder, Pooler
-from bert_jax.training.checkpoint import load_params
+from bert_jax.training.saved_params import load_params
 from data_pipeline.tokenization.loading import load_tokenizer
 
 SENTENCES = [

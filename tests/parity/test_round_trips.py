@@ -14,7 +14,7 @@ from bert_jax.interchange.hugging_face import save_hugging_face
 from bert_jax.interchange.torch_pickle import read_torch_file
 from bert_jax.models.bert import BertConfig, Encoder
 from bert_jax.models.pretraining_heads import BertForPreTraining
-from bert_jax.training.checkpoint import load_params
+from bert_jax.training.saved_params import load_params
 from data_pipeline.tokenization.loading import load_tokenizer
 from tests.checkpoints import TINY, assert_same, random_params, tf1_tensors, write_tf1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import BertTokenizerFast
 
-from data_pipeline.tokenization.loading import load_vocab
+from data_pipeline.tokenization.wordpiece import load_vocab
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tokenization"
 TEXTS = [json.loads(line)[0] for line in (GOLDEN / "pieces.jsonl").read_bytes().splitlines()]

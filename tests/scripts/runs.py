@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bert_jax.monitoring.tracker import read_metrics
-from bert_jax.training.checkpoint import load_params
+from bert_jax.training.saved_params import load_params
 from commands.errors import user_errors
 from data_pipeline.prepare import PrepareConfig, prepare
 

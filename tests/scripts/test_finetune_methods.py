@@ -17,10 +17,12 @@ import run_predict
 from bert_jax.errors import UserError
 from bert_jax.interchange.hugging_face import load_hugging_face
 from bert_jax.interchange.names import to_tensors
-from bert_jax.models.adapters import merge, method_of
+from bert_jax.models.adapters import merge
+from bert_jax.models.config import method_of
 from bert_jax.monitoring.tracker import read_metrics
-from bert_jax.training.checkpoint import _read_part, load_params, save_params, saved_steps
+from bert_jax.training.checkpoint import save_params
 from bert_jax.training.partial import fingerprint
+from bert_jax.training.saved_params import _read_part, load_params, saved_steps
 from commands.finetune.command_line import from_command_line
 from commands.saved_model import load_run, open_model
 from configs.finetune import USUAL_RATES

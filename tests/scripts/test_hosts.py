@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from bert_jax.monitoring.tracker import read_metrics
-from bert_jax.training.checkpoint import saved_steps
+from bert_jax.training.saved_params import saved_steps
 from tests.bert_jax.parallel.test_distributed import free_port
 from tests.scripts.runs import finish, options, rows, start, wait_for
 

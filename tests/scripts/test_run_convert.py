@@ -15,7 +15,7 @@ import pytest
 import run_convert
 from bert_jax.errors import UserError
 from bert_jax.interchange.names import to_tensors
-from bert_jax.training.checkpoint import load_adam, load_params
+from bert_jax.training.saved_params import load_adam, load_params
 from data_pipeline.errors import DataError
 from data_pipeline.tokenization.loading import load_tokenizer
 from tests.checkpoints import (

@@ -17,7 +17,8 @@ import run_predict
 import run_pretrain
 from bert_jax.monitoring.tracker import read_metrics
 from bert_jax.objectives.finetuning import RegularizationConfig
-from bert_jax.training.checkpoint import load_params, save_params, saved_steps
+from bert_jax.training.checkpoint import save_params
+from bert_jax.training.saved_params import load_params, saved_steps
 from commands.finetune.command_line import from_command_line
 from commands.finetune.run import open_run
 from tests.scripts.finetuning import finetune_options, start_finetune, write_texts

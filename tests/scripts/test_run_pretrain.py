@@ -8,7 +8,7 @@ import pytest
 
 import run_pretrain
 from bert_jax.monitoring.tracker import read_metrics
-from bert_jax.training.checkpoint import saved_steps
+from bert_jax.training.saved_params import saved_steps
 from tests.scripts.runs import (
     SPEED,
     STEPS,

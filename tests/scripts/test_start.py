@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import run_pretrain
-from bert_jax.training.checkpoint import load_params, saved_steps
-from data_pipeline.tokenization.loading import WordPiece
+from bert_jax.training.saved_params import load_params, saved_steps
+from data_pipeline.tokenization.wordpiece import WordPiece
 from tests.scripts.runs import (
     ROOT,
     STEPS,

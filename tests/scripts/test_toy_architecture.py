@@ -19,9 +19,9 @@ from bert_jax.models.registry import ARCHITECTURES
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.config import MeshConfig
 from bert_jax.parallel.sharding import make_mesh
-from bert_jax.training.checkpoint import load_params
 from bert_jax.training.config import LoopConfig, OptimizerConfig
 from bert_jax.training.optimizer import make_optimizer
+from bert_jax.training.saved_params import load_params
 from commands.convert.main import main as convert
 from commands.finetune.main import main as finetune
 from commands.predict.main import main as predict

@@ -12,7 +12,7 @@ from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.features import Feature, Features, encode_all, pair_inputs
 from data_pipeline.finetune.tables import Row, plain_text, read_rows
 from data_pipeline.text.clean import clean_text
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

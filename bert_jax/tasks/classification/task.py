@@ -36,10 +36,10 @@ from bert_jax.tasks.classification.reader import (
 from bert_jax.tasks.leaderboard import submission
 from bert_jax.tasks.scores import classification_scores, multi_label_scores, regression_scores
 from bert_jax.tasks.task import Examples, Prediction, Task, check_known, with_truth
+from data_pipeline import tfds
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
-from data_pipeline.finetune.tables import TFDS_PREFIX
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TextTask(Task[TextExample]):
         return "TEXT SECOND" if self.columns.second else "TEXT ..."
 
     def read(self, source: str) -> Examples[TextExample]:
-        if not source.startswith(TFDS_PREFIX):
+        if not source.startswith(tfds.PREFIX):
             return read_texts(source, self.columns, self.several)
         columns = self.columns.renamed(self.in_datasets.columns)
         found = read_texts(source, columns, self.several)

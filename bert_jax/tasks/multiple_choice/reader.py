@@ -8,11 +8,12 @@ import numpy as np
 
 from bert_jax.tasks.classification.reader import no_labels, text_of
 from data_pipeline.errors import DataError
+from data_pipeline.files import read_json
 from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.features import Feature, Features, context_inputs, encode_all
-from data_pipeline.finetune.tables import Row, plain_text, read_json, read_rows, split_source
+from data_pipeline.finetune.tables import Row, plain_text, read_rows, split_source
 from data_pipeline.text.clean import clean_text
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 SWAG_ENDINGS = ("ending0", "ending1", "ending2", "ending3")
 

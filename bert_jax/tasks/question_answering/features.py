@@ -10,7 +10,7 @@ import numpy as np
 from bert_jax.tasks.question_answering.reader import QuestionExample, answer_span
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Feature, Features, encode_all, token_arrays
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 MINIMUM_WINDOW = 16  # tokens of the context that have to fit beside a question
 _NAMED = 5  # questions that a note names

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from data_pipeline import tfds
 from data_pipeline.errors import DataError
+from data_pipeline.files import read_json
 from data_pipeline.finetune.tables import (
-    TFDS_PREFIX,
     Row,
-    read_json,
     read_rows,
     split_source,
     suffix_of,
@@ -73,7 +73,7 @@ def read_questions(source: str) -> list[QuestionExample]:
       DataError: the file is none of these, a text is empty, an id occurs twice, a question has
         answers although it is said to be impossible.
     """
-    if source.startswith(TFDS_PREFIX) or suffix_of(source) == ".jsonl":
+    if source.startswith(tfds.PREFIX) or suffix_of(source) == ".jsonl":
         examples = [_of_row(row) for row in read_rows(source)]
     else:
         examples = list(_of_articles(source))

@@ -31,7 +31,7 @@ from bert_jax.tasks.question_answering.scores import (
 from bert_jax.tasks.task import Examples, Prediction, Task
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 _SCORES = {"squad": squad_scores, "squad2": squad2_scores, "cmrc2018": cmrc_scores}
 _DIGITS = 6  # of scores in predictions

@@ -14,7 +14,7 @@ from data_pipeline.finetune.features import Feature, Features, Inputs, encode_al
 from data_pipeline.finetune.tables import Row, read_lines, read_rows, split_source
 from data_pipeline.keyed_random import derive_key, random_bits, uniform_below
 from data_pipeline.text.clean import clean_text
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 END_OF_TURN = "__eou__"
 _SEED = 0  # of the responses of other dialogues: a file always has the same ones

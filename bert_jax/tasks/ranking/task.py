@@ -24,7 +24,7 @@ from bert_jax.tasks.ranking.reader import (
 from bert_jax.tasks.scores import ranking_scores
 from bert_jax.tasks.task import Examples, Prediction, Task
 from data_pipeline.finetune.features import Features, Inputs, context_inputs, pair_inputs
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

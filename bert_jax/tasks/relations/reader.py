@@ -16,7 +16,7 @@ from data_pipeline.finetune.features import (
     token_arrays,
 )
 from data_pipeline.finetune.tables import read_lines, split_source
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 # Before and behind the first entity, and the second: R-BERT, section 3.2 (arXiv:1905.08284).
 MARKERS = ("$", "#")

@@ -19,7 +19,7 @@ from bert_jax.tasks.relations.reader import (
 from bert_jax.tasks.scores import NO_RELATION, relation_scores
 from bert_jax.tasks.task import Examples, Prediction, check_known
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

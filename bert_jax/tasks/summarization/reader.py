@@ -14,7 +14,7 @@ from data_pipeline.finetune.features import Feature, Features, encode_all, token
 from data_pipeline.finetune.tables import Row, plain_text, read_rows
 from data_pipeline.text.clean import clean_text
 from data_pipeline.text.sentences import splitter
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 _SHORTEST_RUN = 8  # bytes of UTF-8; what is shorter may stand in any text
 

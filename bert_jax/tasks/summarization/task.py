@@ -26,7 +26,7 @@ from bert_jax.tasks.summarization.reader import (
 from bert_jax.tasks.task import Examples, Prediction, Task
 from data_pipeline.finetune.features import Features
 from data_pipeline.text.sentences import Language
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

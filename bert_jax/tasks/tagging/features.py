@@ -7,7 +7,7 @@ import numpy as np
 from bert_jax.tasks.tagging.reader import TaggedText, tags_at
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Feature, Features, encode_all, token_arrays
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 SHORTEST_WINDOW = 8  # tokens, [CLS] and [SEP] among them
 

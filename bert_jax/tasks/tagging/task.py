@@ -30,7 +30,7 @@ from bert_jax.tasks.tagging.tags import OUTSIDE, spans_of_tags, tags_of_spans
 from bert_jax.tasks.task import Examples, Prediction, Task, check_known, with_truth
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

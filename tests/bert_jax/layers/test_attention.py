@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bert_jax.layers.attention import dot_product_attention
+from bert_jax.layers.attention_mask import AttentionMask, Rule
 from bert_jax.layers.dropout import keep_scale
 
 SHAPE = (2, 3, 4, 6)  # (B, N, D, L)
@@ -28,11 +29,11 @@ def arrays():
     return [jnp.asarray(random.normal(0, 1.5, SHAPE), jnp.float32) for _ in range(4)]
 
 
-SEQUENCE = np.array([[1, 1, 1, 2, 2, 2], [1, 1, 2, 2, 0, 0]])
+SEQUENCE = jnp.array([[1, 1, 1, 2, 2, 2], [1, 1, 2, 2, 0, 0]])
 
 
 def mask(packed):
-    """bool [B, 1, L or 1, L], by the words of `dot_product_attention`."""
+    """bool [B, 1, L or 1, L], by the words of `Rule`."""
     token = (SEQUENCE > 0)[:, None, None, :]
     same = SEQUENCE[:, None, :, None] == SEQUENCE[:, None, None, :]
     return token & same if packed else token
@@ -51,7 +52,7 @@ def test_value_and_gradients(arrays, packed, rate):
         value_ = function(query, key, value, *rest)
         return value_, jax.grad(loss, argnums=(0, 1, 2))(query, key, value)
 
-    found = run(dot_product_attention, SEQUENCE, dropout_key, rate, packed)
+    found = run(dot_product_attention, AttentionMask(SEQUENCE, Rule(packed)), dropout_key, rate)
     right = run(plain, mask(packed), dropout_key, rate)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)  # values are near 1
@@ -59,7 +60,7 @@ def test_value_and_gradients(arrays, packed, rate):
 
 def test_bfloat16_stays_near(arrays):
     query, key, value, _ = (x.astype(jnp.bfloat16) for x in arrays)
-    found = dot_product_attention(query, key, value, SEQUENCE, None, 0.0, False)
+    found = dot_product_attention(query, key, value, AttentionMask(SEQUENCE), None, 0.0)
     assert found.dtype == jnp.bfloat16
     exact = plain(*(x.astype(jnp.float32) for x in (query, key, value)), mask(False), None, 0.0)
     np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=0.03, atol=0.03)
@@ -67,6 +68,6 @@ def test_bfloat16_stays_near(arrays):
 
 def test_a_row_without_keys_is_finite(arrays):
     query, key, value, _ = arrays
-    sequence = jnp.zeros((2, 6), int)
-    context = dot_product_attention(query, key, value, sequence, None, 0.0, False)
+    mask_ = AttentionMask(jnp.zeros((2, 6), int))
+    context = dot_product_attention(query, key, value, mask_, None, 0.0)
     assert jnp.isfinite(context).all()

@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 
 from bert_jax.errors import UserError
 from bert_jax.layers.attention import dot_product_attention
+from bert_jax.layers.attention_mask import AttentionMask
 from bert_jax.models.adapters import (
     check_method,
     frozen_layers,
@@ -20,7 +21,6 @@ from bert_jax.models.adapters import (
     merge,
     variables,
     with_prefix,
-    with_prefix_sequence,
 )
 from bert_jax.models.bert_architecture import BERT
 from bert_jax.models.config import MethodConfig, method_of
@@ -159,7 +159,7 @@ def test_a_prefix_in_attention_with_dropout():
 
     def found(prefixes):
         inputs = query, *(with_prefix(x, p) for x, p in zip((key, value), prefixes, strict=True))
-        context = dot_product_attention(*inputs, with_prefix_sequence(sequence, 2), *rest, False)
+        context = dot_product_attention(*inputs, AttentionMask(sequence).after_prefix(2), *rest)
         return jnp.sum(weights * context)
 
     def expected(prefixes):

@@ -7,6 +7,7 @@ computed, for `test_sharding.py` to compare.
 import dataclasses
 import json
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,9 @@ import numpy as np
 from jax.sharding import use_abstract_mesh
 
 from bert_jax.analysis.hlo import summarize
-from bert_jax.layers import attention_tpu
+from bert_jax.layers.attention import Passes, attend
+from bert_jax.layers.attention_mask import AttentionMask, Rule
+from bert_jax.layers.attention_tpu import backward, forward
 from bert_jax.models.bert import BertConfig
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.sharding import MeshConfig, make_mesh, put_batch, replicated
@@ -100,16 +103,17 @@ def kernel(config: MeshConfig) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     shape = (8, 4, 8, 12)
     query, key, value = (jnp.asarray(random.normal(size=shape), jnp.float32) for _ in range(3))
-    sequence = jnp.asarray(random.integers(1, 3, (8, 12)), jnp.int32)
+    mask = AttentionMask(jnp.asarray(random.integers(1, 3, (8, 12)), jnp.int32), Rule(packed=True))
+    passes = Passes(*(partial(one, interpret=True) for one in (forward, backward)))
     dropout_key = jax.random.key(0)
 
-    def attend(*inputs: jax.Array) -> jax.Array:
-        return attention_tpu.attention(*inputs, sequence, dropout_key, 0.3, True, True)
+    def attention(*inputs: jax.Array) -> jax.Array:
+        return attend(passes, *inputs, mask, dropout_key, 0.3)
 
     @jax.jit
     def run(*inputs: jax.Array) -> tuple[jax.Array, ...]:
         with use_abstract_mesh(mesh.abstract_mesh):
-            context, gradients = jax.vjp(attend, *inputs)
+            context, gradients = jax.vjp(attention, *inputs)
             return context, *gradients(query + context)
 
     arrays = jax.device_put((query, key, value), replicated(mesh))

@@ -7,8 +7,9 @@ import pytest
 
 from bert_jax.errors import UserError
 from bert_jax.parallel.sharding import make_mesh
-from bert_jax.training.checkpoint import Checkpoints, load_adam, load_params, save_params
+from bert_jax.training.checkpoint import Checkpoints, save_params
 from bert_jax.training.optimizer import AdamState, OptimizerConfig, make_optimizer
+from bert_jax.training.saved_params import load_adam, load_params
 from bert_jax.training.step import TrainState, abstract_state, init_state
 from tests.checkpoints import assert_same
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from bert_jax.errors import UserError
+from bert_jax.errors import NonFiniteLoss, UserError
 from bert_jax.monitoring import throughput
 from bert_jax.monitoring.tracker import Tracker, read_metrics
 from bert_jax.parallel.sharding import make_mesh
@@ -170,7 +170,7 @@ def test_rows_after_the_last_checkpoint_are_computed_again(tmp_path):
 
 
 def test_a_nan_stops_the_run_and_is_not_saved(tmp_path):
-    with pytest.raises(loop.NonFiniteLoss) as caught:
+    with pytest.raises(NonFiniteLoss) as caught:
         run(tmp_path, [stage(12, poison=6)])
     message = str(caught.value)
     assert "step 7: loss nan" in message
@@ -284,13 +284,13 @@ def test_losses_of_different_stages_are_not_compared(tmp_path):
 
 def test_a_state_that_is_not_finite_is_neither_logged_nor_saved(tmp_path):
     """The loss is computed before the update, so the last step's update shows only afterwards."""
-    with pytest.raises(loop.NonFiniteLoss, match="step 1: held-out loss not finite"):
+    with pytest.raises(NonFiniteLoss, match="step 1: held-out loss not finite"):
         run(tmp_path, [stage(4)], learning_rate=3e38, evaluate_every=1, save_every=1)
     assert all(np.isfinite(row["loss"]) for row in read_metrics(tmp_path / "metrics.jsonl"))
     assert saved_steps(tmp_path) == []
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(loop.NonFiniteLoss, match="step 1: parameters not finite"):
+    with pytest.raises(NonFiniteLoss, match="step 1: parameters not finite"):
         run(other, [stage(4)], learning_rate=3e38, evaluate_every=0, save_every=1)
     assert saved_steps(other) == []
 

@@ -7,7 +7,7 @@ import pytest
 
 from bert_jax.errors import UserError
 from bert_jax.parallel.sharding import make_mesh, replicated
-from bert_jax.training.checkpoint import Checkpoints, load_params
+from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.partial import (
     check_base,
     completed,
@@ -16,6 +16,7 @@ from bert_jax.training.partial import (
     frozen_part,
     without,
 )
+from bert_jax.training.saved_params import load_params
 from bert_jax.training.step import TrainState
 
 FLAT = {

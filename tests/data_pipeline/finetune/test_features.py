@@ -14,7 +14,8 @@ from data_pipeline.finetune.features import (
     pair_sizes,
     token_arrays,
 )
-from data_pipeline.tokenization.loading import SPECIAL_PIECES, WordPiece
+from data_pipeline.tokenization.interface import SPECIAL_PIECES
+from data_pipeline.tokenization.wordpiece import WordPiece
 
 
 def slow_pair(first, second, budget):

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.tables import plain_text, read_json, read_rows, split_source
+from data_pipeline.finetune.tables import plain_text, read_rows, split_source
 
 
 def table(tmp_path, name, content):
@@ -58,7 +58,6 @@ def test_half_of_a_surrogate_pair_is_replaced(tmp_path):
     expected = {"\ufffd": ["a \ufffd b", {"c": "\U0001f600"}], "d": 1}
     assert values(table(tmp_path, "a.jsonl", line + "\n")) == [expected]
     assert values(table(tmp_path, "a.json", f"[{line}]")) == [expected]
-    assert read_json(table(tmp_path, "b.json", line)) == expected
 
 
 def test_csv_is_quoted(tmp_path):
@@ -103,10 +102,10 @@ def test_a_json_array(tmp_path):
         ("a.tsv", "text\tlabel\na\n", ["a.tsv:2 has 1 column, not", "text, label"]),
         ("a.tsv", "text\ttext\na\tb\n", ["a.tsv:1", "twice"]),
         ("a.csv", 'text\n"a\n', ["no CSV"]),
-        ("a.jsonl", '{"a": 1}\n{"a": \n', ["a.jsonl:2 is no JSON"]),
+        ("a.jsonl", '{"a": 1}\n{"a": \n', ["a.jsonl:2 is not JSON"]),
         ("a.jsonl", "[1]", ["element 0 is no JSON object", "'1'"]),
         ("a.tsv", b"text\n\xff\n", ["not UTF-8", "byte 5"]),
-        ("a.jsonl", '{"a": 1}\n' + "[" * 200_000, ["a.jsonl:2 is no JSON", "nested too deeply"]),
+        ("a.jsonl", '{"a": 1}\n' + "[" * 200_000, ["a.jsonl:2 is not JSON", "nested too deeply"]),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, name, content, words):
@@ -131,9 +130,9 @@ def test_a_missing_file(tmp_path):
         read_rows("/nowhere.tsv")
 
 
-def test_read_json_refuses_what_is_none(tmp_path):
-    with pytest.raises(DataError, match="is no JSON"):
-        read_json(table(tmp_path, "a.json", "{"))
+def test_a_data_set_without_a_split():
+    with pytest.raises(DataError, match=r"tfds:squad .*/SPLIT"):
+        read_rows("tfds:squad")
 
 
 TABLES = {

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import DataError
-from data_pipeline.pretraining import full_sentences, order
+from data_pipeline.pretraining import full_sentences, order, stream
 from data_pipeline.pretraining.batches import DataConfig, batches, evaluation_batches
-from data_pipeline.pretraining.examples import Pairs
+from data_pipeline.pretraining.config import Pairs
 from data_pipeline.pretraining.order import blocks_per_epoch
 from tests.data_pipeline.conftest import (
     FIRST_TOKEN,
@@ -26,6 +26,12 @@ from tests.data_pipeline.conftest import (
 SIZES = {"batch_size": 12, "sequence_length": 32, "max_predictions": 5}
 CONFIG = DataConfig()
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tf_data():
+    """From the second batch on the batches are tf.data's."""
+    stream.importing().join()
 
 
 @pytest.fixture
@@ -51,6 +57,33 @@ def assert_same(some, others):
         assert one.keys() == two.keys()
         for key in one:
             np.testing.assert_array_equal(one[key], two[key], err_msg=key)
+
+
+class Importing:
+    """A thread that is alive when it is asked the first few times."""
+
+    def __init__(self, times):
+        self.times = times
+
+    def is_alive(self):
+        self.times -= 1
+        return self.times >= 0
+
+
+@pytest.mark.parametrize(
+    "config", [CONFIG, DataConfig(pairs="doc_sentences", packed=True)], ids=["pairs", "packed"]
+)
+def test_batches_while_tensorflow_is_imported_and_after(corpus, monkeypatch, config):
+    """All before it, some before it, none but the first."""
+    expected = take(corpus, 12, config)
+    for times in (12, 4):
+        monkeypatch.setattr(stream, "importing", lambda times=times: Importing(times))
+        assert_same(take(corpus, 12, config), expected)
+
+
+def test_a_single_batch_imports_nothing(corpus, monkeypatch):
+    monkeypatch.setattr(stream, "importing", lambda: pytest.fail("TensorFlow is imported"))
+    take(corpus, 1)
 
 
 def unmasked(batch):
@@ -290,9 +323,9 @@ def test_bad_input_is_one_clear_line(corpus, make_corpus, starts_word):
 def test_too_few_documents(make_corpus):
     corpus = make_corpus(numbered_documents([[3, 4, 5]]))
     sizes = {**SIZES, "seed": 0}
-    with pytest.raises(DataError, match="1 train documents, pairs 'next_sentence' need at least 2"):
+    with pytest.raises(DataError, match=r"1 train documents, pairs 'next_sentence' .*at least 2"):
         batches(corpus, CONFIG, **sizes)
-    with pytest.raises(DataError, match=r"0 held-out documents, .*--evaluation-examples 0"):
+    with pytest.raises(DataError, match=r"0 held-out documents.*--evaluation-examples 0"):
         evaluation_batches(corpus, DataConfig(pairs="doc_sentences"), **sizes, examples=12)
     assert len(take(corpus, 2, DataConfig(pairs="doc_sentences"))) == 2
 
@@ -313,11 +346,11 @@ import time
 from data_pipeline.pretraining import batches as pretrain
 from data_pipeline.corpus.shards import open_corpus
 
-def fill_slowly(*arguments, fill=pretrain.fill_batch, **others):
+def fill_slowly(*arguments, fill=pretrain.collate_examples, **others):
     time.sleep(0.2)
     return fill(*arguments, **others)
 
-pretrain.fill_batch = fill_slowly
+pretrain.collate_examples = fill_slowly
 stream = pretrain.batches(open_corpus({str(corpus.folder)!r}), pretrain.DataConfig(), batch_size=64,
                           sequence_length=32, max_predictions=5, seed=0)
 print(next(stream)["input_ids"].shape)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.pretraining import full_sentences, order
-from data_pipeline.pretraining.examples import EXAMPLE, locate_documents
-from data_pipeline.pretraining.filling import fill_batch
+from data_pipeline.pretraining.blocks import locate_documents
+from data_pipeline.pretraining.collate import collate_examples
+from data_pipeline.pretraining.examples import EXAMPLE
 from data_pipeline.pretraining.full_sentences import plan_full_sentences, runs_of_documents
 from data_pipeline.pretraining.order import blocks_per_epoch
 from tests.data_pipeline.conftest import SPECIAL_IDS, numbered_documents, varied_lengths
@@ -53,7 +54,7 @@ def no_mask(input_ids, eligible, lengths, keys, words):
 
 
 def filled(split, plan, length=LENGTH):
-    return fill_batch(
+    return collate_examples(
         plan,
         split=split,
         pairs="full_sentences",

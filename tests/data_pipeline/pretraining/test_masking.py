@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from data_pipeline.keyed_random import derive_key, random_bits
-from data_pipeline.pretraining.masking import Masking, _span_words, mask_tokens
+from data_pipeline.pretraining.config import Masking
+from data_pipeline.pretraining.masking import _span_words, mask_tokens
 from tests.data_pipeline.pretraining import slow_reference
 
 CLS, SEP, MASK, FIRST = 2, 3, 4, 5

@@ -8,9 +8,10 @@ import pytest
 
 from data_pipeline.pretraining import order
 from data_pipeline.pretraining.batches import DataConfig, batches
+from data_pipeline.pretraining.collate import collate_examples, collate_packed
+from data_pipeline.pretraining.config import Masking
 from data_pipeline.pretraining.examples import EXAMPLE
-from data_pipeline.pretraining.filling import fill_batch, fill_rows
-from data_pipeline.pretraining.masking import Masking, mask_tokens, prediction_counts
+from data_pipeline.pretraining.masking import mask_tokens, prediction_counts
 from data_pipeline.pretraining.order import blocks_per_epoch
 from data_pipeline.pretraining.packing import assign_rows, plan_rows, sequences_per_row
 from data_pipeline.pretraining.pairing import plan_block
@@ -127,9 +128,9 @@ def test_packed_sequences_are_those_of_rows_of_their_own(corpus, masking):
     }
     for block in range(blocks_per_epoch(split)):
         examples, rows = planned(split, 0, block)
-        alone = fill_batch(examples, **settings)
+        alone = collate_examples(examples, **settings)
         expected = [sequence for row in range(len(examples)) for sequence in sequences(alone, row)]
-        batch = fill_rows(rows, **settings)
+        batch = collate_packed(rows, **settings)
         found = [sequence for row in range(len(rows)) for sequence in sequences(batch, row)]
         assert len(found) == len(examples) > len(rows)
         assert sorted(found) == sorted(expected)

@@ -167,20 +167,29 @@ def test_tensorflow_datasets(tmp_path, monkeypatch):
             for i, text in enumerate([b"good", b"caf\xe9", b"good"]):
                 yield i, {"body": text, "id": i}
 
+    class TinyProofs(TinyNovels):
+        """Has another split only."""
+
+        def _split_generators(self, dl_manager):
+            return {"dev": self._generate_examples()}
+
     TinyNovels(data_dir=tmp_path).download_and_prepare()
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
 
-    source = TfdsSource("tiny_novels", "body")
+    source = TfdsSource("tfds:tiny_novels", "body")
     documents = _documents(source)
     assert sorted(documents) == sorted([f"Novel {i}.", "Its second paragraph."] for i in range(30))
     assert _documents(source) == documents, "the order is fixed"
 
     with pytest.raises(DataError, match=r"no feature 'text'.*body, id.*--text-field"):
-        TfdsSource("tiny_novels", "text")
-    with pytest.raises(DataError, match="no TensorFlow dataset 'no_such_novels'"):
-        TfdsSource("no_such_novels", "text")
-    with pytest.raises(DataError, match=r"'id' of tfds:tiny_novels is no text but a Tensor"):
-        TfdsSource("tiny_novels", "id")
+        TfdsSource("tfds:tiny_novels", "text")
+    with pytest.raises(DataError, match=r"tfds:no_such_novels.*catalog"):
+        TfdsSource("tfds:no_such_novels", "text")
+    with pytest.raises(DataError, match=r"'id' of tfds:tiny_novels is a Tensor"):
+        TfdsSource("tfds:tiny_novels", "id")
+    TfdsSource("tfds:tiny_novels", "body").download()
+    with pytest.raises(DataError, match="tiny_proofs has the splits dev, not 'train'"):
+        TfdsSource("tfds:tiny_proofs", "body").download()
     TinyLatin(data_dir=tmp_path).download_and_prepare()
     with pytest.raises(DataError, match=r"tiny_latin, record \d is not UTF-8 .*byte 3 \(0xe9\)"):
-        _documents(TfdsSource("tiny_latin", "body"))
+        _documents(TfdsSource("tfds:tiny_latin", "body"))

@@ -19,7 +19,8 @@ from data_pipeline.pretraining.batches import DataConfig, batches
 from data_pipeline.text import sources
 from data_pipeline.text.clean import clean_text
 from data_pipeline.text.words import load_segmenter, mark_words
-from data_pipeline.tokenization.loading import load_tokenizer, train_tokenizer
+from data_pipeline.tokenization.loading import load_tokenizer
+from data_pipeline.tokenization.training import train_tokenizer
 from data_pipeline.tokenization.wordpiece import split_words
 
 WORDS = ["我们", "来到", "北京", "清华大学", "学习", "计算机", "科学", "图书馆", "研究", "语言"]

@@ -6,7 +6,8 @@ import pytest
 
 from data_pipeline.errors import DataError
 from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer, save_for_transformers
-from data_pipeline.tokenization.loading import WordPiece, train_tokenizer
+from data_pipeline.tokenization.training import train_tokenizer
+from data_pipeline.tokenization.wordpiece import WordPiece
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "e"]
 
@@ -118,9 +119,9 @@ def test_settings_that_ours_lacks(tmp_path, config, tokenizer, message):
         (None, "neither vocab.txt nor tokenizer.json"),
         ({"model": {"type": "BPE", "vocab": {}}}, "holds a BPE model"),
         ({"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 2}}}, "not 0 to 1"),
-        ([], "no JSON object"),
-        ({"model": "x"}, "model is 'x', no JSON object"),
-        ({"model": {"vocab": {"a": "0"}}}, "the id of 'a' is '0', no number"),
+        ([], "not a JSON object"),
+        ({"model": "x"}, "model is 'x', not a JSON object"),
+        ({"model": {"vocab": {"a": "0"}}}, "the id of 'a' is '0', not a number"),
         ({"model": {"vocab": {"a": 0, "b": 0}}}, "not 0 to 1"),
     ],
 )
@@ -158,8 +159,8 @@ def test_added_tokens_follow_the_vocabulary(tmp_path, files):
         ({"dog": 10}, "the ids 10 to 10, while its vocabulary ends at 8"),
         ({"dog": 5}, "added token 5 is 'dog', which is 'the' elsewhere"),
         ({"dog": 9, "fox": 9}, "added token 9 is 'fox', which is 'dog' elsewhere"),
-        ({"dog": "9"}, "the id of 'dog' is '9', no number"),
-        (["dog"], "no JSON object"),
+        ({"dog": "9"}, "the id of 'dog' is '9', not a number"),
+        (["dog"], "not a JSON object"),
     ],
 )
 def test_added_tokens_that_ours_cannot_have(tmp_path, added, message):
@@ -172,15 +173,15 @@ def test_added_tokens_that_ours_cannot_have(tmp_path, added, message):
 @pytest.mark.parametrize(
     ("config", "tokenizer", "message"),
     [
-        (None, {"normalizer": "x"}, "normalizer is 'x', no JSON object"),
-        (None, {"normalizer": {"normalizers": ["x"]}}, "normalizers is 'x', no JSON object"),
-        (None, {"normalizer": {"normalizers": 3}}, "normalizers is 3, no list"),
-        (None, {"model": "x"}, "model is 'x', no JSON object"),
-        (None, {"added_tokens": {"dog": 9}}, "added_tokens is .*, no list"),
+        (None, {"normalizer": "x"}, "normalizer is 'x', not a JSON object"),
+        (None, {"normalizer": {"normalizers": ["x"]}}, "normalizers is 'x', not a JSON object"),
+        (None, {"normalizer": {"normalizers": 3}}, "normalizers is 3, not a list"),
+        (None, {"model": "x"}, "model is 'x', not a JSON object"),
+        (None, {"added_tokens": {"dog": 9}}, "added_tokens is .*, not a list"),
         (None, {"added_tokens": [{"id": 9}]}, "added token 9 is None"),
-        (None, {"added_tokens": [9]}, "added_tokens is 9, no JSON object"),
+        (None, {"added_tokens": [9]}, "added_tokens is 9, not a JSON object"),
         ({"added_tokens_decoder": {"x": {"content": "dog"}}}, None, "the id of 'dog' is 'x'"),
-        ({"added_tokens_decoder": {"9": "dog"}}, None, "is 'dog', no JSON object"),
+        ({"added_tokens_decoder": {"9": "dog"}}, None, "is 'dog', not a JSON object"),
         ({"do_lower_case": "false"}, None, "lowercase is 'false', neither true nor false"),
     ],
 )

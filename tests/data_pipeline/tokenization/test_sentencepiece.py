@@ -3,12 +3,10 @@ import unicodedata
 import pytest
 import sentencepiece
 
-from data_pipeline.tokenization.loading import (
-    SPECIAL_PIECES,
-    load_model,
-    load_tokenizer,
-    train_tokenizer,
-)
+from data_pipeline.tokenization.interface import SPECIAL_PIECES
+from data_pipeline.tokenization.loading import load_tokenizer
+from data_pipeline.tokenization.sentencepiece import load_model
+from data_pipeline.tokenization.training import train_tokenizer
 
 TEXTS = [
     f"The {noun} number {i} isn't {verb}ing, ${i * i}, 你好世界{i}！今天天气很好，我们去公园。"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import DataError
-from data_pipeline.pretraining.fill_mask import fill_mask_inputs
 from data_pipeline.text.clean import clean_text
-from data_pipeline.tokenization.loading import load_vocab, train_tokenizer
-from data_pipeline.tokenization.wordpiece import split_words
+from data_pipeline.tokenization.fill_mask import fill_mask_inputs
+from data_pipeline.tokenization.training import train_tokenizer
+from data_pipeline.tokenization.wordpiece import load_vocab, split_words
 from tests.data_pipeline.tokenization import slow_wordpiece
 
 SHARED = os.environ.get("BERT_JAX_SHARED")

@@ -13,7 +13,8 @@ from bert_jax.tasks.classification.reader import (
     text_features,
 )
 from data_pipeline.errors import DataError
-from data_pipeline.tokenization.loading import SPECIAL_PIECES, WordPiece
+from data_pipeline.tokenization.interface import SPECIAL_PIECES
+from data_pipeline.tokenization.wordpiece import WordPiece
 
 
 def example(label, text="a"):

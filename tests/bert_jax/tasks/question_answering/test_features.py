@@ -16,7 +16,8 @@ from bert_jax.tasks.question_answering.features import (
 )
 from bert_jax.tasks.question_answering.reader import Answer, QuestionExample, read_questions
 from data_pipeline.errors import DataError
-from data_pipeline.tokenization.loading import WordPiece, load_vocab, train_tokenizer
+from data_pipeline.tokenization.training import train_tokenizer
+from data_pipeline.tokenization.wordpiece import WordPiece, load_vocab
 
 SHARED = os.environ.get("BERT_JAX_SHARED")
 PIECES = (

@@ -127,7 +127,7 @@ def test_mistakes_are_named(tmp_path, change, message):
     [
         ("[1, 2]", "is not in SQuAD's form"),
         ('{"data": 3}', "is not in SQuAD's form"),
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ('{"data": [4]}', "article 0: its 'paragraphs' must be a list"),
         ('{"data": [{"paragraphs": [{"qas": []}]}]}', "paragraph 0: its 'context' must be a text"),
         ('{"data": [{"paragraphs": [{"context": "x", "qas": [1]}]}]}', "has no id"),

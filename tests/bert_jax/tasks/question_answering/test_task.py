@@ -15,7 +15,7 @@ from bert_jax.tasks.question_answering.scores import squad2_scores
 from bert_jax.tasks.question_answering.task import QuestionAnswering, best_spans
 from bert_jax.tasks.registry import find_task
 from data_pipeline.errors import DataError
-from data_pipeline.tokenization.loading import WordPiece, load_vocab
+from data_pipeline.tokenization.wordpiece import WordPiece, load_vocab
 
 SHARED = os.environ.get("BERT_JAX_SHARED")
 WORDS = [f"w{number}" for number in range(50)]

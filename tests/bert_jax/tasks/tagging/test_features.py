@@ -7,7 +7,7 @@ import pytest
 from bert_jax.tasks.tagging.features import align, tagged_features, windows
 from bert_jax.tasks.tagging.reader import Entity, TaggedText, words_of
 from data_pipeline.errors import DataError
-from data_pipeline.tokenization.loading import train_tokenizer
+from data_pipeline.tokenization.training import train_tokenizer
 from data_pipeline.tokenization.wordpiece import WordPiece
 
 PIECES = (  # noqa: SIM905

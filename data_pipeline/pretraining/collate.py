@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.corpus.shards import Split
+from data_pipeline.pretraining.blocks import sort_by_shard
 from data_pipeline.pretraining.config import SEGMENTS, Pairs, special_tokens
-from data_pipeline.pretraining.examples import Stretches, sort_by_shard
+from data_pipeline.pretraining.examples import Stretches
 from data_pipeline.pretraining.full_sentences import stretches_of_full_sentences
 
 # B sequences of L tokens with K predictions:
@@ -23,11 +24,11 @@ from data_pipeline.pretraining.full_sentences import stretches_of_full_sentences
 # The tokens are [CLS] A [SEP] B [SEP], or [CLS] A [SEP] without pairs, where A has a [SEP] between
 # two documents.
 #
-# Packed, a row holds several sequences, one after the other, and then padding. These differ:
+# A packed row holds several sequences, one after the other, and then padding. What differs:
 #   attention_mask        int32 [B, L]    number of the token's sequence in its row, 1, 2, ...;
 #                                         0 for padding
-#   position_ids          int32 [B, L]    position of a token in its own sequence, 0 in padding
-#                                         (absent where nothing is packed)
+#   position_ids          int32 [B, L]    position of a token in its own sequence, 0 for padding
+#                                         (absent unless packed)
 #   masked_positions      int32 [B, K]    positions in the row, ascending over all its sequences
 #   cursor                int64 [3]       epoch, block and offset of the row after this batch
 Batch = dict[str, np.ndarray]
@@ -35,7 +36,7 @@ Batch = dict[str, np.ndarray]
 Mask = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-def fill_batch(
+def collate_examples(
     examples: np.ndarray,
     *,
     split: Split,
@@ -49,13 +50,13 @@ def fill_batch(
 
     Args:
       examples: `EXAMPLE` [B].
-      split: where their tokens are, and where words start if the corpus says so.
-      pairs: what examples they are.
+      split: where their tokens are, and where words start if the corpus records that.
+      pairs: the kind of examples.
       sequence_length: L.
       special_ids: token ids of "pad", "cls" and "sep".
       mask: `mask_tokens` without its first five arguments.
       starts_word: bool [vocab_size], true where a piece starts a word, for a split that does not
-        say it of each token; None where `mask` does not ask for words.
+        record it; None where `mask` does not ask for words.
 
     Returns:
       A batch without "cursor".
@@ -74,7 +75,7 @@ def fill_batch(
     flat_ids = input_ids.reshape(-1)
     flat_ids[cls] = special_ids["cls"]
     flat_ids[sep] = special_ids["sep"]
-    # The stretches sorted by shard: their N tokens are read one shard after the other and go to
+    # The stretches are sorted by shard: their N tokens are read one shard after the other and go to
     # their places together.
     order, runs = sort_by_shard(stretches.shard)
     length = stretches.length[order]
@@ -119,16 +120,16 @@ def fill_batch(
     return batch
 
 
-def fill_rows(rows: np.ndarray, *, sequence_length: int, **others: Any) -> Batch:
+def collate_packed(rows: np.ndarray, *, sequence_length: int, **others: Any) -> Batch:
     """Reads and masks the examples of packed rows.
 
-    They are filled as if each had a row of its own, as long as the longest of them, so that their
-    masks are the same, and then put together.
+    They are collated as if each had a row of its own, as long as the longest of them, so that their
+    masks are the same, and then joined.
 
     Args:
       rows: `EXAMPLE` [B, R], the examples of each row first, then zeros; see `packing`.
       sequence_length: L, tokens of a row.
-      others: as in `fill_batch`; K is for a row.
+      others: as in `collate_examples`; K is for a row.
 
     Returns:
       A packed batch without "cursor".
@@ -136,9 +137,9 @@ def fill_rows(rows: np.ndarray, *, sequence_length: int, **others: Any) -> Batch
     used = rows["length"][..., 0] > 0
     row, number = np.nonzero(used)  # of S sequences
     lengths = rows["length"][used].sum(axis=1) + special_tokens("doc_sentences")
-    alone = fill_batch(rows[used], sequence_length=int(lengths.max()), **others)
+    alone = collate_examples(rows[used], sequence_length=int(lengths.max()), **others)
 
-    # In alone and in rows, the same tokens and predictions follow each other from left to right.
+    # Both in `alone` and in rows, the same tokens and predictions follow each other in order.
     is_token = alone["attention_mask"] > 0
     is_predicted = alone["masked_weights"] > 0
     token_counts = np.bincount(row, lengths, len(rows))

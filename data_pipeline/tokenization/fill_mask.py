@@ -1,10 +1,10 @@
-"""From a text typed by a person to the model's inputs."""
+"""From a text in which a person typed [MASK] to the model's inputs."""
 
 import numpy as np
 
 from data_pipeline.errors import DataError
 from data_pipeline.text.clean import clean_text
-from data_pipeline.tokenization.loading import Tokenizer
+from data_pipeline.tokenization.interface import Tokenizer
 
 
 def fill_mask_inputs(
@@ -15,13 +15,10 @@ def fill_mask_inputs(
     Args:
       tokenizer: that of the model.
       text: contains [MASK] at least once.
-      max_length: the model's longest sequence, [CLS] and [SEP] among it.
+      max_length: the model's longest sequence, including [CLS] and [SEP].
 
     Returns:
       (input_ids int32 [L], with [CLS] and [SEP]; positions of [MASK] int32 [K]).
-
-    Raises:
-      DataError: there is no [MASK] in the text, or the text is too long.
     """
     special = tokenizer.special_ids
     ids = [special["cls"], *tokenizer.encode(clean_text(text), allow_special=True), special["sep"]]

@@ -1,0 +1,149 @@
+"""A block of documents to plan examples from: its sentences and its random numbers."""
+
+import enum
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from data_pipeline.corpus.shards import Split
+from data_pipeline.keyed_random import derive_key, permute, random_bits, uniform, uniform_below
+from data_pipeline.pretraining.order import block_documents
+
+
+class Draw(enum.IntEnum):
+    """The purposes of random numbers in a block."""
+
+    IS_SHORT = 16
+    SHORT_LENGTH = 17
+    A_SENTENCES = 18
+    IS_RANDOM = 19  # or swapped
+    DOCUMENT = 20
+    SENTENCE = 21
+    FRONT_A = 22
+    FRONT_B = 23
+    SHUFFLE = 24
+    MASK = 25
+    ROWS = 26
+
+
+class Draws(NamedTuple):
+    """Where the random numbers of a block come from."""
+
+    seed: int
+    epoch: int
+    block: int
+
+    def key(self, purpose: Draw) -> int:
+        """The key of a stream of random numbers."""
+        return derive_key(self.seed, purpose, self.epoch, self.block)
+
+    def bits(self, purpose: Draw, count: int) -> np.ndarray:
+        """uint64 [count]."""
+        return random_bits(self.key(purpose), np.arange(count))
+
+    def shuffled(self, values: np.ndarray) -> np.ndarray:
+        """The values [n, ...] in a random order."""
+        return values[permute(np.arange(len(values)), len(values), self.key(Draw.SHUFFLE))]
+
+
+class BlockText(NamedTuple):
+    """The D documents of a block and its S sentences, numbered from the block's first.
+
+    Attributes:
+      documents: int64 [D], their numbers in the split.
+      shard: int64 [D].
+      first: int64 [D], the first sentence of each document in its shard.
+      document_start, document_end: int64 [D], first sentence and sentence after the last.
+      document_of: int64 [S], the document of each sentence.
+      starts: int64 [S], token offset of each sentence in its shard.
+      lengths: int64 [S], tokens of each sentence.
+    """
+
+    documents: np.ndarray
+    shard: np.ndarray
+    first: np.ndarray
+    document_start: np.ndarray
+    document_end: np.ndarray
+    document_of: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+
+def read_block(split: Split, draws: Draws) -> BlockText:
+    """Looks up where the sentences of a block lie."""
+    documents = block_documents(split, *draws)
+    shard, first, last = locate_documents(split, documents)
+    document_end = np.cumsum(last - first)
+    document_start = document_end - (last - first)
+    document_of = np.repeat(np.arange(len(documents)), last - first)
+    index = np.arange(len(document_of)) + (first - document_start)[document_of]
+    starts, lengths = np.empty_like(index), np.empty_like(index)
+    for number, rows in rows_by_shard(shard[document_of]):
+        offsets = split.shards[number].sentences
+        starts[rows] = offsets[index[rows]]
+        lengths[rows] = offsets[index[rows] + 1]
+    lengths -= starts
+    return BlockText(
+        documents, shard, first, document_start, document_end, document_of, starts, lengths
+    )
+
+
+def target_lengths(draws: Draws, count: int, budget: int, short_probability: float) -> np.ndarray:
+    """The length that each document's examples aim at: `budget`, or sometimes 2 .. budget."""
+    short = uniform(draws.bits(Draw.IS_SHORT, count)) < short_probability
+    short_length = 2 + uniform_below(draws.bits(Draw.SHORT_LENGTH, count), budget - 1)
+    return np.where(short, short_length, budget)
+
+
+def locate_documents(
+    split: Split, documents: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where documents lie: int64 [n] each of shard, first sentence, sentence after the last."""
+    shard = np.searchsorted(split.first_document, documents, side="right") - 1
+    size = split.documents_per_unit
+    local = (documents - split.first_document[shard]) * size
+    first, last = np.empty_like(local), np.empty_like(local)
+    for number, rows in rows_by_shard(shard):
+        boundaries = split.shards[number].documents
+        end = np.minimum(local[rows] + size, len(boundaries) - 1)
+        first[rows], last[rows] = boundaries[local[rows]], boundaries[end]
+    return shard, first, last
+
+
+def sort_by_shard(shard: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """An order that sorts int64 [n] `shard`, and its runs as (shard, first index, end)."""
+    order = np.argsort(shard, kind="stable")
+    in_order = shard[order]
+    first = np.flatnonzero(np.diff(in_order, prepend=-1))
+    last = np.append(first[1:], len(shard))
+    runs = zip(in_order[first].tolist(), first.tolist(), last.tolist(), strict=True)
+    return order, list(runs)
+
+
+def rows_by_shard(shard: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The distinct values of int64 [n] `shard`, each with the indices where it occurs."""
+    order, runs = sort_by_shard(shard)
+    return ((number, order[first:last]) for number, first, last in runs)
+
+
+def follow_links(following: np.ndarray, first: np.ndarray, document_end: np.ndarray) -> np.ndarray:
+    """Sentences that `following` leads to from `first`, in increasing order.
+
+    Args:
+      following: int64 [S], where the next chunk would start if one started here, further on.
+      first: int64 [D], first sentence of every document.
+      document_end: int64 [S], where the chain of this sentence ends.
+
+    Returns:
+      int64 [N].
+    """
+    # Pointer doubling: after k rounds all starts up to 2**k - 1 steps away are marked.
+    total = len(following)
+    jump = np.append(np.where(following < document_end, following, total), total)
+    reached = np.zeros(total + 1, bool)
+    reached[first] = True
+    while jump.min() < total:
+        reached[jump[reached]] = True
+        jump = jump[jump]
+    return np.flatnonzero(reached[:total])

@@ -1,0 +1,38 @@
+"""Training of tokenizers, of either kind."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from data_pipeline.errors import DataError
+from data_pipeline.tokenization.interface import Tokenizer
+from data_pipeline.tokenization.sentencepiece import train_sentencepiece
+from data_pipeline.tokenization.wordpiece import train_wordpiece
+
+MINIMUM_VOCAB_SIZE = 100
+MAXIMUM_VOCAB_SIZE = 1 << 20  # the trainers allocate for the size asked for
+
+Kind = Literal["wordpiece", "sentencepiece-unigram", "sentencepiece-bpe"]
+
+
+def train_tokenizer(
+    texts: Sequence[str], kind: Kind, vocab_size: int, lowercase: bool
+) -> Tokenizer:
+    """Trains a tokenizer; the same texts in the same order give the same tokenizer.
+
+    Args:
+      texts: cleaned sentences or paragraphs.
+      kind: "wordpiece", "sentencepiece-unigram" or "sentencepiece-bpe".
+      vocab_size: the number of pieces asked for; little text may give fewer.
+      lowercase: whether to lower-case the text (WordPiece strips accents too).
+
+    Returns:
+      A tokenizer with [PAD] [UNK] [CLS] [SEP] [MASK] as its ids 0 to 4.
+    """
+    if not MINIMUM_VOCAB_SIZE <= vocab_size <= MAXIMUM_VOCAB_SIZE:
+        raise DataError(
+            f"a vocabulary of {vocab_size:,} pieces cannot be trained; ask for "
+            f"{MINIMUM_VOCAB_SIZE} to {MAXIMUM_VOCAB_SIZE:,} (BERT has 30,522)"
+        )
+    if kind == "wordpiece":
+        return train_wordpiece(texts, vocab_size, lowercase)
+    return train_sentencepiece(texts, kind.removeprefix("sentencepiece-"), vocab_size, lowercase)
