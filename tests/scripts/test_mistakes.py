@@ -109,6 +109,7 @@ def test_a_folder_in_which_nothing_was_saved_is_free(corpus, tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"seed": 5, "first_start": 1.0}')
     (tmp_path / "checkpoints").mkdir()
     changes = {"phases.0.steps": 4, "phases.1.steps": 1, "evaluation-examples": 0}
+    changes["phases.1.sequence-length"] = 24  # one shape, one compilation
     run_pretrain.main(options(corpus, tmp_path, changes))
     assert "Done in" in capsys.readouterr().out
 

@@ -51,6 +51,7 @@ def test_sentence_order_and_spans_are_trained_and_traced(corpus, tmp_path, capsy
         "data.masking": "span",
         "phases.0.steps": 2,
         "phases.1.steps": 1,
+        "phases.1.sequence-length": 24,  # one shape, one compilation
         "optimizer.warmup-steps": 1,
         "loop.log-every": 1,
     }

@@ -73,6 +73,7 @@ def test_a_run_starts_from_another_and_says_what_is_fresh(corpus, whole_run, tmp
         "init-from": whole_run[0],
         "data.pairs": "full_sentences",
         "optimizer.frozen": "encoder",
+        "phases.1.sequence-length": 24,  # one shape, one compilation
     }
     run_pretrain.main(options(corpus, tmp_path / "run", changes))
     output = capsys.readouterr().out

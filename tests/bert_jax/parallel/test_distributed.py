@@ -94,21 +94,28 @@ def slurm(process):
     }
 
 
-@pytest.mark.parametrize("variables", [None, slurm])
-def test_what_the_processes_tell_each_other(variables):
-    processes = start_both("nothing", variables=variables)
-    for number, process in enumerate(processes):
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output
-        lines = [line for line in output.splitlines() if "Gloo" not in line]
-        assert lines == [
-            f"process {number} of 2:  {number == 0}",
-            "True False",
-            "0",
-            "[[0, 0, 0], [1, 1, 1]]",
-            str(float(sum(2 * number**2 for number in range(30)))),
-            "ready",
-        ]
+def lines_of(process):
+    """What a process prints to its end, but for what Gloo says of its connections."""
+    output, _ = process.communicate(timeout=300)
+    return [line for line in output.splitlines() if "Gloo" not in line]
+
+
+def agreed(number):
+    """The lines of PROGRAM up to "ready"."""
+    return [
+        f"process {number} of 2:  {number == 0}",
+        "True False",
+        "0",
+        "[[0, 0, 0], [1, 1, 1]]",
+        str(float(sum(2 * number**2 for number in range(30)))),
+        "ready",
+    ]
+
+
+def test_what_the_processes_of_a_cluster_tell_each_other():
+    for number, process in enumerate(start_both("nothing", variables=slurm)):
+        assert lines_of(process) == agreed(number)
+        assert process.returncode == 0
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -134,13 +141,13 @@ def test_a_mistake_on_one_host_ends_both():
 
 
 def test_a_mistake_on_one_host_where_all_look_ends_both_without_a_stack_trace():
-    first, second = start_both("together")
-    assert last_line(first) == "error: process 0 of 2: another process cannot start; its own " + (
-        "output says why"
-    )
-    output, _ = second.communicate(timeout=300)
-    assert output.endswith("ready\nerror: process 1 of 2: this host has no corpus\n")
-    assert (first.returncode, second.returncode) == (2, 2)
+    errors = [
+        "error: process 0 of 2: another process cannot start; its own output says why",
+        "error: process 1 of 2: this host has no corpus",
+    ]
+    for number, process in enumerate(start_both("together")):
+        assert lines_of(process) == [*agreed(number), errors[number]]
+        assert process.returncode == 2
 
 
 def test_a_mistake_on_all_hosts_is_all_they_say():
