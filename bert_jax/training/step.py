@@ -64,10 +64,7 @@ def init_state(
         path: place(value, targets[path].update(sharding=places[path]))
         for path, value in (given or {}).items()
     }
-    init = jax.jit(
-        _initializer(objective, optimizer), out_shardings=shardings, donate_argnames="given"
-    )
-    return init(jax.random.key(seed), given=placed)
+    return _initializer(objective, optimizer, mesh)(jax.random.key(seed), given=placed)
 
 
 @functools.lru_cache(maxsize=1)
@@ -91,7 +88,13 @@ def abstract_state(
     )
 
 
-def _initializer(objective: Objective, optimizer: Optimizer) -> Callable[..., TrainState]:
+@functools.lru_cache(maxsize=1)
+def _initializer(
+    objective: Objective, optimizer: Optimizer, mesh: Mesh
+) -> Callable[..., TrainState]:
+    """Jitted, and the same for the same objects: runs with other seeds do not compile it again."""
+    _, shardings = abstract_state(objective, optimizer, mesh)
+
     def init(key: jax.Array, given: Mapping[str, jax.Array] | None = None) -> TrainState:
         params = nn.unbox(objective.init(key))
         if given:
@@ -99,7 +102,7 @@ def _initializer(objective: Objective, optimizer: Optimizer) -> Callable[..., Tr
             params = traverse_util.unflatten_dict(paths | dict(given), sep="/")
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-    return init
+    return jax.jit(init, out_shardings=shardings, donate_argnames="given")
 
 
 def _metrics(sums: dict[str, Sum], loss_weights: dict[str, jax.Array]) -> Metrics:
