@@ -1,6 +1,6 @@
 """The fine-tuning objective: any model with one kind of logits, any loss of labels and weights.
 
-It is to `train.Objective` what `pretraining.PretrainingObjective` is, so the same loop trains it.
+The same loop trains it: it has the members of `objective.Objective`.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from bert_jax.models.config import MethodConfig
 from bert_jax.models.registry import architecture_of
 from bert_jax.objectives.config import RegularizationConfig
 from bert_jax.objectives.losses import Sum, divergence
+from bert_jax.objectives.objective import Batch, BatchSize, Keys, Metric, Shapes, zeros
 from bert_jax.parallel.sharding import batch_sharding, put_batch, replicated
 
-Batch = dict[str, jax.Array]
 # (logits, batch, label smoothing) -> the loss as (sum, weight).
 Loss = Callable[[jax.Array, Batch, float], Sum]
 # (logits, other logits of the same batch) -> how far apart they are, in the shape of the weights.
@@ -36,7 +36,7 @@ class FinetuningObjective:
       model: (batch, deterministic) -> logits, one of `task_heads.py`; its `config` is the
         encoder's.
       loss: of the logits.
-      shapes: a batch of any size, as shapes, for the model's initialisation.
+      batch_shapes: what a batch of some size holds.
       regularization: its settings.
       method: which small parameters there are beside the model's own.
       divergence: of the logits of two passes, for R-Drop.
@@ -44,14 +44,18 @@ class FinetuningObjective:
 
     model: nn.Module
     loss: Loss
-    shapes: dict[str, jax.ShapeDtypeStruct]
+    batch_shapes: Callable[[BatchSize], Shapes]
     regularization: RegularizationConfig = RegularizationConfig()
     method: MethodConfig = MethodConfig()
     divergence: Divergence = divergence
 
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        return {"loss": Metric("loss")}
+
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters, boxed with their logical axis names."""
-        batch = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in self.shapes.items()}
+        batch = zeros(self.batch_shapes(BatchSize(rows=1, length=2)))
         params = self.model.init(key, batch)["params"]
         config = self.model.config
         small_key = jax.random.fold_in(key, 1)
@@ -69,8 +73,9 @@ class FinetuningObjective:
             variables(self.method, params), batch, deterministic=dropout_key is None, rngs=rngs
         )  # type: ignore[return-value]
 
-    def sums(self, params: Any, batch: Batch, dropout_key: jax.Array | None) -> dict[str, Sum]:
-        """The loss as (sum, weight), with everything that regularizes it where there is a key."""
+    def sums(self, params: Any, batch: Batch, keys: Keys) -> dict[str, Sum]:
+        """The loss as (sum, weight), regularized where there is a key for dropout."""
+        dropout_key = keys.dropout
         if dropout_key is None:
             return {"loss": self.loss(self.logits(params, batch), batch, 0.0)}
         total, weight = self._regularized(params, batch, dropout_key)

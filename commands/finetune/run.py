@@ -24,7 +24,7 @@ from bert_jax.objectives.finetuning import (
     predict,
 )
 from bert_jax.parallel.sharding import batch_shards, check_batch_size, check_divides, make_mesh
-from bert_jax.tasks.task import Prediction, Task, batch_shapes
+from bert_jax.tasks.task import Prediction, Task, objective_of
 from bert_jax.training.optimizer import (
     Optimizer,
     frozen_mask,
@@ -169,13 +169,8 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
     data = load_data(task, config, source.tokenizer, console.print)
     total_steps = config.epochs * steps_per_epoch(len(data.train.features.rows), config.batch_size)
     config.optimizer.check_warmup(total_steps)
-    objective = FinetuningObjective(
-        task.model(model, data.labels),
-        task.loss,
-        batch_shapes(data.train.features),
-        config.regularization,
-        config.method,
-        task.divergence,
+    objective = objective_of(
+        task, model, data.labels, data.train.features, config.method, config.regularization
     )
     shapes = nn.unbox(jax.eval_shape(objective.init, jax.random.key(0)))
     frozen = (

@@ -21,6 +21,7 @@ from bert_jax.models.task_heads import (
     BertForSequenceClassification,
     BertForTokenClassification,
 )
+from bert_jax.objectives.objective import evaluation_keys
 from bert_jax.objectives.pretraining import PretrainingObjective
 
 TINY = BertConfig(
@@ -135,7 +136,7 @@ def test_pretraining_logits_loss_and_gradients(config):
 
     @jax.jit
     def loss(params):
-        sums = objective.sums(params, ours, None)
+        sums = objective.sums(params, ours, evaluation_keys(0))
         return sum(
             sums[name][0] / sums[name][1] for name in ("masked_lm_loss", "next_sentence_loss")
         )

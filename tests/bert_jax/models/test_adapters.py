@@ -65,7 +65,10 @@ def objective_of(name, **changes):
         lambda logits, batch, smoothing: cross_entropy(
             logits, batch["labels"], batch["weights"], smoothing
         ),
-        {key: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for key, x in BATCH.items()},
+        lambda size: {
+            key: jax.ShapeDtypeStruct((size.rows, *x.shape[1:]), x.dtype)
+            for key, x in BATCH.items()
+        },
         method=METHODS[name],
     )
 
