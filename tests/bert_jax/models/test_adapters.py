@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import json
 
 import flax.linen as nn
@@ -73,8 +74,14 @@ def objective_of(name, **changes):
     )
 
 
-def init(name, key=0):
-    return nn.unbox(objective_of(name).init(jax.random.key(key)))
+@functools.cache
+def _initial(name):
+    return nn.unbox(objective_of(name).init(jax.random.key(0)))
+
+
+def init(name):
+    """The initial parameters, in a tree of its own that a test may change."""
+    return jax.tree.map(np.asarray, _initial(name))
 
 
 def moved(params, seed=1):
