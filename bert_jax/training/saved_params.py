@@ -1,4 +1,4 @@
-"""Checkpoints read, by TensorStore itself: Orbax, which writes them, takes as long as jax to import."""
+"""Checkpoints read, by TensorStore itself: Orbax, which writes them, takes long to import."""
 
 import contextlib
 import json
