@@ -70,6 +70,7 @@ def init_state(
     return init(jax.random.key(seed), given=placed)
 
 
+@functools.lru_cache(maxsize=8)  # tracing a model takes a while, and several ask for it
 def abstract_state(
     objective: Objective, optimizer: Optimizer, mesh: Mesh
 ) -> tuple[TrainState, TrainState]:

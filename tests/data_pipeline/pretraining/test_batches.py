@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module", autouse=True)
 def tf_data():
-    """From the second batch on the batches are tf.data's."""
+    """From the third batch on the batches are tf.data's."""
     stream.importing().join()
 
 
@@ -74,7 +74,7 @@ class Importing:
     "config", [CONFIG, DataConfig(pairs="doc_sentences", packed=True)], ids=["pairs", "packed"]
 )
 def test_batches_while_tensorflow_is_imported_and_after(corpus, monkeypatch, config):
-    """All before it, some before it, none but the first."""
+    """All before it, or some."""
     expected = take(corpus, 12, config)
     for times in (12, 4):
         monkeypatch.setattr(stream, "importing", lambda times=times: Importing(times))
