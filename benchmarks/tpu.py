@@ -19,6 +19,7 @@ import jax
 
 from benchmarks.models import BASE, LARGE
 from bert_jax.analysis.compile_ahead import KNOWN, DoesNotFit, estimate, topology_devices
+from bert_jax.objectives.objective import BatchSize
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.sharding import make_mesh
 from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
@@ -59,9 +60,7 @@ def measure(name: str, slice_name: str, batch: int) -> dict[str, object]:
                 optimizer,
                 mesh,
                 chip,
-                batch_size=batch * mesh.size,
-                sequence_length=length,
-                max_predictions=predictions,
+                BatchSize(batch * mesh.size, length, predictions),
             )
             break
         except DoesNotFit:

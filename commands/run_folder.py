@@ -15,12 +15,13 @@ from bert_jax.errors import UserError
 from bert_jax.files import read_json
 from bert_jax.models.flops import peak_flops
 from bert_jax.monitoring.tracker import SilentTracker, Tracker, read_metrics
+from bert_jax.objectives.objective import Objective
 from bert_jax.parallel import distributed
 from bert_jax.training import loop
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.config import LoopConfig
 from bert_jax.training.optimizer import Optimizer
-from bert_jax.training.step import Objective, TrainState
+from bert_jax.training.step import TrainState
 from commands.same_run import MAY_DIFFER, differences, first_start_of
 from data_pipeline.files import write_json
 from data_pipeline.tokenization.interface import Tokenizer

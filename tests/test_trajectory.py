@@ -17,6 +17,7 @@ import optax
 import pytest
 
 from bert_jax.models.bert import BertConfig, Encoder, Pooler
+from bert_jax.objectives.objective import evaluation_keys
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.sharding import make_mesh, put_batch
 from bert_jax.training.optimizer import (
@@ -116,7 +117,7 @@ def gradient_of(config: BertConfig):
 
     def loss(params, batch):
         weights = objective.loss_weights(batch)
-        sums = objective.sums(params, batch, None)
+        sums = objective.sums(params, batch, evaluation_keys(0))
         losses = {name: sums[name][0] / weight for name, weight in weights.items()}
         return sum(losses.values()), losses
 

@@ -9,13 +9,13 @@ import os
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from bert_jax.analysis.hlo import Kernel, Summary, summarize
 from bert_jax.errors import UserError
 from bert_jax.layers.attention_tpu import VECTOR_OPERATIONS
 from bert_jax.models.flops import model_flops, peak_flops
+from bert_jax.objectives.objective import BatchSize
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.sharding import batch_shards, bytes_per_device
 from bert_jax.training.optimizer import Optimizer
@@ -194,11 +194,8 @@ def estimate(
     optimizer: Optimizer,
     mesh: Mesh,
     chip: Chip,
+    size: BatchSize,
     *,
-    batch_size: int,
-    sequence_length: int,
-    max_predictions: int,
-    packed: bool = False,
     accumulation: int = 1,
 ) -> Estimate:
     """Compiles the train step for the devices of the mesh.
@@ -208,10 +205,7 @@ def estimate(
       optimizer: from `optimizer.make_optimizer`.
       mesh: of devices from `topology_devices`.
       chip: likewise.
-      batch_size: sequences per optimizer step, over all devices.
-      sequence_length: L.
-      max_predictions: K.
-      packed: rows hold several sequences.
+      size: of a batch of an optimizer step, over all devices.
       accumulation: micro-batches per optimizer step.
 
     Raises:
@@ -220,8 +214,7 @@ def estimate(
     """
     shapes, shardings = abstract_state(objective, optimizer, mesh)
     step = make_train_step(objective, optimizer, mesh, accumulation=accumulation)
-    batch = _batch(objective, batch_size, sequence_length, max_predictions, packed)
-    lowered = step.lower(shapes, batch, 0)  # type: ignore[attr-defined]
+    lowered = step.lower(shapes, objective.batch_shapes(size), 0)  # type: ignore[attr-defined]
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -232,15 +225,15 @@ def estimate(
     summary, kernels, uncounted = _counted(summarize(compiled.as_text()), chip)
     flops = model_flops(
         objective.config,
-        batch_size=batch_size,
-        sequence_length=sequence_length,
-        max_predictions=max_predictions,
+        batch_size=size.rows,
+        sequence_length=size.length,
+        max_predictions=size.predictions,
     )
     seconds = sum(summary.cycles.values()) / chip.clock
     peak = peak_flops(mesh.devices.flat[0].device_kind, objective.config.dtype)
     return Estimate(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(shapes.params)),
-        batch_per_chip=batch_size / batch_shards(mesh),
+        batch_per_chip=size.rows / batch_shards(mesh),
         state=bytes_per_device(shapes, shardings),
         peak=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
         flops=costs["flops"],
@@ -263,26 +256,3 @@ def _sent(summary: Summary, mesh: Mesh) -> int:
     """
     per_byte = {"all-reduce": 2, "reduce-scatter": mesh.size}  # a result is a share of its array
     return sum(per_byte.get(kind, 1) * each.size for kind, each in summary.collectives.items())
-
-
-def _batch(
-    objective: PretrainingObjective, size: int, length: int, predictions: int, packed: bool
-) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of a batch, see `data_pipeline/pretraining/collate.py`."""
-
-    def array(*shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((size, *shape), dtype)
-
-    batch = {
-        "input_ids": array(length),
-        "token_type_ids": array(length),
-        "attention_mask": array(length),
-        "masked_positions": array(predictions),
-        "masked_labels": array(predictions),
-        "masked_weights": array(predictions, dtype=jnp.float32),
-    }
-    if packed:
-        batch["position_ids"] = array(length)
-    if objective.pairs:
-        batch["next_sentence_labels"] = array()
-    return batch

@@ -1,76 +1,30 @@
-"""The two pre-training heads of BERT and the model that carries them.
+"""The pre-training model: an encoder with its masked-LM head and, if asked, the next-sentence head.
 
 Legend of shapes: B batch, L sequence length, K predictions per sequence, H hidden size,
 V vocabulary size.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bert_jax.models.bert import (
-    BertConfig,
-    Encoder,
-    LayerNorm,
-    Pooler,
-    activation,
-    dense,
-    initializer,
-)
-
-
-class MaskedLMHead(nn.Module):
-    """Gather, dense, GELU, LayerNorm, product with the tied word embeddings, vocabulary bias."""
-
-    config: BertConfig
-
-    @nn.compact
-    def __call__(
-        self, hidden_states: jax.Array, masked_positions: jax.Array, word_embeddings: jax.Array
-    ) -> jax.Array:
-        """Logits at the masked positions only.
-
-        Args:
-          hidden_states: [B, L, H].
-          masked_positions: int [B, K].
-          word_embeddings: [V, H], the embeddings' own table.
-
-        Returns:
-          float32 [B, K, V].
-        """
-        config = self.config
-        x = jnp.take_along_axis(hidden_states, masked_positions[..., None], axis=1)  # (B, K, H)
-        x = dense(config, config.hidden_size, ("embed", "hidden"), "transform")(x)
-        x = LayerNorm(config, name="norm")(activation(config)(x))
-        bias: jax.Array = self.param(  # type: ignore[assignment]
-            "bias",
-            nn.with_logical_partitioning(nn.initializers.zeros_init(), ("vocab",)),
-            (config.vocab_size,),
-        )
-        logits = jnp.einsum(
-            "bkh,vh->bkv",
-            x,
-            word_embeddings.astype(x.dtype),
-            preferred_element_type=jnp.float32,
-        )
-        return logits + bias
+from bert_jax.errors import UserError
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.initialization import output_layer
+from bert_jax.models.registry import architecture_of
 
 
 class NextSentenceHead(nn.Module):
     """Two logits from the pooled output: 0, B follows A; 1, B is random."""
 
-    config: BertConfig
+    config: EncoderConfig
 
     @nn.compact
     def __call__(self, pooled: jax.Array) -> jax.Array:
         """pooled: [B, H] -> float32 [B, 2]."""
-        kernel_init = initializer(self.config, "hidden", "classes")
-        bias_init = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("classes",))
-        return nn.Dense(2, kernel_init=kernel_init, bias_init=bias_init, name="classifier")(
-            pooled.astype(jnp.float32)
-        )
+        return output_layer(self.config, 2, "classifier")(pooled.astype(jnp.float32))
 
 
 class PretrainingOutputs(NamedTuple):
@@ -88,14 +42,21 @@ class PretrainingOutputs(NamedTuple):
 class BertForPreTraining(nn.Module):
     """The encoder with the masked-LM head and, if asked, the next-sentence head."""
 
-    config: BertConfig
+    config: EncoderConfig
     next_sentence: bool = True
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
-        self.masked_lm = MaskedLMHead(self.config)
+        architecture = architecture_of(self.config)
+        modules = architecture.modules()
+        self.encoder = modules.encoder(self.config)
+        self.masked_lm = modules.masked_lm(self.config)
         if self.next_sentence:
-            self.pooler = Pooler(self.config)
+            if modules.pooler is None:
+                raise UserError(
+                    f"sentence pairs need a pooler, which the architecture {architecture.name} "
+                    "has not; add --data.pairs full_sentences"
+                )
+            self.pooler = modules.pooler(self.config)
             self.next_sentence_head = NextSentenceHead(self.config)
 
     def __call__(
@@ -116,9 +77,10 @@ class BertForPreTraining(nn.Module):
             deterministic,
             batch.get("position_ids"),
         )
-        masked_lm_logits = self.masked_lm(
-            hidden_states, batch["masked_positions"], self.encoder.embeddings.word_embeddings
-        )
+        word_table: Any = self
+        for name in architecture_of(self.config).word_table.split("/"):
+            word_table = getattr(word_table, name)
+        masked_lm_logits = self.masked_lm(hidden_states, batch["masked_positions"], word_table)
         next_sentence_logits = None
         if self.next_sentence:
             next_sentence_logits = self.next_sentence_head(self.pooler(hidden_states))

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,29 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-PRETRAINING = (
-    "masked_lm_loss",
-    "masked_lm_accuracy",
-    "next_sentence_loss",
-    "next_sentence_accuracy",
-    "sentence_order_loss",
-    "sentence_order_accuracy",
-    "learning_rate",
-    "gradient_norm",
-)
+OF_EVERY_RUN = {"learning_rate": "learning rate", "gradient_norm": "gradient norm"}
 MOST_CLASSES = 40  # of a confusion matrix that can be read
 
 
 def plot_curves(
     rows: Sequence[dict[str, Any]],
     path: Path,
+    titles: Mapping[str, str],
     unigram_entropy: float | None = None,
-    names: Sequence[str] = PRETRAINING,
 ) -> None:
     """Draws losses, scores and the learning rate over the steps.
 
     Args:
       rows: rows of metrics.jsonl.
       path: the .png to write, aside first and then renamed; none is written without rows.
+      titles: of the metrics by their names; a picture for each that occurs, for the learning rate
+        and for the norm of the gradient.
       unigram_entropy: drawn beside the masked-LM loss, in nats.
-      names: of the metrics, a picture for each that occurs.
     """
     train = [row for row in rows if row["split"] == "train"]
     held_out = [row for row in rows if row["split"] == "eval"]
-    names = [name for name in names if any(name in row for row in rows)]
+    titles = {**titles, **OF_EVERY_RUN}
+    names = [name for name in titles if any(name in row for row in rows)]
     if not names:
         return
     figure, axes = plt.subplots(
@@ -58,7 +51,7 @@ def plot_curves(
             axis.plot(*zip(*points, strict=True), "o-", color="tab:orange", label="held-out")
         if name == "masked_lm_loss" and unigram_entropy is not None:
             axis.axhline(unigram_entropy, color="grey", linestyle="--", label="unigram entropy")
-        axis.set_title(name.replace("_", " "))
+        axis.set_title(titles[name])
         axis.grid(alpha=0.3)
     for axis in axes[-1]:
         axis.set_xlabel("step")

@@ -1,6 +1,6 @@
 """The pre-training objective: a batch of the documented contract into losses and metrics.
 
-An objective is anything with the three members of `train.Objective`; fine-tuning tasks are others.
+An objective is anything with the members of `objective.Objective`; fine-tuning tasks are others.
 """
 
 import dataclasses
@@ -11,9 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.pretraining_heads import BertForPreTraining
 from bert_jax.objectives.losses import Sum, accuracy, cross_entropy
+from bert_jax.objectives.objective import Batch, BatchSize, Keys, Metric, Shapes, zeros
+
+_PAIR_TITLES = {
+    "next_sentence": ("next-sent. loss", "next-sent. acc."),
+    "sentence_order": ("order loss", "order accuracy"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,46 +32,70 @@ class PretrainingObjective:
         "sentence_order", after which its metrics are named; None for batches without pairs.
     """
 
-    config: BertConfig
+    config: EncoderConfig
     pairs: str | None = "next_sentence"
 
     @property
     def model(self) -> BertForPreTraining:
         return BertForPreTraining(self.config, self.pairs is not None)
 
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        found = {
+            "masked_lm_loss": Metric("masked-LM loss"),
+            "masked_lm_accuracy": Metric("masked-LM acc."),
+        }
+        if self.pairs:
+            loss, accuracy = _PAIR_TITLES[self.pairs]
+            found[f"{self.pairs}_loss"] = Metric(loss)
+            found[f"{self.pairs}_accuracy"] = Metric(accuracy, of_a_constant=0.5)
+        return found
+
+    def batch_shapes(self, size: BatchSize) -> Shapes:
+        """The batches of `data_pipeline/pretraining/collate.py`."""
+
+        def array(*shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((size.rows, *shape), dtype)
+
+        shapes = {
+            "input_ids": array(size.length),
+            "token_type_ids": array(size.length),
+            "attention_mask": array(size.length),
+            "masked_positions": array(size.predictions),
+            "masked_labels": array(size.predictions),
+            "masked_weights": array(size.predictions, dtype=jnp.float32),
+        }
+        if size.packed:
+            shapes["position_ids"] = array(size.length)
+        if self.pairs:
+            shapes["next_sentence_labels"] = array()
+        return shapes
+
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters, boxed with their logical axis names."""
-        ids = jnp.zeros((1, 2), jnp.int32)
-        batch = {
-            "input_ids": ids,
-            "token_type_ids": ids,
-            "attention_mask": ids,
-            "masked_positions": ids[:, :1],
-        }
+        batch = zeros(self.batch_shapes(BatchSize(rows=1, length=2)))
         return self.model.init(key, batch)["params"]
 
-    def loss_weights(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def loss_weights(self, batch: Batch) -> dict[str, jax.Array]:
         """What each loss is divided by; the 1e-5 is in `run_pretraining.py` of the original."""
         weights = {"masked_lm_loss": jnp.sum(batch["masked_weights"]) + 1e-5}
         if self.pairs:
             weights[f"{self.pairs}_loss"] = jnp.float32(batch["next_sentence_labels"].shape[0])
         return weights
 
-    def sums(
-        self, params: Any, batch: dict[str, jax.Array], dropout_key: jax.Array | None
-    ) -> dict[str, Sum]:
+    def sums(self, params: Any, batch: Batch, keys: Keys) -> dict[str, Sum]:
         """Every loss and accuracy as (sum, weight).
 
         Args:
           params: the model's parameters.
           batch: design of the batch in `data_pipeline/pretraining/collate.py`.
-          dropout_key: random key of the step; None evaluates without dropout.
+          keys: only that of dropout is used.
         """
         outputs: Any = self.model.apply(
             {"params": params},
             batch,
-            deterministic=dropout_key is None,
-            rngs=None if dropout_key is None else {"dropout": dropout_key},
+            deterministic=keys.dropout is None,
+            rngs=None if keys.dropout is None else {"dropout": keys.dropout},
         )
         with jax.named_scope("loss"):
             labels, weights = batch["masked_labels"], batch["masked_weights"]
@@ -83,7 +113,7 @@ class PretrainingObjective:
 
 
 def fill_mask(
-    config: BertConfig,
+    config: EncoderConfig,
     params: Any,
     input_ids: np.ndarray,
     masked_positions: np.ndarray,

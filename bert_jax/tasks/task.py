@@ -12,9 +12,12 @@ import jax
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.models.bert import BertConfig
-from bert_jax.objectives.finetuning import Divergence, Loss
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.config import MethodConfig
+from bert_jax.objectives.config import RegularizationConfig
+from bert_jax.objectives.finetuning import Divergence, FinetuningObjective, Loss
 from bert_jax.objectives.losses import divergence
+from bert_jax.objectives.objective import BatchSize, Shapes
 from bert_jax.tasks.classification.reader import ColumnOptions, shortened
 from data_pipeline import tfds
 from data_pipeline.errors import DataError
@@ -22,6 +25,7 @@ from data_pipeline.finetune.examples import Example, Examples
 from data_pipeline.finetune.features import Features
 from data_pipeline.tokenization.interface import Tokenizer
 
+NOT_REGULARIZED = RegularizationConfig()
 Prediction = dict[str, Any]
 Truth = TypeVar("Truth")
 
@@ -63,8 +67,9 @@ class Task(abc.ABC, Generic[Example]):
     in_datasets: InDatasets = InDatasets()
 
     has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
-    # The class of transformers with the same output layer; empty where there is none.
-    architecture: ClassVar[str] = "BertForSequenceClassification"
+    # What follows the family's name in the class of transformers with the same output layer; empty
+    # where there is none.
+    head: ClassVar[str] = "ForSequenceClassification"
     problem_type: ClassVar[str] = ""  # its name for the loss, where it is not to guess
     command: ClassVar[str] = "classify"  # of run_predict.py
 
@@ -104,7 +109,7 @@ class Task(abc.ABC, Generic[Example]):
         del examples, labels
 
     @abc.abstractmethod
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         """The encoder with its output layer: (batch, deterministic) -> logits."""
 
     @property
@@ -278,13 +283,43 @@ def check_known(
         )
 
 
-def batch_shapes(features: Features) -> dict[str, jax.ShapeDtypeStruct]:
-    """One row of a batch of some features, as shapes, for the model's initialisation."""
+def objective_of(
+    task: "Task[Any]",
+    model: EncoderConfig,
+    labels: tuple[str, ...],
+    features: Features,
+    method: MethodConfig,
+    regularization: RegularizationConfig = NOT_REGULARIZED,
+) -> FinetuningObjective:
+    """What a fine-tuning for a task trains.
+
+    Args:
+      task: the task.
+      model: the encoder's architecture.
+      labels: the classes.
+      features: some of the task.
+      method, regularization: their settings.
+    """
     row = features.rows[0]
-    arrays = {name: array[..., :2] for name, array in row.tokens.items()} | row.values
-    return {
-        name: jax.ShapeDtypeStruct((1, *array.shape), array.dtype) for name, array in arrays.items()
-    }
+
+    def batch_shapes(size: BatchSize) -> Shapes:
+        shapes = {
+            name: ((*array.shape[:-1], size.length), array.dtype)
+            for name, array in row.tokens.items()
+        } | {name: (array.shape, array.dtype) for name, array in row.values.items()}
+        return {
+            name: jax.ShapeDtypeStruct((size.rows, *shape), dtype)
+            for name, (shape, dtype) in shapes.items()
+        }
+
+    return FinetuningObjective(
+        task.model(model, labels),
+        task.loss,
+        batch_shapes,
+        regularization,
+        method,
+        task.divergence,
+    )
 
 
 def resolve(task: "Task[Any]", name: str, folder: str, given: str) -> str:

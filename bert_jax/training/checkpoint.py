@@ -172,7 +172,8 @@ def save_params(
     Args:
       work_dir: an existing folder; gets `checkpoints/<step>`.
       params: nested dictionary of arrays.
-      config: what `load_params` gives back, as JSON values; its "model" is a BertConfig.
+      config: what `load_params` gives back, as JSON values; its "model" is from
+        `registry.config_to_saved`.
       step: optimizer steps that they had.
       adam: moments to continue with.
     """

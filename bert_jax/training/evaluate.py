@@ -22,7 +22,7 @@ def evaluate(
     """Averages over all batches, each metric divided once at the end.
 
     Args:
-      eval_step: from `train.make_eval_step`.
+      eval_step: from `step.make_eval_step`.
       params: the parameters.
       batches: at least one batch.
       mesh: the device mesh.
@@ -31,8 +31,8 @@ def evaluate(
       Each metric of the objective, and `loss`, the sum of those whose name ends in "_loss".
     """
     total: dict[str, Sum] | None = None
-    for batch in batches:
-        sums = eval_step(params, put_batch(batch, mesh))
+    for number, batch in enumerate(batches):
+        sums = eval_step(params, put_batch(batch, mesh), number)
         total = sums if total is None else jax.tree.map(jnp.add, total, sums)
     assert total is not None, "evaluation needs at least one batch"
     metrics = {

@@ -17,6 +17,7 @@ from bert_jax.errors import NonFiniteLoss
 from bert_jax.monitoring.profiler import Profiler
 from bert_jax.monitoring.throughput import DeviceWatch, Throughput
 from bert_jax.monitoring.tracker import ProgressBar, Tracker
+from bert_jax.objectives.objective import Objective
 from bert_jax.parallel.distributed import is_first, of_first, on_any
 from bert_jax.parallel.machine import return_freed_memory
 from bert_jax.parallel.sharding import host_rows, put_batch
@@ -25,7 +26,6 @@ from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.config import LoopConfig
 from bert_jax.training.optimizer import Optimizer
 from bert_jax.training.step import (
-    Objective,
     TrainState,
     abstract_state,
     make_train_step,

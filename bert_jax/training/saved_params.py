@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorstore
-from flax.traverse_util import unflatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bert_jax.errors import UserError
 from bert_jax.training.optimizer import AdamState
@@ -42,7 +42,7 @@ def load_params(
     with _readable(checkpoint):
         config = json.loads((checkpoint / "config" / "metadata").read_text(encoding="utf-8"))
         params = _read_part(checkpoint, "params")
-    if "layer_norm" in params.get("encoder", {}).get("embeddings", {}).get("norm", {}):
+    if any(path.endswith("/norm/layer_norm/scale") for path in flatten_dict(params, sep="/")):
         raise UserError(
             f"{checkpoint} is of an earlier version, whose LayerNorm parameters have other names; "
             "train or convert it again"

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,29 +13,13 @@ from flax import traverse_util
 from jax.sharding import Mesh, use_abstract_mesh
 
 from bert_jax.objectives.losses import Sum
+from bert_jax.objectives.objective import Batch, Objective, evaluation_keys, training_keys
 from bert_jax.parallel.sharding import batch_sharding, place, replicated, tree_sharding
 from bert_jax.training.optimizer import Optimizer, frozen_mask
 
-Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 Seed = int | jax.Array
-EvalStep = Callable[[Any, Batch], dict[str, Sum]]
-
-
-class Objective(Protocol):
-    """What is trained: see `pretraining.PretrainingObjective`."""
-
-    def __hash__(self) -> int:
-        """Compiled steps are kept by it."""
-
-    def init(self, key: jax.Array) -> Any:
-        """Fresh parameters, boxed with logical axis names."""
-
-    def loss_weights(self, batch: Batch) -> dict[str, jax.Array]:
-        """What the sum of each loss is divided by; the keys name the losses that are added up."""
-
-    def sums(self, params: Any, batch: Batch, dropout_key: jax.Array | None) -> dict[str, Sum]:
-        """Losses and other metrics of a batch as (sum, weight)."""
+EvalStep = Callable[[Any, Batch, int], dict[str, Sum]]
 
 
 class TrainState(NamedTuple):
@@ -144,7 +128,7 @@ def make_train_step(
         step is one of each micro-batch).
 
     Returns:
-      A function (state, batch, seed) -> (new state, metrics). The dropout masks depend on the seed,
+      A function (state, batch, seed) -> (new state, metrics). What is random depends on the seed,
       an integer within 0 and 2^31 - 1, and on the step alone. The metrics are float32 scalars
       computed before the update: `loss`, those of the objective, and `gradient_norm` before
       clipping.
@@ -157,7 +141,7 @@ def make_train_step(
         mask = frozen_mask(params, optimizer.frozen)
         # A constant has no gradient to compute, and none that adds to the norm.
         params = jax.tree.map(lambda x, f: jax.lax.stop_gradient(x) if f else x, params, mask)
-        sums = objective.sums(params, batch, key)
+        sums = objective.sums(params, batch, training_keys(key))
         loss = sum(
             (sums[name][0] / weight for name, weight in loss_weights.items()),
             start=jnp.float32(0),
@@ -209,10 +193,13 @@ def make_train_step(
 
 
 def make_eval_step(objective: Objective, mesh: Mesh) -> EvalStep:
-    """The jitted evaluation of one batch: (params, batch) -> {metric: (sum, weight)}."""
+    """The jitted evaluation of one batch: (params, batch, its number) -> {metric: (sum, weight)}.
 
-    def eval_step(params: Any, batch: Batch) -> dict[str, Sum]:
+    What an objective samples depends on the number alone.
+    """
+
+    def eval_step(params: Any, batch: Batch, number: jax.Array) -> dict[str, Sum]:
         with use_abstract_mesh(mesh.abstract_mesh):
-            return objective.sums(params, batch, None)
+            return objective.sums(params, batch, evaluation_keys(number))
 
     return jax.jit(eval_step, out_shardings=replicated(mesh))

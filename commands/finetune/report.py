@@ -119,8 +119,8 @@ def write_report(
         write_text(work_dir / submission[0], submission[1])
     from bert_jax.monitoring.plots import plot_confusion, plot_curves  # imports matplotlib
 
-    names = ["loss", *scores["dev"], "learning_rate", "gradient_norm"]
-    plot_curves(rows, work_dir / "curves.png", names=names)
+    titles = {name: name.replace("_", " ") for name in ("loss", *scores["dev"])}
+    plot_curves(rows, work_dir / "curves.png", titles)
     confusion = task.confusion(predictions["dev"], data.dev.examples)
     if confusion:
         plot_confusion(*confusion, work_dir / "confusion.png")

@@ -9,12 +9,13 @@ import jax
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.models.config import BertConfig, MethodConfig, method_of
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.config import MethodConfig, method_of
 from bert_jax.monitoring.tracker import ProgressBar
-from bert_jax.objectives.finetuning import FinetuningObjective, make_predict_step, predict
+from bert_jax.objectives.finetuning import make_predict_step, predict
 from bert_jax.parallel.sharding import make_mesh
 from bert_jax.tasks.registry import saved_task
-from bert_jax.tasks.task import Prediction, Task, batch_shapes
+from bert_jax.tasks.task import Prediction, Task, objective_of
 from commands.saved_model import is_unfinished, open_model, settings_of
 from data_pipeline.finetune.batches import ordered_batches
 from data_pipeline.finetune.buckets import bucket_boundaries
@@ -42,7 +43,7 @@ class Predictor(NamedTuple):
     labels: tuple[str, ...]
     sequence_length: int
     tokenizer: Tokenizer
-    model: BertConfig
+    model: EncoderConfig
     params: Any
     settings: dict[str, Any]
     method: MethodConfig
@@ -84,12 +85,7 @@ class Predictor(NamedTuple):
             for note in features.notes:
                 say(note)
             if step is None:
-                objective = FinetuningObjective(
-                    self.task.model(self.model, self.labels),
-                    self.task.loss,
-                    batch_shapes(features),
-                    method=self.method,
-                )
+                objective = objective_of(self.task, self.model, self.labels, features, self.method)
                 step = make_predict_step(objective, mesh)
             batches = ordered_batches(
                 features.rows,

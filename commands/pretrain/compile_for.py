@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis.compile_ahead import Chip, DoesNotFit, Estimate, estimate, topology_devices
-from bert_jax.objectives.pretraining import PretrainingObjective
+from bert_jax.models.registry import architecture_of
 from bert_jax.parallel.sharding import batch_shards
 from bert_jax.parallel.stop_signal import ending_at_once
 from bert_jax.training.optimizer import make_optimizer
-from commands.pretrain.run import mesh_of
+from commands.pretrain.run import batch_size, mesh_of, objective_of
 from commands.pretrain.schedule import schedule_of
 from configs.pretrain import PretrainConfig
 
@@ -21,8 +21,9 @@ def show(config: PretrainConfig, topology: str) -> None:
     console = Console(soft_wrap=True, highlight=False)
     devices, chip = topology_devices(topology)
     mesh = mesh_of(config, devices)
-    objective = PretrainingObjective(config.model, config.data.pair_objective)
-    optimizer = make_optimizer(config.optimizer, schedule_of(config))
+    objective = objective_of(config)
+    blocks = architecture_of(config.model).blocks(config.model)
+    optimizer = make_optimizer(config.optimizer, schedule_of(config), blocks)
     console.print(f"compiling for {len(devices)} x {devices[0].device_kind}; this takes minutes")
     estimates: dict[int, Estimate] = {}
     for number, phase in enumerate(config.phases):
@@ -34,10 +35,7 @@ def show(config: PretrainConfig, topology: str) -> None:
                     optimizer,
                     mesh,
                     chip,
-                    batch_size=phase.batch_size,
-                    sequence_length=phase.sequence_length,
-                    max_predictions=phase.max_predictions,
-                    packed=config.data.packed,
+                    batch_size(config, phase),
                     accumulation=config.loop.accumulation_steps,
                 )
             console.print(f"phase {number} compiled in {time.monotonic() - start:.0f} s")

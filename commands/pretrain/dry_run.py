@@ -8,10 +8,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bert_jax.parallel.sharding import bytes_per_device, described, put_batch
+from bert_jax.parallel.sharding import bytes_per_device, described
 from bert_jax.training.optimizer import Optimizer
 from bert_jax.training.step import abstract_state, make_train_step
-from commands.pretrain.run import Run
+from commands.pretrain.run import Run, batch_size
 from data_pipeline.tokenization.interface import Tokenizer
 
 _BAR_WIDTH = 40
@@ -48,7 +48,7 @@ def show(console: Console, run: Run) -> None:
         first_batches.append(batch)
         filled = np.count_nonzero(batch["attention_mask"]) / len(batch["attention_mask"])
         tokens = phase.steps * phase.batch_size * filled
-        inputs = put_batch({k: v for k, v in batch.items() if k != "cursor"}, mesh)
+        inputs = run.objective.batch_shapes(batch_size(config, phase))
         memory = train_step.lower(shapes, inputs, 0).compile().memory_analysis()  # type: ignore[attr-defined]
         flops = phase.steps * stage.flops_per_step
         total_flops += flops

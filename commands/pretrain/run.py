@@ -12,7 +12,10 @@ from rich.console import Console
 
 from bert_jax.errors import UserError
 from bert_jax.models.flops import model_flops
+from bert_jax.models.registry import architecture_of
+from bert_jax.objectives.objective import BatchSize
 from bert_jax.objectives.pretraining import PretrainingObjective
+from bert_jax.objectives.registry import OBJECTIVES
 from bert_jax.parallel import distributed
 from bert_jax.parallel.sharding import (
     check_batch_size,
@@ -78,8 +81,9 @@ def open_run(request: Request, console: Console) -> Run | None:
             f"{work_dir} holds this run, finished; nothing to do. Another run: --work-dir DIR"
         )
         return None
-    objective = PretrainingObjective(config.model, config.data.pair_objective)
-    optimizer = make_optimizer(config.optimizer, schedule_of(config))
+    objective = objective_of(config)
+    blocks = architecture_of(config.model).blocks(config.model)
+    optimizer = make_optimizer(config.optimizer, schedule_of(config), blocks)
     shapes = abstract_state(objective, optimizer, mesh)[0]
     frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
     init = partial(init_state, objective, optimizer, mesh, config.seed)
@@ -106,6 +110,18 @@ def open_run(request: Request, console: Console) -> Run | None:
         optimizer,
         stages,
         fresh_state,
+    )
+
+
+def objective_of(config: PretrainConfig) -> PretrainingObjective:
+    """What is trained, by its name: that of the objective on pairs, where the data has pairs."""
+    return OBJECTIVES[config.data.pair_objective or "masked_lm"](config.model)
+
+
+def batch_size(config: PretrainConfig, phase: Phase) -> BatchSize:
+    """The size of the batches of a phase."""
+    return BatchSize(
+        phase.batch_size, phase.sequence_length, phase.max_predictions, config.data.packed
     )
 
 

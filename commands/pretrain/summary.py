@@ -5,14 +5,18 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bert_jax.objectives.objective import Metric
 from configs.pretrain import PretrainConfig
 
 
-def held_out_lines(rows: Sequence[Mapping[str, Any]], entropy: float) -> Iterator[str]:
-    """The held-out figures before and after.
+def held_out_lines(
+    rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric], entropy: float
+) -> Iterator[str]:
+    """The held-out figures before and after: the masked-LM loss and all accuracies.
 
     Args:
       rows: of metrics.jsonl.
+      metrics: the objective's.
       entropy: unigram entropy of the held-out tokens, in nats.
     """
     held_out = [row for row in rows if row["split"] == "eval"]
@@ -25,16 +29,14 @@ def held_out_lines(rows: Sequence[Mapping[str, Any]], entropy: float) -> Iterato
     if below < 0:
         verdict = f"{-below:.3f} nats above it, so nothing is learned from context yet"
     yield f"Held-out          step {first['step']:>8}  step {last['step']:>8}"
-    yield (
-        f"masked-LM loss    {first['masked_lm_loss']:13.3f}  {last['masked_lm_loss']:13.3f}   "
-        f"unigram entropy {entropy:.3f}: {verdict}"
-    )
-    yield (
-        f"masked-LM acc.    {first['masked_lm_accuracy']:13.3f}  {last['masked_lm_accuracy']:13.3f}"
-    )
-    for name, label in (("next_sentence", "next-sent. acc."), ("sentence_order", "order accuracy")):
-        if (key := f"{name}_accuracy") in last:
-            yield f"{label:<18}{first[key]:13.3f}  {last[key]:13.3f}   a constant answer 0.5"
+    for name, metric in metrics.items():
+        line = f"{metric.title:<18}{first[name]:13.3f}  {last[name]:13.3f}"
+        if name == "masked_lm_loss":
+            yield f"{line}   unigram entropy {entropy:.3f}: {verdict}"
+        elif metric.of_a_constant is not None:
+            yield f"{line}   a constant answer {metric.of_a_constant:g}"
+        elif name.endswith("_accuracy"):
+            yield line
 
 
 def speed_lines(rows: Sequence[Mapping[str, Any]], config: PretrainConfig) -> Iterator[str]:

@@ -70,10 +70,12 @@ def train(request: Request, started: float) -> None:
         from bert_jax.monitoring.plots import plot_curves
 
         rows, entropy = folder.rows(), run.corpus.metadata["heldout_unigram_entropy"]
-        plot_curves(rows, work_dir / "curves.png", entropy)
+        metrics = run.objective.metrics
+        titles = {name: metric.title for name, metric in metrics.items()}
+        plot_curves(rows, work_dir / "curves.png", titles, entropy)
         if outcome.reason == "stopped":
             return
-        for line in (*held_out_lines(rows, entropy), *speed_lines(rows, config)):
+        for line in (*held_out_lines(rows, metrics, entropy), *speed_lines(rows, config)):
             console.print(line)
         if recipe == "demo":
             for text in EXAMPLES:

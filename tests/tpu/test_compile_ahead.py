@@ -8,6 +8,7 @@ from bert_jax.analysis.compile_ahead import estimate, topology_devices
 from bert_jax.errors import UserError
 from bert_jax.layers.attention_tpu import VECTOR_OPERATIONS
 from bert_jax.models.bert import BertConfig
+from bert_jax.objectives.objective import BatchSize
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.sharding import MeshConfig, make_mesh
 from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
@@ -22,18 +23,24 @@ MODEL = BertConfig(
 )
 
 
-def compiled(mesh_config, batch_size, topology="v5e:2x2", model=MODEL, length=64, **settings):
+def compiled(
+    mesh_config,
+    batch_size,
+    topology="v5e:2x2",
+    model=MODEL,
+    length=64,
+    packed=False,
+    accumulation=1,
+):
     devices, chip = topology_devices(topology)
     config = OptimizerConfig()
     return estimate(
-        PretrainingObjective(model, None if settings.get("packed") else "next_sentence"),
+        PretrainingObjective(model, None if packed else "next_sentence"),
         make_optimizer(config, learning_rate_schedule(config, 1_000_000)),
         make_mesh(mesh_config, devices),
         chip,
-        batch_size=batch_size,
-        sequence_length=length,
-        max_predictions=10,
-        **settings,
+        BatchSize(batch_size, length, predictions=10, packed=packed),
+        accumulation=accumulation,
     )
 
 

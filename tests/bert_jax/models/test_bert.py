@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from bert_jax.errors import UserError
 from bert_jax.models.bert import BertConfig, Encoder
+from bert_jax.objectives.objective import evaluation_keys, training_keys
 from bert_jax.objectives.pretraining import PretrainingObjective
 from tests.bert_jax.models import numpy_bert
 
@@ -19,7 +20,9 @@ def as_float64(params):
 
 
 def metrics_of(objective, params, batch):
-    sums = jax.jit(lambda params, batch: objective.sums(params, batch, None))(params, batch)
+    sums = jax.jit(lambda params, batch: objective.sums(params, batch, evaluation_keys(0)))(
+        params, batch
+    )
     weights = objective.loss_weights(batch)
     found = {name: total / weights.get(name, weight) for name, (total, weight) in sums.items()}
     return found | {"loss": sum(found[name] for name in weights)}
@@ -109,7 +112,7 @@ def test_dropout_has_its_four_places_and_no_other(with_dropout, params, batch):
     objective = PretrainingObjective(with_dropout)
 
     def loss(params, key):
-        return objective.sums(params, batch, key)["masked_lm_loss"][0]
+        return objective.sums(params, batch, training_keys(key))["masked_lm_loss"][0]
 
     draws = count_random_draws(loss, params, jax.random.key(0))
     assert draws == 1 + 3 * with_dropout.num_hidden_layers
@@ -219,7 +222,9 @@ def test_rematerialisation_changes_no_gradient(with_dropout, params, batch, rema
         objective = PretrainingObjective(dataclasses.replace(with_dropout, remat=remat))
 
         def loss(params):
-            return objective.sums(params, batch, jax.random.key(7))["masked_lm_loss"][0]
+            return objective.sums(params, batch, training_keys(jax.random.key(7)))[
+                "masked_lm_loss"
+            ][0]
 
         return loss, jax.jit(jax.value_and_grad(loss))(params)
 

@@ -94,7 +94,8 @@ def test_curves_are_drawn(tmp_path):
         for step in range(10)
         for split in ("train", "eval")
     ]
-    plot_curves(rows, tmp_path / "curves.png", unigram_entropy=5.9)
+    titles = {"masked_lm_loss": "masked-LM loss"}
+    plot_curves(rows, tmp_path / "curves.png", titles, unigram_entropy=5.9)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    plot_curves([], tmp_path / "empty.png")
+    plot_curves([], tmp_path / "empty.png", titles)
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]

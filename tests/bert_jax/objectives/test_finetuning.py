@@ -17,6 +17,7 @@ from bert_jax.objectives.finetuning import (
     predict,
 )
 from bert_jax.objectives.losses import cross_entropy
+from bert_jax.objectives.objective import evaluation_keys, training_keys
 from bert_jax.parallel.sharding import make_mesh
 
 CONFIG = BertConfig(
@@ -51,13 +52,14 @@ def objective(**regularization):
         lambda logits, batch, smoothing: cross_entropy(
             logits, batch["labels"], batch["weights"], smoothing
         ),
-        shapes,
+        lambda size: shapes,
         RegularizationConfig(**regularization),
     )
 
 
 PARAMS = nn.unbox(objective().init(jax.random.key(0)))
 KEY = jax.random.key(7)
+KEYS = training_keys(KEY)
 
 
 def log_softmax(logits):
@@ -70,8 +72,8 @@ def expected_loss(logits, smoothing=0.0):
     return -np.sum(BATCH["weights"] * (target * log_softmax(logits)).sum(axis=-1))
 
 
-def loss_of(the_objective, key=KEY):
-    total, weight = the_objective.sums(PARAMS, BATCH, key)["loss"]
+def loss_of(the_objective, keys=KEYS):
+    total, weight = the_objective.sums(PARAMS, BATCH, keys)["loss"]
     assert float(weight) == pytest.approx(3.5)
     return float(total)
 
@@ -79,7 +81,7 @@ def loss_of(the_objective, key=KEY):
 def test_the_loss_weighs_rows_and_evaluation_is_plain():
     logits = objective().logits(PARAMS, BATCH)
     smoothed = objective(label_smoothing=0.1, r_drop=1.0, adversarial=1.0)
-    assert loss_of(smoothed, key=None) == pytest.approx(expected_loss(logits), rel=1e-5)
+    assert loss_of(smoothed, evaluation_keys(0)) == pytest.approx(expected_loss(logits), rel=1e-5)
     assert float(objective().loss_weights(BATCH)["loss"]) == pytest.approx(3.5)
 
 
@@ -111,7 +113,7 @@ def test_r_drop_takes_the_divergence_that_is_given():
 
 def test_adversarial_adds_the_loss_of_moved_embeddings():
     def plain(params):
-        return objective().sums(params, BATCH, KEY)["loss"][0]
+        return objective().sums(params, BATCH, KEYS)["loss"][0]
 
     gradient = jax.grad(plain)(PARAMS)["encoder"]["embeddings"]["word_embeddings"]
     norm = np.sqrt(np.sum(np.square(gradient)))
@@ -122,7 +124,7 @@ def test_adversarial_adds_the_loss_of_moved_embeddings():
     attacked = objective(adversarial=0.5)
     assert loss_of(attacked) == pytest.approx(expected, rel=1e-5)
     # The step is a constant: the gradient is that of both losses where they are.
-    found = jax.grad(lambda params: attacked.sums(params, BATCH, KEY)["loss"][0])(PARAMS)
+    found = jax.grad(lambda params: attacked.sums(params, BATCH, KEYS)["loss"][0])(PARAMS)
     both = jax.tree.map(jnp.add, jax.grad(plain)(PARAMS), jax.grad(plain)(moved))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, both)
 

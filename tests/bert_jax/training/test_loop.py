@@ -16,6 +16,7 @@ from flax import linen as nn
 from bert_jax.errors import NonFiniteLoss, UserError
 from bert_jax.monitoring import throughput
 from bert_jax.monitoring.tracker import Tracker, read_metrics
+from bert_jax.objectives.objective import Metric
 from bert_jax.parallel.sharding import make_mesh
 from bert_jax.training import loop
 from bert_jax.training.checkpoint import Checkpoints
@@ -32,13 +33,20 @@ SPEED = {
 class Regression:
     """Fits one vector to the batches' `input_ids`; anything with these members is an objective."""
 
+    @property
+    def metrics(self):
+        return {"regression_loss": Metric("squared error")}
+
+    def batch_shapes(self, size):
+        return {"input_ids": jax.ShapeDtypeStruct((size.rows, 4), jnp.float32)}
+
     def init(self, key):
         return {"kernel": nn.LogicallyPartitioned(jax.random.normal(key, (4,)), ("embed",))}
 
     def loss_weights(self, batch):
         return {"regression_loss": jnp.float32(batch["input_ids"].size)}
 
-    def sums(self, params, batch, dropout_key):
+    def sums(self, params, batch, keys):
         errors = (params["kernel"] - batch["input_ids"]) ** 2
         return {"regression_loss": (errors.sum(), jnp.float32(errors.size))}
 

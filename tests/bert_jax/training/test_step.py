@@ -3,12 +3,15 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from jax.sharding import Mesh
 
 from bert_jax.errors import UserError
+from bert_jax.objectives.objective import evaluation_keys, training_keys
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.sharding import check_batch_size, make_mesh, put_batch
 from bert_jax.training.evaluate import evaluate
@@ -99,7 +102,7 @@ def test_frozen_parameters_stay_and_the_norm_is_of_the_others(objective):
 
 
 def _losses(objective, params, batch):
-    sums, weights = objective.sums(params, batch, None), objective.loss_weights(batch)
+    sums, weights = objective.sums(params, batch, evaluation_keys(0)), objective.loss_weights(batch)
     return [sums[name][0] / weight for name, weight in weights.items()]
 
 
@@ -121,6 +124,52 @@ def test_evaluation_divides_once(objective, params):
     one = evaluate(eval_step, params, [joined], mesh)
     assert two == pytest.approx(one, rel=1e-5)
     assert two["loss"] == pytest.approx(two["masked_lm_loss"] + two["next_sentence_loss"])
+
+
+class Guess:
+    """Anything may sample: its loss is what it draws."""
+
+    def init(self, key):
+        return {"kernel": nn.LogicallyPartitioned(jnp.zeros(4), ("embed",))}
+
+    def loss_weights(self, batch):
+        return {"guess_loss": jnp.float32(1)}
+
+    def sums(self, params, batch, keys):
+        drawn = jax.random.uniform(keys.sampling) + 0 * params["kernel"].sum()
+        return {"guess_loss": (drawn, jnp.float32(1))}
+
+
+def test_what_is_sampled_depends_on_seed_step_and_micro_batch():
+    objective, mesh = Guess(), mesh_of(1)
+    batch = put_batch({"input_ids": np.zeros((4, 1))}, mesh)
+
+    def guesses(accumulation, seed):
+        step = make_train_step(objective, OPTIMIZER, mesh, accumulation=accumulation)
+        state = init_state(objective, OPTIMIZER, mesh, 0)
+        found = []
+        for _ in range(2):
+            state, metrics = step(state, batch, seed)
+            found.append(float(metrics["guess_loss"]))
+        return found
+
+    once = guesses(1, seed=0)
+    assert once == guesses(1, seed=0)
+    assert len({*once, *guesses(1, seed=1)}) == 4
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    drawn = [jax.random.uniform(training_keys(k).sampling) for k in jax.random.split(key)]
+    assert guesses(2, seed=0)[0] == pytest.approx(float(sum(drawn)))
+    assert drawn[0] != drawn[1]
+
+
+def test_evaluation_samples_by_the_number_of_the_batch():
+    objective, mesh = Guess(), mesh_of(1)
+    params = {"kernel": jnp.zeros(4)}
+    batches = [{"input_ids": np.zeros((4, 1))}] * 2
+    eval_step = make_eval_step(objective, mesh)
+    first, second = (evaluate(eval_step, params, batches, mesh) for _ in range(2))
+    assert first == second
+    assert evaluate(eval_step, params, batches[:1], mesh) != first
 
 
 def test_a_batch_that_does_not_divide_is_refused():

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from bert_jax.objectives.objective import Metric
 from commands.pretrain.summary import held_out_lines, speed_lines
 from configs.pretrain import Phase, PretrainConfig
 from data_pipeline.pretraining.batches import DataConfig
@@ -49,6 +50,26 @@ def test_a_known_peak_adds_the_share_of_it():
     assert line.endswith("waiting for input, MFU 43.1%; goodput 10.0%")
 
 
+def test_the_held_out_figures_are_called_as_the_objective_says():
+    metrics = {
+        "masked_lm_loss": Metric("masked-LM loss"),
+        "guess_loss": Metric("of guesses"),
+        "guess_accuracy": Metric("right guesses", of_a_constant=0.25),
+        "other_accuracy": Metric("others"),
+    }
+    rows = [
+        {"step": step, "split": "eval"} | dict.fromkeys(metrics, value)
+        for step, value in ((0, 6.0), (9, 4.5))
+    ]
+    assert list(held_out_lines(rows, metrics, 5.0)) == [
+        "Held-out          step        0  step        9",
+        "masked-LM loss            6.000          4.500   unigram entropy 5.000: "
+        "0.500 nats below it",
+        "right guesses             6.000          4.500   a constant answer 0.25",
+        "others                    6.000          4.500",
+    ]
+
+
 def test_a_run_without_figures_says_so():
     assert list(speed_lines([], a_config(10))) == []
-    assert list(held_out_lines([], 5.0)) == ["No held-out figures: evaluation_examples is 0."]
+    assert list(held_out_lines([], {}, 5.0)) == ["No held-out figures: evaluation_examples is 0."]
