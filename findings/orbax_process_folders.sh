@@ -12,8 +12,8 @@
 # checkpoint in which some arrays are small and others are not: the small ones still read.
 #
 # Seen on 30 November 2026:
-#   20 arrays of 32 bytes: 1247 of 4839 bytes in ocdbt.process_0; without it: reads, values equal
-#   1 array of 360000 bytes: 322754 of 323625 bytes in ocdbt.process_0; without it: ValueError,
+#   20 arrays of 32 bytes: 1248 of 4856 bytes in ocdbt.process_0; without it: reads, values equal
+#   1 array of 360000 bytes: 321336 of 322280 bytes in ocdbt.process_0; without it: ValueError,
 #     Truncated Zstd-compressed stream
 # (sizes vary a little with the random values)
 set -euo pipefail
