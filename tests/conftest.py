@@ -14,3 +14,18 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+# Shapes and dtypes of signatures are checked in tests alone. Not those of the mask, whose leaves
+# jax exchanges for objects of its own, nor of the kernel's file, where it keeps references.
+CHECKED = (
+    "layers.attention",
+    "layers.dropout",
+    "layers.gelu",
+    "layers.layer_norm",
+    "layers.projection",
+    "models",
+    "objectives.losses",
+)
+install_import_hook([f"bert_jax.{name}" for name in CHECKED], "beartype.beartype")

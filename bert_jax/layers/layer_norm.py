@@ -9,20 +9,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
+def layer_norm(
+    x: Float[Array, "*S H"],
+    scale: Float32[Array, " H"],
+    bias: Float32[Array, " H"],
+    epsilon: float,
+) -> Float[Array, "*S H"]:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis.
 
     Args:
-      x: float [..., H].
-      scale: float32 [H].
-      bias: float32 [H].
+      x: of any dtype, which the result has too.
+      scale, bias: of each feature.
       epsilon: inside the square root.
-
-    Returns:
-      [..., H] in the dtype of x.
     """
     return _forward(x, scale, bias, epsilon)[0]
 

@@ -4,12 +4,15 @@ Legend of shapes: B batch, L sequence length, K predictions per sequence, H hidd
 V vocabulary size.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Int
 
+from bert_jax.layers.arrays import AnyArray
 from bert_jax.models.bert import (
     BertConfig,
     Encoder,
@@ -28,18 +31,12 @@ class MaskedLMHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, hidden_states: jax.Array, masked_positions: jax.Array, word_embeddings: jax.Array
-    ) -> jax.Array:
-        """Logits at the masked positions only.
-
-        Args:
-          hidden_states: [B, L, H].
-          masked_positions: int [B, K].
-          word_embeddings: [V, H], the embeddings' own table.
-
-        Returns:
-          float32 [B, K, V].
-        """
+        self,
+        hidden_states: Float[Array, "B L H"],
+        masked_positions: Int[AnyArray, "B K"],
+        word_embeddings: Float[Array, "V H"],
+    ) -> Float32[Array, "B K V"]:
+        """Logits at the masked positions only; `word_embeddings` is the embeddings' own table."""
         config = self.config
         x = jnp.take_along_axis(hidden_states, masked_positions[..., None], axis=1)  # (B, K, H)
         x = dense(config, config.hidden_size, ("embed", "hidden"), "transform")(x)
@@ -64,8 +61,8 @@ class NextSentenceHead(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(self, pooled: jax.Array) -> jax.Array:
-        """pooled: [B, H] -> float32 [B, 2]."""
+    def __call__(self, pooled: Float[Array, "B H"]) -> Float32[Array, "B 2"]:
+        """The logits, computed in float32."""
         kernel_init = initializer(self.config, "hidden", "classes")
         bias_init = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("classes",))
         return nn.Dense(2, kernel_init=kernel_init, bias_init=bias_init, name="classifier")(
@@ -77,12 +74,12 @@ class PretrainingOutputs(NamedTuple):
     """What the pre-training model returns.
 
     Attributes:
-      masked_lm_logits: float32 [B, K, V].
-      next_sentence_logits: float32 [B, 2], None for a model without that objective.
+      masked_lm_logits: at the masked positions.
+      next_sentence_logits: None for a model without that objective.
     """
 
-    masked_lm_logits: jax.Array
-    next_sentence_logits: jax.Array | None
+    masked_lm_logits: Float32[Array, "B K V"]
+    next_sentence_logits: Float32[Array, "B 2"] | None
 
 
 class BertForPreTraining(nn.Module):
@@ -99,7 +96,7 @@ class BertForPreTraining(nn.Module):
             self.next_sentence_head = NextSentenceHead(self.config)
 
     def __call__(
-        self, batch: dict[str, jax.Array], deterministic: bool = True
+        self, batch: Mapping[str, AnyArray], deterministic: bool = True
     ) -> PretrainingOutputs:
         """Logits of both objectives.
 

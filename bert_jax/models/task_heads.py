@@ -7,14 +7,18 @@ does not. The losses make them classification, multi-label or regression (`num_l
 Legend of shapes: B batch, L sequence length, Q positions, H hidden size, C choices, S sentences.
 """
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32
 
+from bert_jax.layers.arrays import AnyArray
 from bert_jax.layers.dropout import Dropout
 from bert_jax.models.bert import BertConfig, Encoder, Pooler, initializer
 
-Batch = dict[str, jax.Array]
+Batch = Mapping[str, AnyArray]
 
 
 def output_layer(config: BertConfig, outputs: int, name: str) -> nn.Dense:
@@ -28,7 +32,7 @@ def output_layer(config: BertConfig, outputs: int, name: str) -> nn.Dense:
 
 
 def _encode(
-    encoder: Encoder, batch: Batch, deterministic: bool, positions: jax.Array | None = None
+    encoder: Encoder, batch: Batch, deterministic: bool, positions: AnyArray | None = None
 ) -> jax.Array:
     """[B, L, H] of the batch's `input_ids`, `token_type_ids` and `attention_mask`, int [B, L].
 
@@ -57,8 +61,8 @@ class BertForSequenceClassification(nn.Module):
         self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, self.num_labels, "classifier")
 
-    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
-        """Inputs int [B, L] -> float32 [B, num_labels]."""
+    def __call__(self, batch: Batch, deterministic: bool = True) -> Float32[Array, "B labels"]:
+        """The logits of inputs int [B, L]."""
         pooled = self.pooler(_encode(self.encoder, batch, deterministic, _first(batch)))
         pooled = self.dropout(pooled, deterministic=deterministic)
         return self.classifier(pooled.astype(jnp.float32))
@@ -76,8 +80,8 @@ class BertForTokenClassification(nn.Module):
         self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, self.num_labels, "classifier")
 
-    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
-        """Inputs int [B, L] -> float32 [B, L, num_labels]."""
+    def __call__(self, batch: Batch, deterministic: bool = True) -> Float32[Array, "B L labels"]:
+        """The logits of inputs int [B, L]."""
         hidden_states = _encode(self.encoder, batch, deterministic)
         hidden_states = self.dropout(hidden_states, deterministic=deterministic)
         return self.classifier(hidden_states.astype(jnp.float32))
@@ -98,8 +102,8 @@ class BertForRelationClassification(nn.Module):
         self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, self.num_labels, "classifier")
 
-    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
-        """Inputs int [B, L] and `entity_positions` int [B, 2] -> float32 [B, num_labels]."""
+    def __call__(self, batch: Batch, deterministic: bool = True) -> Float32[Array, "B labels"]:
+        """The logits of inputs int [B, L] and `entity_positions` int [B, 2]."""
         positions = jnp.pad(batch["entity_positions"], ((0, 0), (1, 0)))  # [CLS] is at 0
         states = _encode(self.encoder, batch, deterministic, positions)  # (B, 3, H)
         together = self.dropout(states.reshape(len(states), -1), deterministic=deterministic)
@@ -115,8 +119,8 @@ class BertForQuestionAnswering(nn.Module):
         self.encoder = Encoder(self.config)
         self.span = output_layer(self.config, 2, "span")
 
-    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
-        """Inputs int [B, L] -> float32 [B, L, 2]: logits of start and end."""
+    def __call__(self, batch: Batch, deterministic: bool = True) -> Float32[Array, "B L 2"]:
+        """The logits of start and end, of inputs int [B, L]."""
         hidden_states = _encode(self.encoder, batch, deterministic)
         return self.span(hidden_states.astype(jnp.float32))
 
@@ -133,8 +137,8 @@ class BertForMultipleChoice(nn.Module):
         self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, 1, "classifier")
 
-    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
-        """Inputs int [B, C, L] -> float32 [B, C], `ABSENT` for a choice without any token."""
+    def __call__(self, batch: Batch, deterministic: bool = True) -> Float32[Array, "B C"]:
+        """The logits of inputs int [B, C, L], `ABSENT` for a choice without any token."""
         choices = batch["input_ids"].shape[:2]
         flat = {name: batch[name].reshape(-1, batch[name].shape[-1]) for name in _INPUTS}
         pooled = self.pooler(_encode(self.encoder, flat, deterministic, _first(flat)))
@@ -143,7 +147,7 @@ class BertForMultipleChoice(nn.Module):
         return jnp.where(present_choices(batch), logits, ABSENT)
 
 
-def present_choices(batch: Batch) -> jax.Array:
+def present_choices(batch: Batch) -> AnyArray:
     """bool [B, C]: which choices there are; the others only fill up to the most of a data set."""
     return batch["attention_mask"][:, :, 0] > 0
 
@@ -163,8 +167,8 @@ class BertForSentenceScoring(nn.Module):
         self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, 1, "classifier")
 
-    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
-        """Inputs int [B, L] and "cls_positions" int [B, S] -> float32 [B, S]."""
+    def __call__(self, batch: Batch, deterministic: bool = True) -> Float32[Array, "B S"]:
+        """The logits of inputs int [B, L] and "cls_positions" int [B, S]."""
         sentences = _encode(self.encoder, batch, deterministic, batch["cls_positions"])  # (B, S, H)
         sentences = self.dropout(sentences, deterministic=deterministic)
         return self.classifier(sentences.astype(jnp.float32))[..., 0]
