@@ -110,9 +110,9 @@ def _backward(
     # The row sums of probabilities times their gradients are those of the context and its gradient,
     # which are smaller.
     sums = jnp.sum(gradient.astype(jnp.float32) * context.astype(jnp.float32), axis=2)
-    dscores = (probabilities * (dprobabilities - sums[..., None])).astype(query.dtype)
+    dscores = probabilities.astype(jnp.float32) * (dprobabilities - sums[..., None])
     # Used by two products: computed once.
-    dscores = jax.lax.optimization_barrier(dscores)
+    dscores = jax.lax.optimization_barrier(dscores.astype(query.dtype))
     dquery = jnp.einsum("bnqk,bndk->bndq", dscores, key) * query.shape[2] ** -0.5
     dkey = jnp.einsum("bnqk,bndq->bndk", dscores, query)
     dropped = _dropped(probabilities, dropout_key, dropout_rate)

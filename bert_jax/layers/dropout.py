@@ -87,7 +87,7 @@ def dropout(x: Float[Array, "*S"], key: Key[Array, ""], rate: float) -> Float[Ar
       key: of the factors.
       rate: share of elements that become 0, in [0, 1).
     """
-    return (x * keep_scale(key, x.shape, rate)).astype(x.dtype)
+    return (x.astype(jnp.float32) * keep_scale(key, x.shape, rate)).astype(x.dtype)
 
 
 dropout.defvjp(

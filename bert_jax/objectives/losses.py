@@ -48,7 +48,7 @@ def _mean(logits: jax.Array, present: AnyArray | None) -> jax.Array:
     if present is None:
         return jnp.mean(logits, axis=-1)
     total = jnp.sum(jnp.where(present, logits, 0.0), axis=-1)
-    return total / jnp.maximum(jnp.sum(present, axis=-1), 1)
+    return total / jnp.maximum(jnp.sum(present, axis=-1, dtype=jnp.float32), 1)
 
 
 def binary_cross_entropy(
