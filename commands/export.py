@@ -6,10 +6,11 @@ from pathlib import Path
 from rich.console import Console
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.hugging_face import architecture_of, save_hugging_face
-from bert_jax.interchange.names import ARCHITECTURES, PART_NAMES
+from bert_jax.interchange.hugging_face import save_hugging_face
+from bert_jax.interchange.names import PART_NAMES, names_of
 from bert_jax.models.adapters import merge
-from bert_jax.models.config import BertConfig, method_of
+from bert_jax.models.config import method_of
+from bert_jax.models.registry import config_from_saved
 from commands.folders import whole_folder
 from commands.saved_model import load_run
 from data_pipeline.tokenization.hugging_face import save_for_transformers
@@ -34,24 +35,25 @@ def to_hugging_face(
       architecture: class of transformers; by default the one that the checkpoint names, or the
         largest that it has the parts of.
     """
-    if architecture not in (None, *ARCHITECTURES):
-        raise UserError(
-            f"--architecture {architecture} is unknown; there are: {', '.join(ARCHITECTURES)}"
-        )
     params, saved, found_step = load_run(checkpoint, step)
     params = merge(method_of(saved), params)
-    config = BertConfig(**saved["model"])
+    config = config_from_saved(saved["model"])
+    names = names_of(config)
+    if architecture not in (None, *names.classes):
+        raise UserError(
+            f"--architecture {architecture} is unknown; there are: {', '.join(names.classes)}"
+        )
     tokenizer = load_tokenizer(checkpoint)
     if tokenizer.vocab_size != config.vocab_size:
         raise UserError(
             f"the vocabulary in {checkpoint} has {tokenizer.vocab_size} pieces, the embedding "
             f"{config.vocab_size} rows"
         )
-    architecture = architecture or saved.get("architecture", architecture_of(set(params)))
+    architecture = architecture or saved.get("architecture", names.largest_class(set(params)))
     if not architecture:
         raise UserError(
             f"transformers has no model with the output layer of {saved['task']}; --architecture "
-            "BertModel writes the encoder"
+            f"{names.bare} writes the encoder"
         )
     with whole_folder(output) as folder:
         pad = tokenizer.special_ids["pad"]
@@ -65,7 +67,7 @@ def to_hugging_face(
             saved.get("problem_type", ""),
         )
         tokenizer_files = save_for_transformers(tokenizer, folder, config.max_position_embeddings)
-    parts = ARCHITECTURES[architecture]
+    parts = names.classes[architecture]
     console.print(f"{output}: {architecture} of {checkpoint}, step {found_step}")
     listed(console, "written", [PART_NAMES[part] for part in parts if part in params])
     listed(

@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
 from bert_jax.files import read_json
+from bert_jax.models.registry import of_today
 from bert_jax.training.saved_params import saved_steps
 
 # These change neither the numbers of a run nor which steps it logs, so a resume may change them.
@@ -57,7 +58,7 @@ def earlier_config(work_dir: Path) -> dict[str, Any]:
         remedy = "give another --work-dir or restore it from a checkpoint's config/metadata"
         config = read_json(path, remedy)
         if "first_start" in config:  # others have a config.json too, transformers among them
-            return config if saved_steps(work_dir) else {}
+            return _of_today(config) if saved_steps(work_dir) else {}
     # A run that ends while it writes its first file leaves these.
     begun = {work_dir / ".lock", work_dir / "config.json.tmp"}
     if work_dir.exists() and (not work_dir.is_dir() or any(set(work_dir.iterdir()) - begun)):
@@ -65,6 +66,11 @@ def earlier_config(work_dir: Path) -> dict[str, Any]:
             f"{work_dir} is not the work folder of a run and not empty; give another --work-dir"
         )
     return {}
+
+
+def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved configuration, whose model may be from before it named its architecture."""
+    return {**config, "model": of_today(config["model"])} if "model" in config else dict(config)
 
 
 def check_seeds_dir(work_dir: Path, export_record: Path) -> None:
@@ -128,7 +134,7 @@ def first_start_of(
     None where it holds no run, or another one, as it may while that has saved nothing.
     """
     try:
-        earlier = json.loads((work_dir / "config.json").read_text(encoding="utf-8"))
+        earlier = _of_today(json.loads((work_dir / "config.json").read_text(encoding="utf-8")))
         first_start = earlier.pop("first_start")
     except (OSError, ValueError, KeyError):
         return None

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 from bert_jax.errors import UserError
 from bert_jax.files import read_json
-from bert_jax.interchange.configs import config_from_tf1
-from bert_jax.interchange.hugging_face import architecture_of, load_hugging_face
-from bert_jax.interchange.names import from_tensors
-from bert_jax.models.config import BertConfig
+from bert_jax.interchange.hugging_face import load_hugging_face
+from bert_jax.interchange.names import from_tensors, names_of
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.bert_names import config_from_tf1
+from bert_jax.models.registry import config_from_saved
 from bert_jax.training.saved_params import load_params
 from commands.tf1 import checkpoint_prefix, read_tf1
 from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer
@@ -31,7 +32,7 @@ class SavedModel(NamedTuple):
     """
 
     params: Any
-    model: BertConfig
+    model: EncoderConfig
     tokenizer: Tokenizer
     origin: str
     saved: dict[str, Any]
@@ -54,7 +55,7 @@ def open_model(folder: Path, step: int | None = None) -> SavedModel:
         raise UserError(f"{folder} is not a folder; give that of a checkpoint")
     if (folder / "checkpoints").is_dir():
         params, saved, found = load_run(folder, step)
-        model = BertConfig(**saved["model"])
+        model = config_from_saved(saved["model"])
         origin = f"{folder}, step {found}"
         source = SavedModel(params, model, load_tokenizer(folder), origin, saved, found)
     elif (folder / "config.json").is_file():
@@ -68,7 +69,7 @@ def open_model(folder: Path, step: int | None = None) -> SavedModel:
         tensors = read_tf1(checkpoint_prefix(folder), optimizer_state=False)
         tokenizer, _ = load_foreign_tokenizer(folder)
         params = from_tensors(tensors, "tf1", model).params
-        saved = {"architecture": architecture_of(set(params)), "labels": []}
+        saved = {"architecture": names_of(model).largest_class(set(params)), "labels": []}
         source = SavedModel(params, model, tokenizer, f"{folder}, converted from TF1", saved)
     elif (folder / "seeds.json").is_file():
         raise UserError(

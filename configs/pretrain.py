@@ -7,7 +7,9 @@ from typing import Any
 
 from bert_jax.bounds import check_bounds
 from bert_jax.errors import UserError
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.config import BertConfig
+from bert_jax.models.registry import config_to_saved
 from bert_jax.parallel.config import MeshConfig
 from bert_jax.training.config import LoopConfig, OptimizerConfig
 from data_pipeline.pretraining.config import DataConfig
@@ -63,7 +65,7 @@ class PretrainConfig:
     init_optimizer: bool = False
     seed: int = field(default=0, metadata={"interval": "[0, 2147483647]"})
     evaluation_examples: int = field(default=1024, metadata={"interval": "[0, inf)"})
-    model: BertConfig = BertConfig()
+    model: EncoderConfig = BertConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
@@ -120,7 +122,7 @@ class PretrainConfig:
                     f"phases.{number}.max_predictions {phase.max_predictions} does not fit "
                     f"sequence_length {phase.sequence_length}; usual is 15% of it"
                 )
-        if self.data.pair_objective and self.model.type_vocab_size < 2:
+        if self.data.pair_objective and self.model.type_vocab_size == 1:
             raise UserError(
                 f"model.type_vocab_size is {self.model.type_vocab_size}; sentence pairs need 2"
             )
@@ -156,4 +158,5 @@ class PretrainConfig:
 
     def resolved(self) -> dict[str, Any]:
         """The configuration as JSON values."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        values = dataclasses.asdict(self) | {"model": config_to_saved(self.model)}
+        return json.loads(json.dumps(values))

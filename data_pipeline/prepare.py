@@ -16,9 +16,8 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from data_pipeline import tfds
@@ -216,18 +215,14 @@ def _extract(source: EmbeddedSource, processes: int) -> None:
     if processes == 1:
         source.extract()
         return
+
+    def read_all(function: Callable[[Path], list[str]], paths: list[Path]) -> Iterator[list[str]]:
+        sizes = [path.stat().st_size for path in paths]
+        results = pool.map(function, paths, chunksize=16)
+        return tracked(zip(sizes, results, strict=True), "reading", sum(sizes))
+
     with worker_pool(processes) as pool:
-        source.extract(
-            lambda function, paths: tracked(
-                zip(
-                    (path.stat().st_size for path in paths),
-                    pool.map(function, paths, chunksize=16),
-                    strict=True,
-                ),
-                "reading",
-                sum(path.stat().st_size for path in paths),
-            )
-        )
+        source.extract(read_all)
 
 
 def _train(config: PrepareConfig, inputs: Sequence[Source], size: int | None) -> Tokenizer:
@@ -306,15 +301,11 @@ def _versions(config: PrepareConfig) -> dict[str, str]:
     }
 
 
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main(arguments: Sequence[str]) -> None:
     """The command line; a mistake is one line and exit code 2."""
     from data_pipeline.command_line import fail, parse
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments[:1] == ["--verify"]:
             if len(arguments) != 2:

@@ -59,9 +59,9 @@ def write_tf1(
 
 def tf1_tensors(params: Any, adam: tuple[Any, Any] | None = None, step: int = 0) -> dict:
     """Variables of TF1, with Adam's slots and the global step if moments are given."""
-    tensors = to_tensors(params, "tf1")
+    tensors = to_tensors(params, "tf1", TINY)
     for slot, moments in zip(("adam_m", "adam_v"), adam or (), strict=False):
-        named = to_tensors(moments, "tf1")
+        named = to_tensors(moments, "tf1", TINY)
         tensors |= {f"{name}/{slot}": tensor for name, tensor in named.items()}
     return tensors | ({"global_step": np.int64(step)} if adam else {})
 

@@ -17,14 +17,14 @@ from bert_jax.interchange.configs import (
     config_to_hugging_face,
 )
 from bert_jax.interchange.names import (
-    ARCHITECTURES,
     PART_NAMES,
     Converted,
     from_tensors,
+    names_of,
     to_tensors,
 )
 from bert_jax.interchange.torch_pickle import read_torch_file
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 
 
 class Model(NamedTuple):
@@ -33,13 +33,13 @@ class Model(NamedTuple):
     Attributes:
       config: its architecture.
       converted: its parameters, and what was missing and unused.
-      architecture: a key of ARCHITECTURES.
+      architecture: its class in transformers.
       labels: names of the classes, for a classifier; empty where they have none.
       problem_type: transformers' name of what a classifier's outputs are, such as "regression";
         empty where its configuration does not say.
     """
 
-    config: BertConfig
+    config: EncoderConfig
     converted: Converted
     architecture: str
     labels: tuple[str, ...]
@@ -50,23 +50,23 @@ def load_hugging_face(folder: Path) -> Model:
     """Reads `config.json` and the weights of a folder.
 
     Raises:
-      UserError: a file is missing or damaged, or the model is not a BERT that ours can be.
+      UserError: a file is missing or damaged, or the model is not one that ours can be.
     """
     values = read_json(folder / "config.json")
     config = config_from_hugging_face(values)
     converted = from_tensors(_read_tensors(folder), "hugging_face", config)
-    parts = set(converted.params)
+    names, parts = names_of(config), set(converted.params)
     architecture = next(iter(architectures(values)), "")
-    if not set(ARCHITECTURES.get(architecture, ("?",))) <= parts:
-        architecture = architecture_of(parts)
+    if not set(names.classes.get(architecture, ("?",))) <= parts:
+        architecture = names.largest_class(parts)
     labels: tuple[str, ...] = ()
     if "classifier" in parts:
         number = converted.params["classifier"]["bias"].shape[0]
-        names = values.get("id2label") or {}
-        if not isinstance(names, dict):
-            raise UserError(f"id2label is {names!r}; it must be a JSON object, or left out")
+        given = values.get("id2label") or {}
+        if not isinstance(given, dict):
+            raise UserError(f"id2label is {given!r}; it must be a JSON object, or left out")
         unnamed = _unnamed(number)
-        labels = tuple(str(names.get(str(i), name)) for i, name in enumerate(unnamed))
+        labels = tuple(str(given.get(str(i), name)) for i, name in enumerate(unnamed))
         labels = () if labels == unnamed else labels
     problem_type = str(values.get("problem_type") or "")
     return Model(config, converted, architecture, labels, problem_type)
@@ -79,7 +79,7 @@ def _unnamed(number: int) -> tuple[str, ...]:
 
 def save_hugging_face(
     folder: Path,
-    config: BertConfig,
+    config: EncoderConfig,
     params: Mapping[str, Any],
     architecture: str,
     pad_token_id: int,
@@ -90,27 +90,29 @@ def save_hugging_face(
 
     Args:
       folder: where to.
-      config: the architecture.
+      config: the model's.
       params: our tree; parts that `architecture` does not have are left out.
-      architecture: a key of ARCHITECTURES.
+      architecture: a class of transformers.
       pad_token_id: id of [PAD] in the vocabulary.
       labels: names of a classifier's classes, if they have any.
       problem_type: see `Model`; without it transformers goes by the number of outputs, and takes a
         softmax of several.
 
     Raises:
-      UserError: `params` lack a part of the architecture, other than the pooler of a BertModel.
+      UserError: `params` lack a part of the class, other than the pooler of one without heads.
     """
-    parts = ARCHITECTURES[architecture]
+    names = names_of(config)
+    parts = names.classes[architecture]
     absent = [PART_NAMES[part] for part in parts if part not in params]
-    if absent and (architecture, absent) != ("BertModel", ["pooler"]):
+    if absent and (architecture, absent) != (names.bare, ["pooler"]):
         raise UserError(
             f"a {architecture} needs the {' and the '.join(absent)}, which the checkpoint does "
-            f"not have; it can be written as {architecture_of(set(params))}"
+            f"not have; it can be written as {names.largest_class(set(params))}"
         )
-    tensors = to_tensors({part: params[part] for part in parts if part in params}, "hugging_face")
-    if architecture == "BertModel":  # whose names have no prefix
-        tensors = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
+    written = {part: params[part] for part in parts if part in params}
+    tensors = to_tensors(written, "hugging_face", config)
+    if architecture == names.bare:
+        tensors = {name.removeprefix(names.prefix): tensor for name, tensor in tensors.items()}
     values = config_to_hugging_face(config) | {
         "architectures": [architecture],
         "pad_token_id": pad_token_id,
@@ -122,12 +124,6 @@ def save_hugging_face(
         values |= {"problem_type": problem_type} if problem_type else {}
     (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def architecture_of(parts: set[str]) -> str:
-    """The largest architecture that has all its parts among `parts`."""
-    fitting = [name for name, needed in ARCHITECTURES.items() if set(needed) <= parts]
-    return fitting[0] if fitting else "BertModel"
 
 
 def _read_tensors(folder: Path) -> dict[str, np.ndarray]:

@@ -5,8 +5,13 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from bert_jax.errors import UserError
+from bert_jax.models.architecture import Architecture
 
-def resize_vocabulary(params: dict[str, Any], size: int) -> dict[str, Any]:
+
+def resize_vocabulary(
+    params: dict[str, Any], architecture: Architecture, size: int
+) -> dict[str, Any]:
     """Gives the embedding and the vocabulary bias `size` rows, the old ones first.
 
     New rows are the mean of the old ones, in both. The logit of a new piece is then the mean of the
@@ -17,10 +22,11 @@ def resize_vocabulary(params: dict[str, Any], size: int) -> dict[str, Any]:
 
     Args:
       params: our tree, perhaps without the masked-LM head.
+      architecture: the model's.
       size: rows afterwards; fewer than now cuts the last ones off.
     """
     flat = flatten_dict(params, sep="/")
-    for path in ("encoder/embeddings/word_embeddings", "masked_lm/bias"):
+    for path in (architecture.word_table, architecture.vocabulary_bias):
         if path in flat:
             old = flat[path]
             mean = old.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
@@ -29,7 +35,9 @@ def resize_vocabulary(params: dict[str, Any], size: int) -> dict[str, Any]:
     return unflatten_dict(flat, sep="/")
 
 
-def extend_positions(params: dict[str, Any], positions: int) -> dict[str, Any]:
+def extend_positions(
+    params: dict[str, Any], architecture: Architecture, positions: int
+) -> dict[str, Any]:
     """Gives the position embeddings more rows by repeating the old ones from the first.
 
     Neighbours then relate as they did, apart from the seams, which is a better start than fresh
@@ -37,9 +45,14 @@ def extend_positions(params: dict[str, Any], positions: int) -> dict[str, Any]:
 
     Args:
       params: our tree.
+      architecture: the model's.
       positions: rows afterwards, at least as many as now.
     """
-    path = "encoder/embeddings/position_embeddings"
+    path = architecture.position_table
+    if path is None:
+        raise UserError(
+            f"the architecture {architecture.name} has no table of positions to lengthen"
+        )
     flat = flatten_dict(params, sep="/")
     flat[path] = flat[path][np.arange(positions) % len(flat[path])]
     return unflatten_dict(flat, sep="/")

@@ -8,8 +8,7 @@ it is the very same program. See docs/decisions/parameter-efficient.md.
 Legend of shapes: H hidden size, R rank, M bottleneck, P prefix length, N heads, D = H / N.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +18,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from bert_jax.errors import UserError
-from bert_jax.models.config import TARGETS, MethodConfig, can_be_merged
+from bert_jax.models.architecture import Architecture, EncoderConfig
+from bert_jax.models.config import MethodConfig, can_be_merged
 
 PART = "adapters"
 # Deviation of a bottleneck's kernels, cut at two deviations: Houlsby et al., section 3.6, find
@@ -29,41 +29,64 @@ NEAR_IDENTITY = 1e-3
 # Of keys and values, as of the kernels of BERT. A prefix takes its share of the attention from the
 # first step on, so no start equals the base exactly.
 PREFIX_DEVIATION = 0.02
+_BOTTLENECKS = ("houlsby", "pfeiffer")
 
 
-def init_adapters(method: MethodConfig, params: Any, key: jax.Array) -> Any:
+def check_method(method: MethodConfig, architecture: Architecture) -> None:
+    """Refuses a method for which a family has no place."""
+    unknown = [target for target in method.targets if target not in architecture.kernels]
+    if method.name == "lora" and unknown:
+        raise UserError(
+            f"method.targets is {' '.join(method.targets)}; a model of the architecture "
+            f"{architecture.name} has {', '.join(architecture.kernels)}"
+        )
+    if method.name in (*_BOTTLENECKS, "prefix") and method.name not in architecture.adapters:
+        methods = ", ".join(("full", "lora", "bitfit", *architecture.adapters))
+        raise UserError(
+            f"method.name is {method.name}, for which the architecture {architecture.name} has no "
+            f"place; it takes {methods}"
+        )
+
+
+def init_adapters(
+    method: MethodConfig,
+    architecture: Architecture,
+    config: EncoderConfig,
+    params: Any,
+    key: jax.Array,
+) -> Any:
     """Fresh small parameters, float32, boxed like the model's.
 
     Args:
-      method: its settings.
-      params: the model's parameters, boxed with their logical axis names.
+      method: its settings, which fit the architecture.
+      architecture: the model's.
+      config: likewise.
+      params: its parameters, boxed with their logical axis names.
       key: a typed random key.
 
     Returns:
       The part "adapters", a tree like `params`; empty for "full" and "bitfit".
     """
     base = flatten_dict(nn.unbox(params), sep="/")
-    layers = sorted({match[0] for path in base if (match := re.match(r"encoder/layer_\d+", path))})
+    hidden = config.hidden_size
     shapes: dict[str, tuple[tuple[int, ...], float]] = {}  # path -> shape, deviation
-    for layer in layers:
-        hidden = base[f"{layer}/attention/query/bias"].shape[0]
+    for block in sorted(architecture.blocks(config)[1:]):  # an order that the keys depend on
         if method.name == "lora":
             for target in method.targets:
-                path = f"{layer}/{TARGETS[target]}"
+                path = f"{block}/{architecture.kernels[target]}"
                 inputs, outputs = base[f"{path}/kernel"].shape
                 shapes[f"{path}/a"] = (inputs, method.rank), inputs**-0.5
                 shapes[f"{path}/b"] = (method.rank, outputs), 0.0
-        elif method.name in _BOTTLENECKS:
-            width = method.bottleneck
-            for name in _BOTTLENECKS[method.name]:
-                shapes[f"{layer}/{name}/down/kernel"] = (hidden, width), NEAR_IDENTITY
-                shapes[f"{layer}/{name}/down/bias"] = (width,), 0.0
-                shapes[f"{layer}/{name}/up/kernel"] = (width, hidden), NEAR_IDENTITY
-                shapes[f"{layer}/{name}/up/bias"] = (hidden,), 0.0
-        elif method.name == "prefix":
-            for name in ("prefix_keys", "prefix_values"):
-                shape = (hidden, method.prefix_length)
-                shapes[f"{layer}/attention/{name}"] = shape, PREFIX_DEVIATION
+        for name in architecture.adapters.get(method.name, ()):
+            path = f"{block}/{name}"
+            if method.name in _BOTTLENECKS:
+                width = method.bottleneck
+                shapes[f"{path}/down/kernel"] = (hidden, width), NEAR_IDENTITY
+                shapes[f"{path}/down/bias"] = (width,), 0.0
+                shapes[f"{path}/up/kernel"] = (width, hidden), NEAR_IDENTITY
+                shapes[f"{path}/up/bias"] = (hidden,), 0.0
+            else:
+                shapes[path] = (hidden, method.prefix_length), PREFIX_DEVIATION
     keys = jax.random.split(key, max(len(shapes), 1))
     return unflatten_dict(
         {
@@ -76,12 +99,6 @@ def init_adapters(method: MethodConfig, params: Any, key: jax.Array) -> Any:
         },
         sep="/",
     )
-
-
-_BOTTLENECKS = {
-    "houlsby": ("attention_adapter", "feed_forward_adapter"),
-    "pfeiffer": ("output_adapter",),
-}
 
 
 def variables(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,8 +130,8 @@ def merge(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not can_be_merged(method):
         raise UserError(
-            f"{method.name} adds what a BERT has no place for, so it cannot be merged into its "
-            "weights; use the run's own folder"
+            f"{method.name} adds layers that an ordinary model lacks, so it cannot be merged into "
+            "its weights; use the run's own folder"
         )
     flat = flatten_dict(dict(params), sep="/")
     small = {path: flat.pop(path) for path in list(flat) if path.startswith(f"{PART}/")}
@@ -150,20 +167,16 @@ _TRAINED: dict[str, Callable[[str], bool]] = {
 }
 
 
-def frozen_layers(number: int, layers: int) -> tuple[str, ...]:
+def frozen_layers(number: int, blocks: Sequence[str]) -> tuple[str, ...]:
     """The embeddings and the lowest blocks, as `OptimizerConfig.frozen` names them.
 
     Args:
-      number: of blocks; 0 freezes the embeddings neither.
-      layers: of the model.
-
-    Raises:
-      UserError: the model has fewer.
+      number: of blocks; with 0 nothing is frozen, not even the embeddings.
+      blocks: of the model, `Architecture.blocks`.
     """
-    if number > layers:
-        raise UserError(f"frozen_layers is {number}; the model has {layers} blocks")
-    blocks = tuple(f"encoder/layer_{index}" for index in range(number))
-    return ("encoder/embeddings", *blocks) if number else ()
+    if number >= len(blocks):
+        raise UserError(f"frozen_layers is {number}; the model has {len(blocks) - 1} blocks")
+    return tuple(blocks[: number + 1]) if number else ()
 
 
 def bottleneck(

@@ -3,7 +3,8 @@
 A variable collection "adapters", where `apply` is given one, adds what `adapters.py` describes.
 
 Legend of shapes: B batch, L sequence length, Q positions that attend, H hidden size, N attention
-heads, D = H / N head size, F feed-forward (intermediate) size, V vocabulary size.
+heads, D = H / N head size, F feed-forward (intermediate) size, V vocabulary size, K predictions per
+sequence.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Float32, Int
 
 from bert_jax.layers.arrays import AnyArray
 from bert_jax.layers.attention import dot_product_attention
@@ -24,14 +25,8 @@ from bert_jax.layers.layer_norm import layer_norm
 from bert_jax.layers.projection import from_positions_last, to_positions_last
 from bert_jax.models.adapters import bottleneck, with_prefix
 from bert_jax.models.config import BertConfig
+from bert_jax.models.initialization import initializer
 from bert_jax.parallel.sharding import constrain
-
-
-def initializer(config: BertConfig, *axes: str) -> Callable[..., Any]:
-    """Normal, cut at two deviations and not rescaled, as in the original; `axes` are logical."""
-    return nn.with_logical_partitioning(
-        jax.nn.initializers.truncated_normal(config.initializer_range), axes
-    )
 
 
 def dense(config: BertConfig, features: int, axes: tuple[str, str], name: str) -> nn.Dense:
@@ -325,3 +320,34 @@ class Pooler(nn.Module):
             hidden_states[:, 0]
         )
         return jnp.tanh(pooled)
+
+
+class MaskedLMHead(nn.Module):
+    """Gather, dense, GELU, LayerNorm, product with the tied word embeddings, vocabulary bias."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        hidden_states: Float[Array, "B L H"],
+        masked_positions: Int[AnyArray, "B K"],
+        word_embeddings: Float[Array, "V H"],
+    ) -> Float32[Array, "B K V"]:
+        """Logits at the masked positions only; `word_embeddings` is the embeddings' own table."""
+        config = self.config
+        x = jnp.take_along_axis(hidden_states, masked_positions[..., None], axis=1)  # (B, K, H)
+        x = dense(config, config.hidden_size, ("embed", "hidden"), "transform")(x)
+        x = LayerNorm(config, name="norm")(activation(config)(x))
+        bias: jax.Array = self.param(  # type: ignore[assignment]
+            "bias",
+            nn.with_logical_partitioning(nn.initializers.zeros_init(), ("vocab",)),
+            (config.vocab_size,),
+        )
+        logits = jnp.einsum(
+            "bkh,vh->bkv",
+            x,
+            word_embeddings.astype(x.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        return logits + bias

@@ -6,19 +6,11 @@ from dataclasses import field
 from typing import Any, Literal
 
 from bert_jax.errors import UserError
-
-TARGETS = {
-    "query": "attention/query",
-    "key": "attention/key",
-    "value": "attention/value",
-    "attention_output": "attention/output",
-    "intermediate": "feed_forward/intermediate",
-    "feed_forward_output": "feed_forward/output",
-}
+from bert_jax.models.architecture import EncoderConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class BertConfig:
+class BertConfig(EncoderConfig):
     """Architecture of the encoder; the names are those of the original `bert_config.json`.
 
     Attributes:
@@ -64,6 +56,11 @@ class BertConfig:
                 f"model.num_attention_heads {self.num_attention_heads}; change one of them"
             )
 
+    def with_dropout(self, rate: float) -> "BertConfig":
+        return dataclasses.replace(
+            self, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate
+        )
+
 
 Method = Literal["full", "lora", "houlsby", "pfeiffer", "prefix", "bitfit"]
 _FIELDS = {
@@ -100,7 +97,7 @@ class MethodConfig:
     prefix_length: int = field(default=20, metadata={"interval": "[1, inf)"})
 
     def validate(self) -> None:
-        """Raises UserError where a value belongs to another method, or a target is unknown."""
+        """Refuses a value that belongs to another method, and kernels that are none."""
         for name, methods in _FIELDS.items():
             value = getattr(self, name)
             if self.name not in methods and value != getattr(MethodConfig, name):
@@ -108,11 +105,10 @@ class MethodConfig:
                     f"method.{name} is for {' and '.join(methods)}, but method.name is "
                     f"{self.name}; leave it out or change the method"
                 )
-        unknown = [target for target in self.targets if target not in TARGETS]
-        if unknown or not self.targets or len(set(self.targets)) < len(self.targets):
+        if not self.targets or len(set(self.targets)) < len(self.targets):
             raise UserError(
-                f"method.targets is {' '.join(self.targets) or 'empty'}; give some of "
-                f"{', '.join(TARGETS)}, each once"
+                f"method.targets is {' '.join(self.targets) or 'empty'}; name some kernels, each "
+                "once"
             )
 
 

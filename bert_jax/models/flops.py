@@ -1,6 +1,7 @@
 """Operations of a training step and the peaks of devices: what MFU is counted from."""
 
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.registry import architecture_of
 
 # Dense peak of one chip or card in FLOP/s by compute dtype, from the makers' data sheets; the keys
 # are the start of jax's `device_kind`.
@@ -24,17 +25,12 @@ def peak_flops(device_kind: str, dtype: str) -> float | None:
 
 
 def model_flops(
-    config: BertConfig, *, batch_size: int, sequence_length: int, max_predictions: int
+    config: EncoderConfig, *, batch_size: int, sequence_length: int, max_predictions: int
 ) -> float:
     """Floating-point operations of one training step, forward and backward.
 
-    Only matrix products count: encoder, attention scores and context, and the masked-LM head at its
-    K positions; two per multiply-add, and the backward pass is twice the forward pass.
+    Only matrix products count, see `Architecture.forward_flops`; the backward pass is twice the
+    forward pass.
     """
-    hidden, feed_forward = config.hidden_size, config.intermediate_size
-    per_token = config.num_hidden_layers * (
-        2 * (4 * hidden * hidden + 2 * hidden * feed_forward) + 4 * sequence_length * hidden
-    )
-    per_prediction = 2 * hidden * (hidden + config.vocab_size)
-    forward = sequence_length * per_token + max_predictions * per_prediction
+    forward = architecture_of(config).forward_flops(config, sequence_length, max_predictions)
     return 3.0 * batch_size * forward

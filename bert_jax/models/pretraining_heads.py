@@ -1,73 +1,32 @@
-"""The two pre-training heads of BERT and the model that carries them.
+"""The pre-training model: an encoder with its masked-LM head and, if asked, the next-sentence head.
 
 Legend of shapes: B batch, L sequence length, K predictions per sequence, H hidden size,
 V vocabulary size.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float, Float32
 
+from bert_jax.errors import UserError
 from bert_jax.layers.arrays import AnyArray
-from bert_jax.models.bert import (
-    BertConfig,
-    Encoder,
-    LayerNorm,
-    Pooler,
-    activation,
-    dense,
-    initializer,
-)
-
-
-class MaskedLMHead(nn.Module):
-    """Gather, dense, GELU, LayerNorm, product with the tied word embeddings, vocabulary bias."""
-
-    config: BertConfig
-
-    @nn.compact
-    def __call__(
-        self,
-        hidden_states: Float[Array, "B L H"],
-        masked_positions: Int[AnyArray, "B K"],
-        word_embeddings: Float[Array, "V H"],
-    ) -> Float32[Array, "B K V"]:
-        """Logits at the masked positions only; `word_embeddings` is the embeddings' own table."""
-        config = self.config
-        x = jnp.take_along_axis(hidden_states, masked_positions[..., None], axis=1)  # (B, K, H)
-        x = dense(config, config.hidden_size, ("embed", "hidden"), "transform")(x)
-        x = LayerNorm(config, name="norm")(activation(config)(x))
-        bias: jax.Array = self.param(  # type: ignore[assignment]
-            "bias",
-            nn.with_logical_partitioning(nn.initializers.zeros_init(), ("vocab",)),
-            (config.vocab_size,),
-        )
-        logits = jnp.einsum(
-            "bkh,vh->bkv",
-            x,
-            word_embeddings.astype(x.dtype),
-            preferred_element_type=jnp.float32,
-        )
-        return logits + bias
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.initialization import output_layer
+from bert_jax.models.registry import architecture_of
 
 
 class NextSentenceHead(nn.Module):
     """Two logits from the pooled output: 0, B follows A; 1, B is random."""
 
-    config: BertConfig
+    config: EncoderConfig
 
     @nn.compact
     def __call__(self, pooled: Float[Array, "B H"]) -> Float32[Array, "B 2"]:
         """The logits, computed in float32."""
-        kernel_init = initializer(self.config, "hidden", "classes")
-        bias_init = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("classes",))
-        return nn.Dense(2, kernel_init=kernel_init, bias_init=bias_init, name="classifier")(
-            pooled.astype(jnp.float32)
-        )
+        return output_layer(self.config, 2, "classifier")(pooled.astype(jnp.float32))
 
 
 class PretrainingOutputs(NamedTuple):
@@ -85,14 +44,21 @@ class PretrainingOutputs(NamedTuple):
 class BertForPreTraining(nn.Module):
     """The encoder with the masked-LM head and, if asked, the next-sentence head."""
 
-    config: BertConfig
+    config: EncoderConfig
     next_sentence: bool = True
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
-        self.masked_lm = MaskedLMHead(self.config)
+        architecture = architecture_of(self.config)
+        modules = architecture.modules()
+        self.encoder = modules.encoder(self.config)
+        self.masked_lm = modules.masked_lm(self.config)
         if self.next_sentence:
-            self.pooler = Pooler(self.config)
+            if modules.pooler is None:
+                raise UserError(
+                    f"sentence pairs need a pooler, which the architecture {architecture.name} "
+                    "has not; add --data.pairs full_sentences"
+                )
+            self.pooler = modules.pooler(self.config)
             self.next_sentence_head = NextSentenceHead(self.config)
 
     def __call__(
@@ -113,9 +79,10 @@ class BertForPreTraining(nn.Module):
             deterministic,
             batch.get("position_ids"),
         )
-        masked_lm_logits = self.masked_lm(
-            hidden_states, batch["masked_positions"], self.encoder.embeddings.word_embeddings
-        )
+        word_table: Any = self
+        for name in architecture_of(self.config).word_table.split("/"):
+            word_table = getattr(word_table, name)
+        masked_lm_logits = self.masked_lm(hidden_states, batch["masked_positions"], word_table)
         next_sentence_logits = None
         if self.next_sentence:
             next_sentence_logits = self.next_sentence_head(self.pooler(hidden_states))

@@ -7,7 +7,8 @@ does not. The losses make them classification, multi-label or regression (`num_l
 Legend of shapes: B batch, L sequence length, Q positions, H hidden size, C choices, S sentences.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,23 +17,15 @@ from jaxtyping import Array, Float32
 
 from bert_jax.layers.arrays import AnyArray
 from bert_jax.layers.dropout import Dropout
-from bert_jax.models.bert import BertConfig, Encoder, Pooler, initializer
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.initialization import output_layer
+from bert_jax.models.registry import architecture_of
 
 Batch = Mapping[str, AnyArray]
 
 
-def output_layer(config: BertConfig, outputs: int, name: str) -> nn.Dense:
-    """float32 x [..., H] -> [..., outputs]."""
-    return nn.Dense(
-        outputs,
-        kernel_init=initializer(config, "hidden", "classes"),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), ("classes",)),
-        name=name,
-    )
-
-
 def _encode(
-    encoder: Encoder, batch: Batch, deterministic: bool, positions: AnyArray | None = None
+    encoder: Any, batch: Batch, deterministic: bool, positions: AnyArray | None = None
 ) -> jax.Array:
     """[B, L, H] of the batch's `input_ids`, `token_type_ids` and `attention_mask`, int [B, L].
 
@@ -43,6 +36,12 @@ def _encode(
     )
 
 
+def pooler_of(config: EncoderConfig) -> Callable[[jax.Array], jax.Array]:
+    """[B, L, H] -> [B, H]: the family's pooler, or the first token's hidden state as it is."""
+    pooler = architecture_of(config).modules().pooler
+    return pooler(config) if pooler else (lambda hidden_states: hidden_states[:, 0])
+
+
 def _first(batch: Batch) -> jax.Array:
     """int [B, 1]: the position of [CLS]."""
     return jnp.zeros_like(batch["input_ids"][:, :1])
@@ -51,13 +50,13 @@ def _first(batch: Batch) -> jax.Array:
 class BertForSequenceClassification(nn.Module):
     """A label, or a score, for a sequence or a pair: the pooled output through one layer."""
 
-    config: BertConfig
+    config: EncoderConfig
     num_labels: int
     classifier_dropout: float = 0.1
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
-        self.pooler = Pooler(self.config)
+        self.encoder = architecture_of(self.config).modules().encoder(self.config)
+        self.pooler = pooler_of(self.config)
         self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, self.num_labels, "classifier")
 
@@ -71,12 +70,12 @@ class BertForSequenceClassification(nn.Module):
 class BertForTokenClassification(nn.Module):
     """A label for every token: each hidden state through one layer."""
 
-    config: BertConfig
+    config: EncoderConfig
     num_labels: int
     classifier_dropout: float = 0.1
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
+        self.encoder = architecture_of(self.config).modules().encoder(self.config)
         self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, self.num_labels, "classifier")
 
@@ -93,12 +92,12 @@ class BertForRelationClassification(nn.Module):
     Entity starts as in section 3.3 of arXiv:1906.03158, [CLS] as in R-BERT (arXiv:1905.08284).
     """
 
-    config: BertConfig
+    config: EncoderConfig
     num_labels: int
     classifier_dropout: float = 0.1
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
+        self.encoder = architecture_of(self.config).modules().encoder(self.config)
         self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, self.num_labels, "classifier")
 
@@ -113,10 +112,10 @@ class BertForRelationClassification(nn.Module):
 class BertForQuestionAnswering(nn.Module):
     """Where an answer starts and ends: two logits for every token."""
 
-    config: BertConfig
+    config: EncoderConfig
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
+        self.encoder = architecture_of(self.config).modules().encoder(self.config)
         self.span = output_layer(self.config, 2, "span")
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> Float32[Array, "B L 2"]:
@@ -128,12 +127,12 @@ class BertForQuestionAnswering(nn.Module):
 class BertForMultipleChoice(nn.Module):
     """Which of C sequences: one score for the pooled output of each."""
 
-    config: BertConfig
+    config: EncoderConfig
     classifier_dropout: float = 0.1
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
-        self.pooler = Pooler(self.config)
+        self.encoder = architecture_of(self.config).modules().encoder(self.config)
+        self.pooler = pooler_of(self.config)
         self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, 1, "classifier")
 
@@ -159,11 +158,11 @@ class BertForSentenceScoring(nn.Module):
     `BertForTokenClassification` with one label.
     """
 
-    config: BertConfig
+    config: EncoderConfig
     classifier_dropout: float = 0.1
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
+        self.encoder = architecture_of(self.config).modules().encoder(self.config)
         self.dropout = Dropout(self.classifier_dropout)
         self.classifier = output_layer(self.config, 1, "classifier")
 

@@ -11,10 +11,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, use_abstract_mesh
 
 from bert_jax.models.adapters import PART, init_adapters, variables
 from bert_jax.models.config import MethodConfig
+from bert_jax.models.registry import architecture_of
 from bert_jax.objectives.config import RegularizationConfig
 from bert_jax.objectives.losses import Sum, divergence
 from bert_jax.objectives.objective import Batch, BatchSize, Keys, Metric, Shapes, zeros
@@ -25,15 +27,14 @@ Loss = Callable[[jax.Array, Batch, float], Sum]
 # (logits, other logits of the same batch) -> how far apart they are, in the shape of the weights.
 Divergence = Callable[[jax.Array, jax.Array], jax.Array]
 
-WORD_EMBEDDINGS = ("encoder", "embeddings", "word_embeddings")
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FinetuningObjective:
     """The loss of a model on the labels of its batches.
 
     Attributes:
-      model: (batch, deterministic) -> logits, one of `task_heads.py`.
+      model: (batch, deterministic) -> logits, one of `task_heads.py`; its `config` is the
+        encoder's.
       loss: of the logits.
       batch_shapes: what a batch of some size holds.
       regularization: its settings.
@@ -56,7 +57,9 @@ class FinetuningObjective:
         """Fresh parameters, boxed with their logical axis names."""
         batch = zeros(self.batch_shapes(BatchSize(rows=1, length=2)))
         params = self.model.init(key, batch)["params"]
-        small = init_adapters(self.method, params, jax.random.fold_in(key, 1))
+        config = self.model.config
+        small_key = jax.random.fold_in(key, 1)
+        small = init_adapters(self.method, architecture_of(config), config, params, small_key)
         return {**params, PART: small} if small else params
 
     def loss_weights(self, batch: Batch) -> dict[str, jax.Array]:
@@ -77,13 +80,17 @@ class FinetuningObjective:
             return {"loss": self.loss(self.logits(params, batch), batch, 0.0)}
         total, weight = self._regularized(params, batch, dropout_key)
         if epsilon := self.regularization.adversarial:
-            gradient = jax.grad(
-                lambda table: self._regularized(_with_table(params, table), batch, dropout_key)[0]
-            )(_table(params))
+            paths = flatten_dict(params, sep="/")
+            word_table = architecture_of(self.model.config).word_table
+
+            def loss_with(table: jax.Array) -> jax.Array:
+                attacked = unflatten_dict({**paths, word_table: table}, sep="/")
+                return self._regularized(attacked, batch, dropout_key)[0]
+
+            gradient = jax.grad(loss_with)(paths[word_table])
             norm = jnp.sqrt(jnp.sum(jnp.square(gradient)))
             step = jax.lax.stop_gradient(epsilon * gradient / jnp.maximum(norm, 1e-12))
-            attacked = _with_table(params, _table(params) + step)
-            total += self._regularized(attacked, batch, dropout_key)[0]
+            total += loss_with(paths[word_table] + step)
         return {"loss": (total, weight)}
 
     def _regularized(self, params: Any, batch: Batch, key: jax.Array) -> Sum:
@@ -96,18 +103,6 @@ class FinetuningObjective:
         total = (total + self.loss(second, batch, smoothing)[0]) / 2
         apart = self.divergence(first, second)
         return total + r_drop * jnp.sum(batch["weights"] * apart), weight
-
-
-def _table(params: Any) -> jax.Array:
-    for name in WORD_EMBEDDINGS:
-        params = params[name]
-    return params
-
-
-def _with_table(params: Any, table: jax.Array) -> Any:
-    encoder, embeddings, name = WORD_EMBEDDINGS
-    inner = {**params[encoder][embeddings], name: table}
-    return {**params, encoder: {**params[encoder], embeddings: inner}}
 
 
 PredictStep = Callable[[Any, Batch], tuple[jax.Array, Sum]]

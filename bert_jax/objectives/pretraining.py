@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.pretraining_heads import BertForPreTraining
 from bert_jax.objectives.losses import Sum, accuracy, cross_entropy
 from bert_jax.objectives.objective import Batch, BatchSize, Keys, Metric, Shapes, zeros
@@ -32,7 +32,7 @@ class PretrainingObjective:
         "sentence_order", after which its metrics are named; None for batches without pairs.
     """
 
-    config: BertConfig
+    config: EncoderConfig
     pairs: str | None = "next_sentence"
 
     @property
@@ -113,7 +113,7 @@ class PretrainingObjective:
 
 
 def fill_mask(
-    config: BertConfig,
+    config: EncoderConfig,
     params: Any,
     input_ids: np.ndarray,
     masked_positions: np.ndarray,

@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.models.config import BertConfig, MethodConfig
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.config import MethodConfig
 from bert_jax.objectives.config import RegularizationConfig
 from bert_jax.objectives.finetuning import Divergence, FinetuningObjective, Loss
 from bert_jax.objectives.losses import divergence
@@ -66,8 +67,9 @@ class Task(abc.ABC, Generic[Example]):
     in_datasets: InDatasets = InDatasets()
 
     has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
-    # The class of transformers with the same output layer; empty where there is none.
-    architecture: ClassVar[str] = "BertForSequenceClassification"
+    # What follows the family's name in the class of transformers with the same output layer; empty
+    # where there is none.
+    head: ClassVar[str] = "ForSequenceClassification"
     problem_type: ClassVar[str] = ""  # its name for the loss, where it is not to guess
     command: ClassVar[str] = "classify"  # of run_predict.py
 
@@ -107,7 +109,7 @@ class Task(abc.ABC, Generic[Example]):
         del examples, labels
 
     @abc.abstractmethod
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         """The encoder with its output layer: (batch, deterministic) -> logits."""
 
     @property
@@ -283,7 +285,7 @@ def check_known(
 
 def objective_of(
     task: "Task[Any]",
-    model: BertConfig,
+    model: EncoderConfig,
     labels: tuple[str, ...],
     features: Features,
     method: MethodConfig,

@@ -62,7 +62,7 @@ class OptimizerConfig:
       layer_decay: each block learns at this multiple of the rate of the block above it, the
         embeddings at that of the lowest block times it again; the heads at the full rate.
       frozen: parameters that stay as they are, as the first parts of their paths, such as
-        "encoder/embeddings" or "encoder/layer_0".
+        "encoder/embeddings".
     """
 
     name: Literal["bert_adamw", "adamw", "lamb"] = "bert_adamw"

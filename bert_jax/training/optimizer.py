@@ -1,6 +1,5 @@
 """Optimizers (BERT's AdamW, optax's AdamW, LAMB), learning-rate schedules, frozen parameters."""
 
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from bert_jax.errors import UserError
+from bert_jax.models.adapters import PART
 from bert_jax.training.config import OptimizerConfig
 
 
@@ -153,25 +153,15 @@ def _begins_with(path: str, prefix: str) -> bool:
     return f"{path}/".startswith(f"{prefix}/")
 
 
-def _scale_by_layer(layer_decay: float) -> optax.GradientTransformation:
+def _scale_by_layer(layer_decay: float, blocks: Sequence[str]) -> optax.GradientTransformation:
     """Updates times layer_decay ** (1 + number of blocks above); arXiv:1801.06146, section 3.2."""
 
-    def scales(params: Any) -> Any:
-        paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-        found = [match for path in paths if (match := re.match(r"encoder/layer_(\d+)/", path))]
-        layers = 1 + max((int(match[1]) for match in found), default=-1)
+    def scaled(path: tuple[Any, ...], update: jax.Array) -> jax.Array:
+        name = _path(path).removeprefix(f"{PART}/")
+        above = (len(blocks) - i for i, block in enumerate(blocks) if _begins_with(name, block))
+        return update * layer_decay ** next(above, 0)
 
-        def scale(path: tuple[Any, ...], _: Any) -> float:
-            match = re.match(r"(?:adapters/)?encoder/(?:layer_(\d+)|embeddings)/", _path(path))
-            if match is None:
-                return 1.0
-            return layer_decay ** (layers - int(match[1]) if match[1] else layers + 1)
-
-        return jax.tree_util.tree_map_with_path(scale, params)
-
-    return optax.stateless(
-        lambda updates, _: jax.tree.map(lambda update, x: update * x, updates, scales(updates))
-    )
+    return optax.stateless(lambda updates, _: jax.tree_util.tree_map_with_path(scaled, updates))
 
 
 class Optimizer(NamedTuple):
@@ -190,7 +180,9 @@ class Optimizer(NamedTuple):
     frozen: tuple[str, ...]
 
 
-def make_optimizer(config: OptimizerConfig, learning_rate: optax.Schedule) -> Optimizer:
+def make_optimizer(
+    config: OptimizerConfig, learning_rate: optax.Schedule, blocks: Sequence[str] = ()
+) -> Optimizer:
     """Clip, Adam, decay, trust ratio (LAMB only), schedule, layer-wise decay.
 
     With the defaults it is the original's p -= lr (m / (sqrt(v) + eps) + decay p). LAMB scales the
@@ -201,6 +193,7 @@ def make_optimizer(config: OptimizerConfig, learning_rate: optax.Schedule) -> Op
     Args:
       config: its settings.
       learning_rate: from `learning_rate_schedule`.
+      blocks: of the model, `Architecture.blocks`; `layer_decay` below 1 needs them.
     """
     if config.name == "bert_adamw":
         adam = scale_by_uncorrected_adam(config.beta_1, config.beta_2, config.epsilon)
@@ -223,5 +216,7 @@ def make_optimizer(config: OptimizerConfig, learning_rate: optax.Schedule) -> Op
 
         chain = optax.partition({"trained": chain, "frozen": optax.set_to_zero()}, labels)
     if config.layer_decay < 1:
-        chain = optax.chain(chain, _scale_by_layer(config.layer_decay))
+        if not blocks:
+            raise ValueError(f"layer_decay is {config.layer_decay}, but no blocks are given")
+        chain = optax.chain(chain, _scale_by_layer(config.layer_decay, blocks))
     return Optimizer(chain.init, chain.update, learning_rate, config.frozen)

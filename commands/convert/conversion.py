@@ -8,16 +8,13 @@ from rich.console import Console
 
 from bert_jax.errors import UserError
 from bert_jax.files import read_json
-from bert_jax.interchange.configs import config_from_tf1
-from bert_jax.interchange.hugging_face import (
-    Model,
-    architecture_of,
-    load_hugging_face,
-)
-from bert_jax.interchange.names import PART_NAMES, adam_from_tf1, from_tensors
+from bert_jax.interchange.hugging_face import Model, load_hugging_face
+from bert_jax.interchange.names import PART_NAMES, adam_from_tf1, from_tensors, names_of
 from bert_jax.interchange.resize import extend_positions, resize_vocabulary
 from bert_jax.models.adapters import merge
+from bert_jax.models.bert_names import config_from_tf1
 from bert_jax.models.config import MethodConfig, method_of
+from bert_jax.models.registry import architecture_of, config_to_saved
 from bert_jax.training.checkpoint import save_params
 from bert_jax.training.optimizer import AdamState
 from commands.convert.command_line import FromHuggingFace, FromTF1, Merge, Request
@@ -62,7 +59,8 @@ def _from_tf1(request: FromTF1, console: Console) -> None:
     if request.optimizer_state:
         mu, nu, step = adam_from_tf1(tensors, config)
         adam = AdamState(mu, nu)
-    model = Model(config, converted, architecture_of(set(converted.params)), labels=())
+    largest = names_of(config).largest_class(set(converted.params))
+    model = Model(config, converted, largest, labels=())
     notes = [
         f"GELU: the {request.gelu} form, which bert_config.json does not tell (--gelu)",
         f"optimizer: Adam's moments, step {step:,}" if adam else "optimizer: left behind",
@@ -110,6 +108,7 @@ def _finish(
 ) -> None:
     """Resizes, checks the vocabulary, writes our folder and prints the summary."""
     config, params = model.config, model.converted.params
+    architecture = architecture_of(config)
     lowercase = {"auto": None, "lower": True, "keep": False}[request.case]
     new_tokens = _new_tokens(request.new_tokens)
     tokenizer, found = load_foreign_tokenizer(request.input, lowercase, new_tokens)
@@ -126,7 +125,8 @@ def _finish(
             f"vocabulary: from {config.vocab_size:,} to {size:,} rows"
             + (f", those from {kept:,} on the mean of the others" if size > kept else "")
         )
-        params = resize_vocabulary(resize_vocabulary(params, kept), size)
+        params = resize_vocabulary(params, architecture, kept)
+        params = resize_vocabulary(params, architecture, size)
         config = dataclasses.replace(config, vocab_size=size)
     if request.positions is not None:
         if request.positions < config.max_position_embeddings:
@@ -137,11 +137,11 @@ def _finish(
         notes.append(
             f"positions: from {config.max_position_embeddings} to {request.positions}, repeated"
         )
-        params = extend_positions(params, request.positions)
+        params = extend_positions(params, architecture, request.positions)
         config = dataclasses.replace(config, max_position_embeddings=request.positions)
     saved = {
         "recipe": f"converted from {request.input}",
-        "model": dataclasses.asdict(config),
+        "model": config_to_saved(config),
         "architecture": model.architecture,
         "labels": list(model.labels),
         "problem_type": model.problem_type,

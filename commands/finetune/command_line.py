@@ -75,7 +75,7 @@ def exported_seeds(config: FinetuneConfig) -> tuple[int, ...]:
 
 
 def _check_export(config: FinetuneConfig, task: Task[Any], name: str, folder: Path) -> None:
-    if not (exporter := EXPORTERS.get(name)):
+    if name not in EXPORTERS:
         raise UserError(f"--export {name} is unknown; there are: {', '.join(EXPORTERS)}")
     if seeds := exported_seeds(config):
         raise UserError(
@@ -88,5 +88,17 @@ def _check_export(config: FinetuneConfig, task: Task[Any], name: str, folder: Pa
             f"--export {name} {folder} is where the run works ({config.work_dir}); give another "
             "folder"
         )
-    if why := exporter.why_not(config.method, task.name, task.architecture):
+    check_exporter(config, task, task.head)
+
+
+def check_exporter(config: FinetuneConfig, task: Task[Any], architecture: str) -> None:
+    """Refuses a model that cannot be exported as --export asks.
+
+    Args:
+      config: has an export.
+      task: of the model.
+      architecture: see `Exporter.why_not`.
+    """
+    name = config.export[0] if config.export else ""
+    if why := EXPORTERS[name].why_not(config.method, task.name, architecture):
         raise UserError(f"--export {name}: {why}; leave it out")

@@ -13,9 +13,10 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from bert_jax.models.adapters import frozen_layers, frozen_paths
-from bert_jax.models.config import BertConfig
+from bert_jax.models.adapters import check_method, frozen_layers, frozen_paths
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.flops import model_flops
+from bert_jax.models.registry import architecture_of, config_to_saved
 from bert_jax.objectives.finetuning import (
     FinetuningObjective,
     PredictStep,
@@ -33,7 +34,7 @@ from bert_jax.training.optimizer import (
 from bert_jax.training.partial import fingerprint, frozen_part
 from bert_jax.training.saved_params import saved_steps
 from bert_jax.training.warm_start import WarmStart
-from commands.finetune.command_line import task_of
+from commands.finetune.command_line import check_exporter, task_of
 from commands.finetune.data import Data, Split, length_boundaries, load_data
 from commands.finetune.start import model_of, warm_start
 from commands.same_run import earlier_config
@@ -64,7 +65,7 @@ class Run(NamedTuple):
 
     config: FinetuneConfig
     task: Task[Any]
-    model: BertConfig
+    model: EncoderConfig
     source: SavedModel
     start: WarmStart
     data: Data
@@ -105,9 +106,9 @@ class Run(NamedTuple):
     def saved_config(self) -> dict[str, Any]:
         """What the work folders and all checkpoints say of the runs, whatever their seeds."""
         saved = self.config.resolved() | {
-            "model": dataclasses.asdict(self.model),
+            "model": config_to_saved(self.model),
             "labels": list(self.data.labels),
-            "architecture": self.task.architecture,
+            "architecture": architecture_of(self.model).class_with(self.task.head),
             "problem_type": self.task.problem_type,
             "data_fingerprint": self.data.train.features.fingerprint(),
             "dev_fingerprint": self.data.dev.fingerprint(),
@@ -158,6 +159,10 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
     if config.method.name != "full":
         check_stays(folder, config.method.name)
     model = model_of(config, source)
+    architecture = architecture_of(model)
+    check_method(config.method, architecture)
+    if config.export:
+        check_exporter(config, task, architecture.class_with(task.head))
     mesh = make_mesh(config.mesh)
     check_divides(mesh, "heads", model.num_attention_heads, "the model's heads")
     check_batch_size(config.batch_size, mesh, config.accumulation_steps)
@@ -170,13 +175,14 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
     shapes = nn.unbox(jax.eval_shape(objective.init, jax.random.key(0)))
     frozen = (
         *config.optimizer.frozen,
-        *frozen_layers(config.frozen_layers, model.num_hidden_layers),
+        *frozen_layers(config.frozen_layers, architecture.blocks(model)),
         *frozen_paths(config.method, shapes),
     )
     mask = frozen_mask(shapes, frozen)  # refuses names that freeze nothing
     optimizer = make_optimizer(
         dataclasses.replace(config.optimizer, frozen=frozen),
         learning_rate_schedule(config.optimizer, total_steps),
+        architecture.blocks(model),
     )
     start = warm_start(config, source, task, data.labels, shapes, console.print)
     sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]

@@ -8,7 +8,8 @@ import jax
 
 from bert_jax.errors import UserError
 from bert_jax.models.adapters import PART
-from bert_jax.models.config import BertConfig
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.registry import architecture_of
 from bert_jax.tasks.task import Task
 from bert_jax.training.warm_start import WarmStart, match_params
 from commands.saved_model import SavedModel
@@ -17,7 +18,7 @@ from configs.finetune import FinetuneConfig
 _SHOWN = 12  # classes that a message names
 
 
-def model_of(config: FinetuneConfig, source: SavedModel) -> BertConfig:
+def model_of(config: FinetuneConfig, source: SavedModel) -> EncoderConfig:
     """The source's architecture with the run's dropout and dtype.
 
     Raises:
@@ -29,20 +30,14 @@ def model_of(config: FinetuneConfig, source: SavedModel) -> BertConfig:
         fix = f"start from its base {source.saved['base']['folder']}"
         if name == "lora":
             fix = f"merge it: python run_convert.py merge --checkpoint {folder} --output DIR"
-        raise UserError(f"{source.origin} is no plain BERT but one with {name}; {fix}")
+        raise UserError(f"{source.origin} is no plain model but one with {name}; {fix}")
     if config.sequence_length > model.max_position_embeddings:
         raise UserError(
             f"sequence_length {config.sequence_length} is beyond the model's "
             f"{model.max_position_embeddings} positions; lower it"
         )
     model = dataclasses.replace(model, dtype=config.dtype)
-    if config.dropout is None:
-        return model
-    return dataclasses.replace(
-        model,
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=config.dropout,
-    )
+    return model if config.dropout is None else model.with_dropout(config.dropout)
 
 
 def warm_start(
@@ -76,7 +71,7 @@ def warm_start(
         if "task" in source.saved:  # a run of ours; others need not say it
             problem_type = source.saved.get("problem_type", "")
         if not same_shape or (kind, labels, problem_type) != (
-            task.architecture,
+            architecture_of(source.model).class_with(task.head),
             classes,
             task.problem_type,
         ):

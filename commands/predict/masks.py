@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from bert_jax.errors import UserError
-from bert_jax.models.config import BertConfig
+from bert_jax.models.registry import config_from_saved
 from bert_jax.objectives.pretraining import fill_mask
 from bert_jax.parallel.machine import keep_freed_memory
 from bert_jax.training.saved_params import load_params
@@ -16,7 +16,7 @@ def fill_masks(request: FillMask) -> None:
     """Prints the most probable pieces for each [MASK] of a text."""
     keep_freed_memory()
     params, config, step = load_params(request.checkpoint, request.step)
-    model = BertConfig(**config["model"])
+    model = config_from_saved(config["model"])
     if request.top > model.vocab_size:
         raise UserError(f"--top is {request.top}; it must be at most {model.vocab_size}")
     tokenizer = load_tokenizer(request.checkpoint)

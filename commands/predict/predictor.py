@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.models.config import BertConfig, MethodConfig, method_of
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.config import MethodConfig, method_of
 from bert_jax.monitoring.tracker import ProgressBar
 from bert_jax.objectives.finetuning import make_predict_step, predict
 from bert_jax.parallel.sharding import make_mesh
@@ -42,7 +43,7 @@ class Predictor(NamedTuple):
     labels: tuple[str, ...]
     sequence_length: int
     tokenizer: Tokenizer
-    model: BertConfig
+    model: EncoderConfig
     params: Any
     settings: dict[str, Any]
     method: MethodConfig

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from bert_jax.bounds import check_bounds
 from bert_jax.errors import UserError
-from bert_jax.models.config import BertConfig
+from bert_jax.models.architecture import EncoderConfig
+from bert_jax.models.registry import config_from_saved
 from bert_jax.parallel.config import DistributedConfig
 from configs.pretrain import PretrainConfig
 from configs.recipes import RECIPES
@@ -133,12 +134,12 @@ def from_command_line(arguments: Sequence[str]) -> Request:
     )
 
 
-def _model_of(folder: str, recipe_model: BertConfig) -> BertConfig:
+def _model_of(folder: str, recipe_model: EncoderConfig) -> EncoderConfig:
     """The architecture of a checkpoint, with the compute dtype of the recipe."""
     path = Path(folder, "config.json")
     try:
-        model = json.loads(path.read_text(encoding="utf-8"))["model"]
-        return BertConfig(**model | {"dtype": recipe_model.dtype, "remat": recipe_model.remat})
+        model = config_from_saved(json.loads(path.read_text(encoding="utf-8"))["model"])
+        return dataclasses.replace(model, dtype=recipe_model.dtype, remat=recipe_model.remat)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder} is no work folder and no converted checkpoint ({path}: "

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis.compile_ahead import Chip, DoesNotFit, Estimate, estimate, topology_devices
+from bert_jax.models.registry import architecture_of
 from bert_jax.parallel.sharding import batch_shards
 from bert_jax.parallel.stop_signal import ending_at_once
 from bert_jax.training.optimizer import make_optimizer
@@ -21,7 +22,8 @@ def show(config: PretrainConfig, topology: str) -> None:
     devices, chip = topology_devices(topology)
     mesh = mesh_of(config, devices)
     objective = objective_of(config)
-    optimizer = make_optimizer(config.optimizer, schedule_of(config))
+    blocks = architecture_of(config.model).blocks(config.model)
+    optimizer = make_optimizer(config.optimizer, schedule_of(config), blocks)
     console.print(f"compiling for {len(devices)} x {devices[0].device_kind}; this takes minutes")
     estimates: dict[int, Estimate] = {}
     for number, phase in enumerate(config.phases):

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bert_jax.errors import UserError
 from bert_jax.models.flops import model_flops
+from bert_jax.models.registry import architecture_of
 from bert_jax.objectives.objective import BatchSize
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.objectives.registry import OBJECTIVES
@@ -81,7 +82,8 @@ def open_run(request: Request, console: Console) -> Run | None:
         )
         return None
     objective = objective_of(config)
-    optimizer = make_optimizer(config.optimizer, schedule_of(config))
+    blocks = architecture_of(config.model).blocks(config.model)
+    optimizer = make_optimizer(config.optimizer, schedule_of(config), blocks)
     shapes = abstract_state(objective, optimizer, mesh)[0]
     frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
     init = partial(init_state, objective, optimizer, mesh, config.seed)

@@ -31,13 +31,17 @@ def output_folder(folder: Path, settings: dict[str, Any]) -> Iterator["Journal"]
                 )
             made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
             folder.mkdir(parents=True, exist_ok=True)
-            journal = _opened(path)
-        except OSError as error:
+            journal = Journal(path)
+        except (OSError, sqlite3.OperationalError) as error:
             if _is_full_disk(error):
                 raise
+            reason = getattr(error, "strerror", error)
             raise DataError(
-                f"--output {folder} cannot be made or written to ({error.strerror}); name another "
-                "folder"
+                f"--output {folder} cannot be made or written to ({reason}); name another folder"
+            ) from None
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"{path} is damaged ({error}); delete the folder {folder} and start again"
             ) from None
         try:
             journal.expect("settings", settings)
@@ -51,21 +55,6 @@ def output_folder(folder: Path, settings: dict[str, Any]) -> Iterator["Journal"]
             raise
         finally:
             journal.close()
-
-
-def _opened(path: Path) -> "Journal":
-    try:
-        return Journal(path)
-    except sqlite3.OperationalError as error:
-        if _is_full_disk(error):
-            raise
-        raise DataError(
-            f"--output {path.parent} cannot be written to ({error}); name another folder"
-        ) from None
-    except sqlite3.DatabaseError as error:
-        raise DataError(
-            f"{path} is damaged ({error}); delete the folder {path.parent} and start again"
-        ) from None
 
 
 def _remove(folder: Path, made: list[Path]) -> None:

@@ -22,7 +22,7 @@ def measure(corpus: Corpus, tokenizer: Tokenizer, duplicates: int, cut: int) -> 
     Returns:
       Counts of `documents`, `heldout_documents`, `sentences` and `tokens`; means
       `sentences_per_document` and `tokens_per_sentence`; `unknown_rate` (share of tokens),
-      `one_sentence_rate` (share of documents), `longest_document` (tokens), `largest_id`,
+      `one_sentence_rate` (share of documents), `longest_document` (tokens),
       `heldout_one_sentence` (documents), `duplicates` (documents left out), `cut` (documents cut in
       parts, each of which counts as a document), and `heldout_unigram_entropy` in nats, None
       without held-out tokens: the loss of a model that learned the frequencies of the held-out
@@ -53,7 +53,6 @@ def measure(corpus: Corpus, tokenizer: Tokenizer, duplicates: int, cut: int) -> 
         "one_sentence_rate": sum(one_sentence.values()) / max(documents, 1),
         "heldout_one_sentence": one_sentence["heldout"],
         "longest_document": max(longest for found in lengths.values() for _, longest in found),
-        "largest_id": int(np.flatnonzero(total).max()) if tokens else -1,
         "duplicates": duplicates,
         "cut": cut,
         "heldout_unigram_entropy": _entropy(counts["heldout"]),
@@ -68,13 +67,10 @@ def _lengths(shard: Shard) -> tuple[int, int]:
 
 
 def _id_counts(shard: Shard, vocab_size: int) -> np.ndarray:
-    """How often each id occurs, int64 [vocab_size or more]."""
+    """How often each id occurs, int64 [vocab_size]."""
     counts = np.zeros(vocab_size, np.int64)
     for start in range(0, len(shard.tokens), _BLOCK):
-        block = np.bincount(_read(shard.tokens, start, _BLOCK), minlength=vocab_size)
-        if len(block) > len(counts):
-            counts = np.pad(counts, (0, len(block) - len(counts)))
-        counts += block
+        counts += np.bincount(_read(shard.tokens, start, _BLOCK), minlength=vocab_size)
     return counts
 
 
@@ -126,10 +122,6 @@ def warnings(figures: dict[str, Any], vocab_size: int, asked_vocab_size: int | N
         found.append(
             f"{figures['unknown_rate']:.1%} of the tokens are unknown: the vocabulary is not for "
             "this language or too small"
-        )
-    if figures["largest_id"] >= vocab_size:
-        found.append(
-            f"the largest id is {figures['largest_id']}, beyond the vocabulary of {vocab_size}"
         )
     if figures["tokens"] < _SHORT_CORPUS_TOKENS:
         found.append(

@@ -10,7 +10,7 @@ from typing import Any
 from data_pipeline.errors import DataError
 from data_pipeline.text.sentences import Language
 from data_pipeline.text.words import Segmenter, check_segmenter
-from data_pipeline.tokenization.training import MAXIMUM_VOCAB_SIZE, MINIMUM_VOCAB_SIZE, Kind
+from data_pipeline.tokenization.training import Kind, check_vocab_size
 
 DEFAULT_VOCAB_SIZE = 30_522  # BERT's
 
@@ -83,12 +83,7 @@ def check_settings(config: PrepareConfig) -> None:
         )
     if config.vocab_size is not None and (config.vocab or config.model):
         raise DataError("--vocab-size is for a tokenizer to train; a given one has its own size")
-    size = DEFAULT_VOCAB_SIZE if config.vocab_size is None else config.vocab_size
-    if not MINIMUM_VOCAB_SIZE <= size <= MAXIMUM_VOCAB_SIZE:
-        raise DataError(
-            f"--vocab-size {size} is out of range; give {MINIMUM_VOCAB_SIZE} to "
-            f"{MAXIMUM_VOCAB_SIZE:,}"
-        )
+    check_vocab_size(DEFAULT_VOCAB_SIZE if config.vocab_size is None else config.vocab_size)
     if not 0 <= config.heldout_fraction < 1:
         raise DataError(
             f"--heldout-fraction {config.heldout_fraction} is not a share; give 0 to below 1"
@@ -99,8 +94,8 @@ def check_settings(config: PrepareConfig) -> None:
         )
     if not 0 < config.tokenizer_sample_mb < math.inf:
         raise DataError(
-            f"--tokenizer-sample-mb {config.tokenizer_sample_mb} is no amount of text; give more "
-            "than 0"
+            f"--tokenizer-sample-mb {config.tokenizer_sample_mb} is not an amount of text; give "
+            "more than 0"
         )
     if config.processes < 1:
         raise DataError(f"--processes {config.processes} can do nothing; give 1 or more")

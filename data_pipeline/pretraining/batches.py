@@ -5,14 +5,15 @@ Planning and masking are NumPy on whole blocks and batches; `stream` runs them i
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from data_pipeline.corpus.shards import Corpus, Shard, Split
 from data_pipeline.errors import DataError
+from data_pipeline.pretraining.blocks import Draws
 from data_pipeline.pretraining.collate import Batch, collate_examples, collate_packed
 from data_pipeline.pretraining.config import SEGMENTS, DataConfig
 from data_pipeline.pretraining.examples import EXAMPLE
@@ -75,7 +76,7 @@ def batches(
     if (
         min(start) < 0
         or start.block >= blocks
-        or (start.offset and start.offset >= len(plan(epoch=start.epoch, block=start.block)))
+        or (start.offset and start.offset >= len(plan(start.epoch, start.block)))
     ):
         raise DataError(
             f"cursor {tuple(start)} lies outside this corpus with {blocks} blocks an epoch; it "
@@ -85,10 +86,7 @@ def batches(
     mine = slice(host_index * rows, (host_index + 1) * rows)
 
     def plans() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        planned = batches_of_examples(
-            lambda epoch, block: plan(epoch=epoch, block=block), blocks, batch_size, start
-        )
-        for examples, after in planned:
+        for examples, after in batches_of_examples(plan, blocks, batch_size, start):
             chosen = examples[mine]
             if config.packed:  # rows have room for many examples, but most hold a few
                 chosen = chosen[:, : (chosen["length"][..., 0] > 0).sum(axis=1).max()]
@@ -141,8 +139,7 @@ def evaluation_batches(
                 "sentences; prepare the corpus with more than one sentence in a document, or set "
                 "pairs to 'doc_sentences'"
             )
-        epoch, block = divmod(number, blocks)
-        planned = plan(epoch=epoch, block=block)
+        planned = plan(*divmod(number, blocks))
         for label in range(classes):
             # Without pairs all are of one class. Packed, they are rows of several examples.
             rows = planned if classes == 1 else planned[planned["label"] == label]
@@ -156,30 +153,34 @@ def evaluation_batches(
     return [collate(chosen[first : first + batch_size]) for first in range(0, examples, batch_size)]
 
 
-class _Plan(Protocol):
-    def __call__(self, *, epoch: int, block: int) -> np.ndarray: ...
-
-
 def _planner(
     split: Split, config: DataConfig, sequence_length: int, max_predictions: int, seed: int
-) -> tuple[_Plan, int]:
-    """The function that plans a block, and the number of blocks in an epoch.
+) -> tuple[Callable[[int, int], np.ndarray], int]:
+    """The function that plans a block of an epoch, and the number of blocks in an epoch.
 
     The plan is `EXAMPLE` [n], or [n, R] with rows of examples where they are packed.
     """
     settings: dict[str, Any] = {
         "sequence_length": sequence_length,
         "short_sequence_probability": config.short_sequence_probability,
-        "seed": seed,
     }
-    if config.pairs == "full_sentences":
-        runs = runs_of_documents(split)
-        return partial(plan_full_sentences, split, runs, **settings), blocks_per_epoch(runs)
-    if config.packed:
-        settings["max_predictions"] = max_predictions
-        settings["masked_lm_probability"] = config.masked_lm_probability
-        return partial(plan_rows, split, **settings), blocks_per_epoch(split)
-    return partial(plan_block, split, config.pairs, **settings), blocks_per_epoch(split)
+    units = runs_of_documents(split) if config.pairs == "full_sentences" else split
+
+    def plan(epoch: int, block: int) -> np.ndarray:
+        draws = Draws(seed, epoch, block)
+        if config.pairs == "full_sentences":
+            return plan_full_sentences(split, units, draws, **settings)
+        if config.packed:
+            return plan_rows(
+                split,
+                draws,
+                max_predictions=max_predictions,
+                masked_lm_probability=config.masked_lm_probability,
+                **settings,
+            )
+        return plan_block(split, config.pairs, draws, **settings)
+
+    return plan, blocks_per_epoch(units)
 
 
 def _open_split(corpus: Corpus, name: str, config: DataConfig) -> Split:

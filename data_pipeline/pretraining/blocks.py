@@ -77,7 +77,7 @@ def read_block(split: Split, draws: Draws) -> BlockText:
     document_end = np.cumsum(last - first)
     document_start = document_end - (last - first)
     document_of = np.repeat(np.arange(len(documents)), last - first)
-    index = np.arange(len(document_of)) + (first - document_start)[document_of]
+    index = ranges(first, last - first)
     starts, lengths = np.empty_like(index), np.empty_like(index)
     for number, rows in rows_by_shard(shard[document_of]):
         offsets = split.shards[number].sentences
@@ -109,6 +109,16 @@ def locate_documents(
         end = np.minimum(local[rows] + size, len(boundaries) - 1)
         first[rows], last[rows] = boundaries[local[rows]], boundaries[end]
     return shard, first, last
+
+
+def ranges(first: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """first[0], first[0] + 1, ... `length[0]` numbers, then those from first[1] on, and so on.
+
+    >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    before = np.cumsum(length) - length
+    return np.repeat(first - before, length) + np.arange(length.sum())
 
 
 def sort_by_shard(shard: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.corpus.shards import Split
-from data_pipeline.pretraining.blocks import sort_by_shard
+from data_pipeline.pretraining.blocks import ranges, sort_by_shard
 from data_pipeline.pretraining.config import SEGMENTS, Pairs, special_tokens
 from data_pipeline.pretraining.examples import Stretches
 from data_pipeline.pretraining.full_sentences import stretches_of_full_sentences
@@ -80,9 +80,8 @@ def collate_examples(
     order, runs = sort_by_shard(stretches.shard)
     length = stretches.length[order]
     begin = np.concatenate([[0], np.cumsum(length)])  # [T + 1]
-    within = np.arange(begin[-1])
-    source = np.repeat(stretches.offset[order] - begin[:-1], length) + within  # [N]
-    target = np.repeat(sep[order] - length - begin[:-1], length) + within
+    source = ranges(stretches.offset[order], length)  # [N]
+    target = ranges(sep[order] - length, length)
     parts = [(split.shards[number], slice(begin[a], begin[b])) for number, a, b in runs]
     tokens = np.empty(len(source), np.int32)
     for shard, part in parts:

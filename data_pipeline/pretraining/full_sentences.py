@@ -17,6 +17,7 @@ from data_pipeline.pretraining.blocks import (
     Draw,
     Draws,
     follow_links,
+    ranges,
     read_block,
     rows_by_shard,
     target_lengths,
@@ -45,12 +46,10 @@ def runs_of_documents(split: Split) -> Split:
 def plan_full_sentences(
     split: Split,
     runs: Split,
+    draws: Draws,
     *,
     sequence_length: int,
     short_sequence_probability: float,
-    seed: int,
-    epoch: int,
-    block: int,
 ) -> np.ndarray:
     """All examples of a block of runs, shuffled: a pure function of its arguments.
 
@@ -61,15 +60,14 @@ def plan_full_sentences(
     Args:
       split: the documents.
       runs: `runs_of_documents(split)`.
+      draws: the block of runs, and where all randomness comes from.
       sequence_length: tokens of a sequence, including special tokens.
       short_sequence_probability: how often a run's examples aim at a random shorter length, which
         they exceed only where a single sentence does.
-      seed, epoch, block: where all randomness comes from.
 
     Returns:
       `EXAMPLE` [n], n > 0, with a segment A only.
     """
-    draws = Draws(seed, epoch, block)
     budget = sequence_length - special_tokens("full_sentences")
     text = read_block(runs, draws)
     starts_document = _document_starts(split, text)
@@ -107,7 +105,7 @@ def stretches_of_full_sentences(examples: np.ndarray, split: Split) -> Stretches
     count = last - first + 1
     row = np.repeat(np.arange(len(examples)), count)  # [T]
     end = np.cumsum(count)
-    nth = np.arange(len(row)) - (end - count)[row]
+    nth = ranges(np.zeros_like(count), count)
     begin = offset[row]
     for number, rows in rows_by_shard(shard[row]):
         inner = rows[nth[rows] > 0]
@@ -135,10 +133,8 @@ def _document_starts(split: Split, text: BlockText) -> np.ndarray:
             for sentence in (text.first[rows], text.first[rows] + sentences[rows])
         )
         count = last - first
-        before = np.cumsum(count) - count
-        index = np.repeat(first - before, count) + np.arange(count.sum())
         shift = np.repeat(text.document_start[rows] - text.first[rows], count)
-        found[documents[index] + shift] = True
+        found[documents[ranges(first, count)] + shift] = True
     return found
 
 
@@ -151,7 +147,7 @@ def _cut_long_sentences(
         return text, starts_document
     bounds = np.concatenate([[0], np.cumsum(pieces)])
     sentence = np.repeat(np.arange(len(pieces)), pieces)
-    done = (np.arange(bounds[-1]) - bounds[sentence]) * budget  # tokens of the pieces before
+    done = ranges(np.zeros_like(pieces), pieces) * budget  # tokens of the pieces before
     text = text._replace(
         document_start=bounds[text.document_start],
         document_end=bounds[text.document_end],

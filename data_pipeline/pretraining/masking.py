@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipeline.keyed_random import random_bits, uniform
+from data_pipeline.pretraining.blocks import ranges
 from data_pipeline.pretraining.config import Masking
 
 MAX_LENGTH = 1 << 16  # a position must fit the low bits of a sort key
@@ -199,7 +200,7 @@ def _select_words(words: _Words, wanted: np.ndarray, shape: tuple[int, int]) -> 
     rank, row = np.nonzero(takes)
     word_length, column = np.divmod(words.in_order[rank, row], MAX_LENGTH)
     selected = np.zeros(shape[0] * shape[1], bool)
-    selected[_ranges(row * shape[1] + column, word_length)] = True
+    selected[ranges(row * shape[1] + column, word_length)] = True
     return selected.reshape(shape)
 
 
@@ -239,7 +240,7 @@ def _select_spans(
         taken[number[fits]] = True
         first_column[number[fits]] = np.repeat(column, fits.sum(axis=1))
         remaining[rows] -= (tokens * fits).sum(axis=1)
-    tokens = _ranges(place[taken], length[taken])
+    tokens = ranges(place[taken], length[taken])
     selected = np.zeros(shape[0] * shape[1], bool)
     selected[tokens] = True
     span_start = np.empty(shape[0] * shape[1], np.int64)
@@ -250,9 +251,3 @@ def _select_spans(
 def _span_words(bits: np.ndarray) -> np.ndarray:
     """Number of words of a span, int64 in 1 .. 10, for uint64 `bits`."""
     return 1 + np.searchsorted(_SPAN_LENGTHS, uniform(bits), side="right")
-
-
-def _ranges(first: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """first[0], first[0] + 1, ... `length[0]` numbers, then those from first[1] on, and so on."""
-    before = np.cumsum(length) - length
-    return np.repeat(first - before, length) + np.arange(length.sum())

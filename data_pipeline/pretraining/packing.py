@@ -27,14 +27,12 @@ def sequences_per_row(sequence_length: int, max_predictions: int) -> int:
 
 def plan_rows(
     split: Split,
+    draws: Draws,
     *,
     sequence_length: int,
     max_predictions: int,
     masked_lm_probability: float,
     short_sequence_probability: float,
-    seed: int,
-    epoch: int,
-    block: int,
 ) -> np.ndarray:
     """The examples of a block in rows, shuffled: a pure function of its arguments.
 
@@ -44,10 +42,11 @@ def plan_rows(
 
     Args:
       split: the documents.
+      draws: the block, and where all randomness comes from.
       sequence_length: L, tokens of a row, and of the longest example.
       max_predictions: K, prediction slots of a row.
       masked_lm_probability: share of the tokens to predict.
-      short_sequence_probability, seed, epoch, block: as in `plan_block`.
+      short_sequence_probability: as in `plan_block`.
 
     Returns:
       `EXAMPLE` [n, R], n > 0, with R = `sequences_per_row`: in each row at least one example, then
@@ -56,17 +55,15 @@ def plan_rows(
     examples = plan_block(
         split,
         "doc_sentences",
+        draws,
         sequence_length=sequence_length,
         short_sequence_probability=short_sequence_probability,
-        seed=seed,
-        epoch=epoch,
-        block=block,
     )
     tokens = examples["length"][:, 0] + special_tokens("doc_sentences")
     predictions = prediction_counts(tokens, masked_lm_probability, max_predictions)
     row = assign_rows(tokens, predictions, sequence_length, max_predictions)
     size = int(row.max()) + 1
-    row = permute(row, size, Draws(seed, epoch, block).key(Draw.ROWS))
+    row = permute(row, size, draws.key(Draw.ROWS))
     order = np.argsort(row, kind="stable")  # within a row, the examples stay shuffled
     row = row[order]
     rows = np.zeros((size, sequences_per_row(sequence_length, max_predictions)), EXAMPLE)

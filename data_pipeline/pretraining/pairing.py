@@ -27,12 +27,10 @@ from data_pipeline.pretraining.examples import EXAMPLE
 def plan_block(
     split: Split,
     pairs: Pairs,
+    draws: Draws,
     *,
     sequence_length: int,
     short_sequence_probability: float,
-    seed: int,
-    epoch: int,
-    block: int,
 ) -> np.ndarray:
     """All examples of a block, shuffled: a pure function of its arguments.
 
@@ -50,14 +48,13 @@ def plan_block(
     Args:
       split: the documents; at least two of them for pairs.
       pairs: one of the three.
+      draws: the block, and where all randomness comes from.
       sequence_length: tokens of a sequence, including special tokens.
       short_sequence_probability: how often a document's chunks aim at a random shorter length.
-      seed, epoch, block: where all randomness comes from.
 
     Returns:
       `EXAMPLE` [n], n > 0.
     """
-    draws = Draws(seed, epoch, block)
     text = read_block(split, draws)
     document_of, total = text.document_of, len(text.document_of)  # of S sentences
     document_end = text.document_end[document_of]

@@ -217,7 +217,7 @@ class EmbeddedSource:
     """The embedded corpus as a `Source`, extracted once into a text file.
 
     Args:
-      path: where the text goes; an existing file is used as it is.
+      path: where the text goes.
     """
 
     name = "embedded"
@@ -228,8 +228,6 @@ class EmbeddedSource:
 
     def extract(self, map_files: MapFiles = map) -> None:
         """Writes the text: a paragraph on each line, a blank line after each document."""
-        if self.path.exists():
-            return
         aside = self.path.with_name(self.path.name + ".tmp")
         with open(aside, "w", encoding="utf-8") as file:
             for document in embedded_documents(map_files):

@@ -8,10 +8,19 @@ from data_pipeline.tokenization.interface import Tokenizer
 from data_pipeline.tokenization.sentencepiece import train_sentencepiece
 from data_pipeline.tokenization.wordpiece import train_wordpiece
 
-MINIMUM_VOCAB_SIZE = 100
-MAXIMUM_VOCAB_SIZE = 1 << 20  # the trainers allocate for the size asked for
+_MINIMUM_VOCAB_SIZE = 100
+_MAXIMUM_VOCAB_SIZE = 1 << 20  # the trainers allocate for the size asked for
 
 Kind = Literal["wordpiece", "sentencepiece-unigram", "sentencepiece-bpe"]
+
+
+def check_vocab_size(vocab_size: int) -> None:
+    """Refuses a number of pieces that no vocabulary can be trained to."""
+    if not _MINIMUM_VOCAB_SIZE <= vocab_size <= _MAXIMUM_VOCAB_SIZE:
+        raise DataError(
+            f"--vocab-size {vocab_size:,} is out of range; give {_MINIMUM_VOCAB_SIZE} to "
+            f"{_MAXIMUM_VOCAB_SIZE:,} (BERT has 30,522)"
+        )
 
 
 def train_tokenizer(
@@ -28,11 +37,7 @@ def train_tokenizer(
     Returns:
       A tokenizer with [PAD] [UNK] [CLS] [SEP] [MASK] as its ids 0 to 4.
     """
-    if not MINIMUM_VOCAB_SIZE <= vocab_size <= MAXIMUM_VOCAB_SIZE:
-        raise DataError(
-            f"a vocabulary of {vocab_size:,} pieces cannot be trained; ask for "
-            f"{MINIMUM_VOCAB_SIZE} to {MAXIMUM_VOCAB_SIZE:,} (BERT has 30,522)"
-        )
+    check_vocab_size(vocab_size)
     if kind == "wordpiece":
         return train_wordpiece(texts, vocab_size, lowercase)
     return train_sentencepiece(texts, kind.removeprefix("sentencepiece-"), vocab_size, lowercase)

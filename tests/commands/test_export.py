@@ -32,7 +32,7 @@ def test_the_outputs_of_a_classifier(tmp_path, task, labels, problem_type, names
     }
     saved = {
         "model": dataclasses.asdict(TINY),
-        "architecture": found.architecture,
+        "architecture": f"Bert{found.head}" if found.head else "",
         "problem_type": found.problem_type,
         "labels": list(labels),
     }

@@ -34,7 +34,7 @@ def _with(config, **changes):
         ({"input": ("nowhere/*.txt",)}, "nowhere/.*matches no file"),
         ({"vocab_size": 50}, "--vocab-size 50 is out of range"),
         ({"vocab_size": 0}, "--vocab-size 0 is out of range"),
-        ({"vocab_size": 10**12}, "--vocab-size 10{12} is out of range"),
+        ({"vocab_size": 10**12}, "--vocab-size 1,000,000,000,000 is out of range"),
         ({"vocab": Path("vocab.txt")}, "--vocab-size is for a tokenizer to train"),
         ({"vocab": Path("vocab.txt"), "vocab_size": None}, "vocab.txt cannot be read"),
         ({"vocab": Path("a"), "model": Path("b")}, "exclude each other"),
@@ -90,7 +90,7 @@ def test_an_output_that_cannot_be_written_to_is_refused(config, monkeypatch):
         raise sqlite3.OperationalError("unable to open database file")
 
     monkeypatch.setattr(sqlite3, "connect", refuse)
-    with pytest.raises(DataError, match="cannot be written to"):
+    with pytest.raises(DataError, match=f"{config.output} cannot be made or written to"):
         prepare(config)
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_jax.interchange.configs import config_from_tf1
 from bert_jax.interchange.names import from_tensors
 from bert_jax.models.bert import BertConfig
+from bert_jax.models.bert_names import config_from_tf1
 
 SMALL = Path(__file__).parent / "small.npz"
 # The original's feature names.

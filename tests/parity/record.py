@@ -112,7 +112,7 @@ def train(
 def replay(recording: Recording) -> tuple[list[list[float]], dict[str, np.ndarray], dict]:
     """Trains on a recording's batches from its initial weights: log, first outputs, weights."""
     model = torch_model(recording.bert_config)
-    tensors = to_tensors(recording.initial, "hugging_face")
+    tensors = to_tensors(recording.initial, "hugging_face", recording.config)
     model.load_state_dict(
         {name: torch.tensor(x).double() for name, x in tensors.items()}, strict=False
     )

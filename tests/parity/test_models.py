@@ -11,8 +11,9 @@ import transformers
 from flax import linen as nn
 
 from bert_jax.interchange.configs import config_to_hugging_face
-from bert_jax.interchange.names import ARCHITECTURES, from_tensors, to_tensors
+from bert_jax.interchange.names import from_tensors, to_tensors
 from bert_jax.models.bert import BertConfig, Encoder, Pooler
+from bert_jax.models.bert_names import NAMES
 from bert_jax.models.pretraining_heads import BertForPreTraining
 from bert_jax.models.task_heads import (
     BertForMultipleChoice,
@@ -142,7 +143,7 @@ def test_pretraining_logits_loss_and_gradients(config):
 
     value, gradients = jax.value_and_grad(loss)(params)
     np.testing.assert_allclose(value, expected.loss.item(), **TOLERANCE)
-    ours_named = to_tensors(jax.device_get(gradients), "hugging_face")
+    ours_named = to_tensors(jax.device_get(gradients), "hugging_face", TINY)
     named = {name: p.grad.numpy() for name, p in model.named_parameters()}
     assert ours_named.keys() == named.keys()
     for name, gradient in named.items():
@@ -165,7 +166,7 @@ def test_fine_tuning_models(architecture, ours):
     labels = {} if architecture in ("BertForQuestionAnswering",) else {"num_labels": 5}
     model = theirs(TINY, architecture, **labels)
     result = converted(model, TINY)
-    assert set(result.params) == set(ARCHITECTURES[architecture])
+    assert set(result.params) == set(NAMES.classes[architecture])
     assert result.unused == ()
     fresh = nn.unbox(jax.eval_shape(ours.init, jax.random.key(0), batch)["params"])
     assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, result.params)

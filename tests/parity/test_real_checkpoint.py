@@ -10,7 +10,8 @@ import torch
 import transformers
 
 import run_convert
-from bert_jax.models.bert import BertConfig, Encoder, Pooler
+from bert_jax.models.bert import Encoder, Pooler
+from bert_jax.models.registry import config_from_saved
 from bert_jax.training.saved_params import load_params
 from data_pipeline.tokenization.loading import load_tokenizer
 
@@ -45,7 +46,7 @@ def embeddings(hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def test_sentence_embeddings(real, converted):
     tokenizer = load_tokenizer(converted)
     params, config, _ = load_params(converted)
-    model = BertConfig(**config["model"])
+    model = config_from_saved(config["model"])
     rows = [tokenizer.encode(sentence) for sentence in SENTENCES]
     length = max(map(len, rows)) + 2
     ids = np.zeros((len(rows), length), np.int32)

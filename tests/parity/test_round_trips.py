@@ -12,8 +12,10 @@ import transformers
 import run_convert
 from bert_jax.interchange.hugging_face import save_hugging_face
 from bert_jax.interchange.torch_pickle import read_torch_file
-from bert_jax.models.bert import BertConfig, Encoder
+from bert_jax.models.bert import Encoder
+from bert_jax.models.config import BertConfig
 from bert_jax.models.pretraining_heads import BertForPreTraining
+from bert_jax.models.registry import config_from_saved
 from bert_jax.training.saved_params import load_params
 from data_pipeline.tokenization.loading import load_tokenizer
 from tests.checkpoints import TINY, assert_same, random_params, tf1_tensors, write_tf1
@@ -80,7 +82,7 @@ def test_tf1_to_ours_to_hugging_face_and_back(tmp_path, quiet, gelu):
     model = load_quietly("BertForPreTraining", hf)
     batch = model_inputs(TINY)
     positions = np.tile(np.arange(10, dtype=np.int32), (3, 1))
-    outputs = BertForPreTraining(BertConfig(**config["model"])).apply(
+    outputs = BertForPreTraining(config_from_saved(config["model"])).apply(
         {"params": loaded}, batch | {"masked_positions": positions}
     )
     with torch.no_grad():
@@ -258,7 +260,7 @@ def test_other_files_of_transformers(tmp_path, file):
     run_convert.main(["from-hf", "--input", str(folder), "--output", str(tmp_path / "ours")])
     params, config, _ = load_params(tmp_path / "ours")
     batch = model_inputs(TINY)
-    hidden = Encoder(BertConfig(**config["model"])).apply(
+    hidden = Encoder(config_from_saved(config["model"])).apply(
         {"params": params["encoder"]}, *batch.values()
     )
     with torch.no_grad():

@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("methods")
     params = random_params(CONFIG)
     parts = {name: params[name] for name in ("encoder", "pooler")}
-    write_hugging_face(folder / "base", to_tensors(parts, "hugging_face"), CONFIG)
+    write_hugging_face(folder / "base", to_tensors(parts, "hugging_face", CONFIG), CONFIG)
     for name, rows in (("train", 28), ("dev", 8)):
         lines = [
             f"{WORDS[i % 4]} {WORDS[i % 3]}\t{'odd' if i % 2 else 'even'}" for i in range(rows)
@@ -214,7 +214,7 @@ def test_another_base_or_none_is_refused(folder, run):
         assert_same(load_params(merged)[0]["pooler"], load_run(run, base=aside)[0]["pooler"])
         params = random_params(CONFIG, seed=1)
         params = {name: params[name] for name in ("encoder", "pooler")}
-        write_hugging_face(base, to_tensors(params, "hugging_face"), CONFIG)
+        write_hugging_face(base, to_tensors(params, "hugging_face", CONFIG), CONFIG)
         refused(r"another configuration \(other parameters in --init-from", *options(folder, run))
         with pytest.raises(UserError, match="base are not those that this run was trained on top"):
             load_run(run)

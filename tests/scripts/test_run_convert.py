@@ -20,6 +20,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.tokenization.loading import load_tokenizer
 from tests.checkpoints import (
     PIECES,
+    TINY,
     assert_same,
     random_params,
     tf1_tensors,
@@ -27,7 +28,7 @@ from tests.checkpoints import (
     write_tf1,
     write_vocab,
 )
-from tests.scripts.runs import ROOT
+from tests.processes import ROOT, environment
 
 SHARED = os.environ.get("BERT_JAX_SHARED")
 
@@ -74,7 +75,7 @@ def test_tf1_and_its_summary(folders, capsys):
 
 
 def test_a_cased_model_says_how_to_prepare_for_it(folders, capsys):
-    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face", TINY))
     convert("from-hf", folders, "--case", "keep")
     printed = capsys.readouterr().out
     assert f"--vocab {folders[1] / 'vocab.txt'} --no-lowercase --input FILES" in printed
@@ -124,7 +125,7 @@ def test_real_tf1_checkpoint_of_another_implementation(folders, capsys):
     adam = load_adam(folders[1])
     assert step == 20 == reader.get_tensor("global_step")
     for tree, suffix in ((params, ""), (adam.mu, "/adam_m"), (adam.nu, "/adam_v")):
-        tensors = to_tensors(tree, "tf1")
+        tensors = to_tensors(tree, "tf1", TINY)
         for name, tensor in tensors.items():
             np.testing.assert_array_equal(tensor, reader.get_tensor(name + suffix), strict=True)
     assert len(jax.tree.leaves(params)) * 3 + 1 == len(reader.get_variable_to_shape_map())
@@ -133,7 +134,7 @@ def test_real_tf1_checkpoint_of_another_implementation(folders, capsys):
 
 def test_new_tokens_and_positions(folders, tmp_path, capsys):
     params = random_params()
-    write_hugging_face(folders[0], to_tensors(params, "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(params, "hugging_face", TINY))
     (tmp_path / "new.txt").write_text("otter\nzebra\n")
     convert("from-hf", folders, "--new-tokens", tmp_path / "new.txt", "--positions", 64)
     loaded, config, _ = load_params(folders[1])
@@ -154,13 +155,13 @@ def test_new_tokens_and_positions(folders, tmp_path, capsys):
     [("the\n", "'the' is in the vocabulary already"), ("two words\n", "has white space")],
 )
 def test_new_tokens_must_be_new_pieces(folders, tmp_path, lines, match):
-    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face", TINY))
     (tmp_path / "new.txt").write_text(lines)
     refused("from-hf", folders, "--new-tokens", tmp_path / "new.txt", match=match)
 
 
 def test_a_vocabulary_of_another_length(folders):
-    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face", TINY))
     write_vocab(folders[0], PIECES[:-2])
     refused("from-hf", folders, match=r"has 28 pieces, the embedding 30 rows.*--resize-vocabulary")
     convert("from-hf", folders, "--resize-vocabulary")
@@ -170,7 +171,7 @@ def test_a_vocabulary_of_another_length(folders):
 def test_new_tokens_do_not_take_the_rows_of_padding(folders, tmp_path, capsys):
     """28 pieces, 30 rows, 2 new tokens: the two rows without a piece count for nothing."""
     params = random_params()
-    write_hugging_face(folders[0], to_tensors(params, "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(params, "hugging_face", TINY))
     write_vocab(folders[0], PIECES[:28])
     (tmp_path / "new.txt").write_text("otter\nzebra\n")
     convert("from-hf", folders, "--new-tokens", tmp_path / "new.txt", "--resize-vocabulary")
@@ -187,7 +188,7 @@ def test_headless_and_back(folders, tmp_path, capsys):
     params = random_params()
     tensors = {
         name.removeprefix("bert."): tensor
-        for name, tensor in to_tensors(params, "hugging_face").items()
+        for name, tensor in to_tensors(params, "hugging_face", TINY).items()
         if name.startswith("bert.")
     } | {"my_head.weight": np.zeros((2, 8), np.float32)}
     write_hugging_face(folders[0], tensors, architectures=["BertModel"])
@@ -210,7 +211,7 @@ def test_headless_and_back(folders, tmp_path, capsys):
 
 
 def test_the_id_of_pad_is_that_of_the_vocabulary(folders, tmp_path):
-    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face", TINY))
     write_vocab(folders[0], [*PIECES[1:4], PIECES[0], *PIECES[4:]])
     convert("from-hf", folders)
     convert("to-hf", (folders[1], tmp_path / "back"))
@@ -218,7 +219,7 @@ def test_the_id_of_pad_is_that_of_the_vocabulary(folders, tmp_path):
 
 
 def test_a_checkpoint_that_does_not_fit(folders):
-    tensors = to_tensors(random_params(), "hugging_face")
+    tensors = to_tensors(random_params(), "hugging_face", TINY)
     name = "bert.encoder.layer.0.output.dense.weight"
     tensors[name] = tensors[name][:, 1:]
     write_hugging_face(folders[0], tensors)
@@ -227,7 +228,7 @@ def test_a_checkpoint_that_does_not_fit(folders):
 
 @pytest.mark.parametrize("keep", [0, 7, 300, -1])
 def test_a_truncated_safetensors_file(folders, keep):
-    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face", TINY))
     path = folders[0] / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     refused("from-hf", folders, match=r"model\.safetensors is damaged or cut off")
@@ -272,7 +273,7 @@ def test_another_model(folders, changes, match):
 
 @pytest.mark.parametrize("shards", [["a"], {"a": ["b"]}, {"a": ".."}, {"a": 1}])
 def test_a_damaged_index(folders, shards):
-    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face", TINY))
     (folders[0] / "model.safetensors").unlink()
     path = folders[0] / "model.safetensors.index.json"
     path.write_text(json.dumps({"weight_map": shards}))
@@ -282,7 +283,7 @@ def test_a_damaged_index(folders, shards):
 def test_damaged_labels(folders):
     params = {"encoder": random_params()["encoder"]}
     params["classifier"] = {"kernel": np.ones((8, 3), np.float32), "bias": np.zeros(3, np.float32)}
-    tensors = to_tensors(params, "hugging_face")
+    tensors = to_tensors(params, "hugging_face", TINY)
     write_hugging_face(folders[0], tensors, id2label=["bad", "fine", "good"])
     refused("from-hf", folders, match=r"id2label is \['bad', 'fine', 'good'\]; it must be")
 
@@ -294,7 +295,7 @@ def test_missing_files_and_used_folders(folders):
     (folders[0] / "config.json").write_text("{")
     refused("from-hf", folders, match=r"config\.json is not JSON")
     refused("tf1", folders, match=r"bert_config\.json")
-    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face", TINY))
     (folders[0] / "vocab.txt").unlink()
     refused("from-hf", folders, match=r"neither vocab\.txt nor tokenizer\.json")
     write_vocab(folders[0])
@@ -309,7 +310,7 @@ def test_missing_files_and_used_folders(folders):
 
 def test_nothing_beside_the_output_is_touched(folders):
     """Not even where it has the name that a half-written folder might have."""
-    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face", TINY))
     other = folders[1].with_name("output.partial")
     other.mkdir()
     (other / "thesis.txt").write_text("years of work")
@@ -326,7 +327,7 @@ def test_nothing_beside_the_output_is_touched(folders):
 
 @pytest.mark.parametrize("output", [".", "../here"])
 def test_the_current_folder_is_refused(folders, tmp_path, monkeypatch, output):
-    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"))
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face", TINY))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     refused("from-hf", (folders[0], output), match=f"--output {output} is the current folder")
@@ -335,12 +336,11 @@ def test_the_current_folder_is_refused(folders, tmp_path, monkeypatch, output):
 def test_the_command_line_and_fill_mask(folders):
     """Processes of their own: exit codes, one line of error, a converted model answers."""
     write_tf1(folders[0], tf1_tensors(random_params()))
-    environment = dict(os.environ) | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
 
     def command(script, *arguments):
         return subprocess.run(
             [sys.executable, ROOT / script, *map(str, arguments)],
-            env=environment, capture_output=True, text=True, timeout=300,
+            env=environment(), capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 
     source, output = folders

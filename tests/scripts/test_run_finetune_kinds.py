@@ -57,7 +57,7 @@ def test_an_exported_regression_says_that_it_is_one(tmp_path, capsys):
     source, model, exported = (tmp_path / name for name in ("train.tsv", "model", "exported"))
     rows = [f"the {OTHERS[n % 4]} runs\t{n / 2}\n" for n in range(8)]
     source.write_text("text\tlabel\n" + "".join(rows))
-    write_hugging_face(model, to_tensors(random_params(CONFIG), "hugging_face"), CONFIG)
+    write_hugging_face(model, to_tensors(random_params(CONFIG), "hugging_face", CONFIG), CONFIG)
     run_finetune.main(
         f"regress --init-from {model} --train {source} --dev {source} --work-dir {tmp_path}/run "
         f"--sequence-length 16 --batch-size 8 --epochs 1 --export hf {exported}".split()
@@ -83,7 +83,7 @@ def test_a_kind_learns_and_answers(task, tmp_path, capsys):
         lines = [json.dumps(row) + "\n" for _ in range(size) for row in rows(draw)]
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
     model, work_dir = tmp_path / "model", tmp_path / "run"
-    write_hugging_face(model, to_tensors(random_params(CONFIG), "hugging_face"), CONFIG)
+    write_hugging_face(model, to_tensors(random_params(CONFIG), "hugging_face", CONFIG), CONFIG)
     run_finetune.main(
         [
             task,

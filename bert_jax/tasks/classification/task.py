@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from bert_jax.errors import UserError
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.task_heads import BertForSequenceClassification
 from bert_jax.objectives.finetuning import Batch, Divergence, Loss
 from bert_jax.objectives.losses import (
@@ -204,7 +204,7 @@ class Classification(OneClass[TextExample], TextTask):
             if example.label is not None:
                 check_known(example.place, example.label, labels, where=where)
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSequenceClassification(config, len(labels))
 
     def target(self, example: TextExample, labels: tuple[str, ...]) -> np.ndarray | np.generic:
@@ -249,7 +249,7 @@ class MultiLabel(TextTask):
             for label in example.labels or ():
                 check_known(example.place, label, labels)
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSequenceClassification(config, len(labels))
 
     @property
@@ -330,7 +330,7 @@ class Regression(TextTask):
             )
         return ()
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSequenceClassification(config, 1)
 
     @property

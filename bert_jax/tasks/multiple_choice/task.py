@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.task_heads import BertForMultipleChoice, present_choices
 from bert_jax.objectives.finetuning import Batch, Loss
 from bert_jax.objectives.losses import Sum, cross_entropy
@@ -40,7 +40,7 @@ class MultipleChoice(Task[ChoiceExample]):
     reader: Callable[[str], Examples[ChoiceExample]] = read_hellaswag
     leaderboard: str = ""
 
-    architecture: ClassVar[str] = "BertForMultipleChoice"
+    head: ClassVar[str] = "ForMultipleChoice"
     command: ClassVar[str] = "choose"
     usage: ClassVar[str] = "CONTEXT CHOICE CHOICE ..."
 
@@ -54,7 +54,7 @@ class MultipleChoice(Task[ChoiceExample]):
         check_labelled(examples)
         return ()
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForMultipleChoice(config)
 
     @property

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.task_heads import BertForQuestionAnswering
 from bert_jax.objectives.finetuning import Batch, Loss
 from bert_jax.objectives.losses import Sum, span_cross_entropy
@@ -59,7 +59,7 @@ class QuestionAnswering(Task[QuestionExample]):
     n_best: int = 20
 
     has_classes: ClassVar[bool] = False
-    architecture: ClassVar[str] = "BertForQuestionAnswering"
+    head: ClassVar[str] = "ForQuestionAnswering"
     command: ClassVar[str] = "answer"
     usage: ClassVar[str] = "QUESTION CONTEXT"
 
@@ -91,7 +91,7 @@ class QuestionAnswering(Task[QuestionExample]):
                     f"{self.name} does not know; take the task squad2"
                 )
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForQuestionAnswering(config)
 
     @property

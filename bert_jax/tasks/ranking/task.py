@@ -8,7 +8,7 @@ from typing import ClassVar
 import flax.linen as nn
 import numpy as np
 
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.task_heads import BertForSequenceClassification
 from bert_jax.objectives.finetuning import Loss
 from bert_jax.tasks.classification.reader import Columns
@@ -51,7 +51,7 @@ class Ranking(Task[RankingExample]):
         check_ranked(examples)
         return ("irrelevant", "relevant")
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSequenceClassification(config, 2)
 
     @property

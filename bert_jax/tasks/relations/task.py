@@ -7,7 +7,7 @@ from typing import ClassVar
 import flax.linen as nn
 import numpy as np
 
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.task_heads import BertForRelationClassification
 from bert_jax.tasks.classification.task import OneClass
 from bert_jax.tasks.relations.reader import (
@@ -30,7 +30,7 @@ class Relation(OneClass[RelationExample]):
     dev: str = "dev.txt"
     best: str = "macro_f1"
 
-    architecture: ClassVar[str] = ""
+    head: ClassVar[str] = ""
     command: ClassVar[str] = "relate"
     usage: ClassVar[str] = '"<e1>One</e1> and <e2>another</e2> ..." ...'
 
@@ -49,7 +49,7 @@ class Relation(OneClass[RelationExample]):
                     example.label_place, example.label, labels, kind="relation", where=where
                 )
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForRelationClassification(config, len(labels))
 
     def features(

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from scipy import special
 
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.task_heads import BertForSentenceScoring
 from bert_jax.objectives.finetuning import Batch, Loss
 from bert_jax.objectives.losses import Sum, binary_cross_entropy
@@ -46,7 +46,7 @@ class Summarization(Task[SummaryExample]):
     language: Language = "en"
 
     has_classes: ClassVar[bool] = False
-    architecture: ClassVar[str] = ""
+    head: ClassVar[str] = ""
     command: ClassVar[str] = "summarize"
     column_options: ClassVar[tuple[str, ...]] = ("first", "label", "header")
 
@@ -60,7 +60,7 @@ class Summarization(Task[SummaryExample]):
         check_summaries(examples)
         return ()
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForSentenceScoring(config)
 
     @property

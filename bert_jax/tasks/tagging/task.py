@@ -8,7 +8,7 @@ from typing import ClassVar
 import flax.linen as nn
 import numpy as np
 
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.task_heads import BertForTokenClassification
 from bert_jax.objectives.finetuning import Loss
 from bert_jax.tasks.classification.task import cross_entropy_loss
@@ -49,7 +49,7 @@ class Tagging(Task[TaggedText]):
     unit: Unit = "word"
     leaderboard: str = ""
 
-    architecture: ClassVar[str] = "BertForTokenClassification"
+    head: ClassVar[str] = "ForTokenClassification"
     command: ClassVar[str] = "tag"
 
     def read(self, source: str) -> Examples[TaggedText]:
@@ -72,7 +72,7 @@ class Tagging(Task[TaggedText]):
             for entity in example.entities or ():
                 check_known(entity.place, entity.type, types, kind="type")
 
-    def model(self, config: BertConfig, labels: tuple[str, ...]) -> nn.Module:
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
         return BertForTokenClassification(config, len(labels))
 
     @property

@@ -5,12 +5,9 @@ import dataclasses
 import pytest
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.configs import (
-    config_from_hugging_face,
-    config_from_tf1,
-    config_to_hugging_face,
-)
+from bert_jax.interchange.configs import config_from_hugging_face, config_to_hugging_face
 from bert_jax.models.bert import BertConfig
+from bert_jax.models.bert_names import config_from_tf1
 from tests.checkpoints import TINY
 
 

@@ -10,7 +10,8 @@ import pytest
 from flax import linen as nn
 
 from bert_jax.errors import UserError
-from bert_jax.interchange.names import ARCHITECTURES, PART_NAMES, TABLE, from_tensors, to_tensors
+from bert_jax.interchange.names import PART_NAMES, from_tensors, to_tensors
+from bert_jax.models.bert_names import NAMES
 from bert_jax.objectives.pretraining import PretrainingObjective
 from tests.checkpoints import TINY, assert_same, random_params, tf1_tensors
 
@@ -24,7 +25,7 @@ def params():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_there_and_back_is_exact(params, layout):
-    tensors = to_tensors(params, layout)
+    tensors = to_tensors(params, layout, TINY)
     result = from_tensors(tensors, layout, TINY)
     assert_same(result.params, params)
     assert result.missing == result.unused == ()
@@ -34,17 +35,18 @@ def test_there_and_back_is_exact(params, layout):
 def test_the_table_has_every_parameter_of_the_model_and_its_shape(params):
     shapes = nn.unbox(jax.eval_shape(PretrainingObjective(TINY).init, jax.random.key(0)))
     assert jax.tree.map(lambda x: x.shape, shapes) == jax.tree.map(lambda x: x.shape, params)
-    from_tensors(to_tensors(params, "tf1"), "tf1", TINY)  # raises where a shape differs
+    from_tensors(to_tensors(params, "tf1", TINY), "tf1", TINY)  # raises where a shape differs
+    rows = list(NAMES.rows(TINY))
     for field in ("ours", "hugging_face", "tf1"):
-        names = [getattr(row, field) for row in TABLE]
+        names = [getattr(row, field) for row in rows]
         assert len(set(names)) == len(names)
-    assert {row.ours.split("/")[0] for row in TABLE} == set(PART_NAMES)
-    assert set().union(*ARCHITECTURES.values()) == set(PART_NAMES)
+    assert {row.ours.split("/")[0] for row in rows} == set(PART_NAMES)
+    assert set().union(*NAMES.classes.values()) == set(PART_NAMES)
 
 
 def test_names_and_orientation(params):
     """A few written out by hand, so that the table is not only its own inverse."""
-    hugging_face, tf1 = (to_tensors(params, layout) for layout in LAYOUTS)
+    hugging_face, tf1 = (to_tensors(params, layout, TINY) for layout in LAYOUTS)
     kernel = params["encoder"]["layer_1"]["feed_forward"]["intermediate"]["kernel"]
     assert kernel.shape == (8, 12)
     np.testing.assert_array_equal(tf1["bert/encoder/layer_1/intermediate/dense/kernel"], kernel)
@@ -62,7 +64,7 @@ def test_names_and_orientation(params):
 
 
 def test_old_and_bare_names_and_tied_copies_of_hugging_face(params):
-    tensors = to_tensors(params, "hugging_face")
+    tensors = to_tensors(params, "hugging_face", TINY)
     old = {
         name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
             "LayerNorm.bias", "LayerNorm.beta"
@@ -87,7 +89,7 @@ def test_old_and_bare_names_and_tied_copies_of_hugging_face(params):
 
 
 def test_an_output_that_is_not_tied_is_refused(params):
-    tensors = to_tensors(params, "hugging_face")
+    tensors = to_tensors(params, "hugging_face", TINY)
     copy = tensors["bert.embeddings.word_embeddings.weight"].copy()
     copy[3, 3] += 1
     tensors["cls.predictions.decoder.weight"] = copy
@@ -98,13 +100,13 @@ def test_an_output_that_is_not_tied_is_refused(params):
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_half_precision_is_widened_exactly(params, dtype):
     narrow = jax.tree.map(lambda x: x.astype(dtype), params)
-    result = from_tensors(to_tensors(narrow, "hugging_face"), "hugging_face", TINY)
+    result = from_tensors(to_tensors(narrow, "hugging_face", TINY), "hugging_face", TINY)
     assert_same(result.params, jax.tree.map(lambda x: x.astype(np.float32), narrow))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_does_not_fit_is_listed_with_its_shape(params, layout):
-    tensors = to_tensors(params, layout)
+    tensors = to_tensors(params, layout, TINY)
     query, extra = {
         "tf1": ("bert/encoder/layer_1/attention/self/query/kernel", "bert/encoder/layer_2/x"),
         "hugging_face": (
@@ -128,14 +130,14 @@ def test_what_does_not_fit_is_listed_with_its_shape(params, layout):
 
 
 def test_a_head_is_whole_or_absent(params):
-    tensors = to_tensors(params, "tf1")
+    tensors = to_tensors(params, "tf1", TINY)
     del tensors["cls/predictions/output_bias"]
     with pytest.raises(UserError, match=re.escape("missing: cls/predictions/output_bias [30]")):
         from_tensors(tensors, "tf1", TINY)
 
 
 def test_the_wrong_number_of_layers_is_refused(params):
-    tensors = to_tensors(params, "hugging_face")
+    tensors = to_tensors(params, "hugging_face", TINY)
     with pytest.raises(UserError, match=r"not known: bert\.encoder\.layer\.1.* and 4 more"):
         from_tensors(tensors, "hugging_face", dataclasses.replace(TINY, num_hidden_layers=1))
     with pytest.raises(UserError, match=r"missing: bert\.encoder\.layer\.2"):
@@ -146,7 +148,8 @@ def test_the_wrong_number_of_layers_is_refused(params):
 
 
 def test_foreign_heads_are_named_as_unused(params):
-    tensors = to_tensors(params, "hugging_face") | {"crf.transitions": np.zeros((3, 3), np.float32)}
+    tensors = to_tensors(params, "hugging_face", TINY)
+    tensors |= {"crf.transitions": np.zeros((3, 3), np.float32)}
     assert from_tensors(tensors, "hugging_face", TINY).unused == ("crf.transitions",)
 
 
@@ -159,7 +162,7 @@ def test_optimizer_variables_are_no_parameters(params):
 
 def test_classifiers_of_the_original(params):
     """run_classifier.py: `output_weights` [labels, H] without a scope."""
-    tensors = to_tensors({"encoder": params["encoder"]}, "tf1")
+    tensors = to_tensors({"encoder": params["encoder"]}, "tf1", TINY)
     weights = np.arange(24, dtype=np.float32).reshape(3, 8)
     tensors |= {"output_weights": weights, "output_bias": np.zeros(3, np.float32)}
     result = from_tensors(tensors, "tf1", TINY)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import json
 
 import flax.linen as nn
@@ -15,15 +16,15 @@ from bert_jax.errors import UserError
 from bert_jax.layers.attention import dot_product_attention
 from bert_jax.layers.attention_mask import AttentionMask
 from bert_jax.models.adapters import (
-    TARGETS,
-    MethodConfig,
+    check_method,
     frozen_layers,
     frozen_paths,
     merge,
     variables,
     with_prefix,
 )
-from bert_jax.models.config import method_of
+from bert_jax.models.bert_architecture import BERT
+from bert_jax.models.config import MethodConfig, method_of
 from bert_jax.models.task_heads import BertForSequenceClassification
 from bert_jax.objectives.finetuning import FinetuningObjective
 from bert_jax.objectives.losses import cross_entropy
@@ -36,7 +37,7 @@ from tests.bert_jax.models.numpy_bert import encode
 
 METHODS = {
     "full": MethodConfig(),
-    "lora": MethodConfig("lora", rank=2, alpha=3.0, targets=tuple(TARGETS)),
+    "lora": MethodConfig("lora", rank=2, alpha=3.0, targets=tuple(BERT.kernels)),
     "houlsby": MethodConfig("houlsby", bottleneck=3),
     "pfeiffer": MethodConfig("pfeiffer", bottleneck=3),
     "prefix": MethodConfig("prefix", prefix_length=3),
@@ -73,8 +74,14 @@ def objective_of(name, **changes):
     )
 
 
-def init(name, key=0):
-    return nn.unbox(objective_of(name).init(jax.random.key(key)))
+@functools.cache
+def _initial(name):
+    return nn.unbox(objective_of(name).init(jax.random.key(0)))
+
+
+def init(name):
+    """The initial parameters, in a tree of its own that a test may change."""
+    return jax.tree.map(np.asarray, _initial(name))
 
 
 def moved(params, seed=1):
@@ -113,7 +120,7 @@ def test_lora_against_its_formula_and_merged():
     method, params = METHODS["lora"], moved(init("lora"))
     base = copy.deepcopy({name: part for name, part in params.items() if name != "adapters"})
     for layer, small in params["adapters"]["encoder"].items():
-        for path in TARGETS.values():
+        for path in BERT.kernels.values():
             group, name = path.split("/")
             a, b = (np.asarray(small[group][name][key]) for key in ("a", "b"))
             kernel = base["encoder"][layer][group][name]["kernel"]
@@ -201,7 +208,8 @@ def test_only_what_should_be_is_trained(name):
         layer_decay=0.9,
         frozen=frozen_paths(METHODS[name], init(name)),
     )
-    optimizer = make_optimizer(config, learning_rate_schedule(config, 100))
+    schedule = learning_rate_schedule(config, 100)
+    optimizer = make_optimizer(config, schedule, BERT.blocks(TINY))
     state = init_state(objective, optimizer, mesh, 0)
     before = flatten_dict(jax.device_get(state.params), sep="/")
     trained = {path: array for path, array in before.items() if is_trained(name, path)}
@@ -220,23 +228,23 @@ def test_only_what_should_be_is_trained(name):
 
 
 def test_frozen_layers():
-    assert frozen_layers(0, 2) == ()
-    assert frozen_layers(1, 2) == ("encoder/embeddings", "encoder/layer_0")
+    blocks = BERT.blocks(TINY)
+    assert frozen_layers(0, blocks) == ()
+    assert frozen_layers(1, blocks) == ("encoder/embeddings", "encoder/layer_0")
     with pytest.raises(UserError, match="frozen_layers is 3; the model has 2 blocks"):
-        frozen_layers(3, 2)
+        frozen_layers(3, blocks)
 
 
 @pytest.mark.parametrize("name", ["houlsby", "pfeiffer", "prefix"])
 def test_layers_of_their_own_cannot_be_merged(name):
-    with pytest.raises(UserError, match=f"{name} adds what a BERT has no place for"):
+    with pytest.raises(UserError, match=f"{name} adds layers that"):
         merge(METHODS[name], init(name))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "lora", "targets": ("query", "pooler")}, "method.targets is query pooler; give"),
-        ({"name": "lora", "targets": ()}, "method.targets is empty; give some of query, key"),
+        ({"name": "lora", "targets": ()}, "method.targets is empty; name some"),
         ({"name": "lora", "targets": ("key", "key")}, "each once"),
         ({"name": "bitfit", "rank": 4}, "method.rank is for lora, but method.name is bitfit"),
         ({"bottleneck": 4}, "method.bottleneck is for houlsby and pfeiffer, but method.name is f"),
@@ -245,6 +253,20 @@ def test_layers_of_their_own_cannot_be_merged(name):
 def test_bad_settings(settings, message):
     with pytest.raises(UserError, match=message):
         MethodConfig(**settings).validate()
+
+
+def test_what_the_architecture_has_no_place_for():
+    unknown = MethodConfig("lora", targets=("query", "pooler"))
+    with pytest.raises(UserError, match=r"query pooler.* bert has query, key"):
+        check_method(unknown, BERT)
+    without = dataclasses.replace(BERT, name="toy", adapters={"prefix": ("x",)})
+    for name, method in METHODS.items():
+        check_method(method, BERT)
+        if name in ("houlsby", "pfeiffer"):
+            with pytest.raises(UserError, match=f"{name}.* toy has no place.*lora, bitfit, prefix"):
+                check_method(method, without)
+        else:
+            check_method(method, without)
 
 
 def test_good_settings():

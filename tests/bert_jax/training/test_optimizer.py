@@ -9,16 +9,18 @@ import pytest
 from flax import linen as nn
 
 from bert_jax.errors import UserError
+from bert_jax.models.bert_architecture import BERT
 from bert_jax.training.optimizer import (
     OptimizerConfig,
     frozen_mask,
     learning_rate_schedule,
     make_optimizer,
 )
+from tests.bert_jax.conftest import TINY
 
 
 def made(config, total_steps=10):
-    return make_optimizer(config, learning_rate_schedule(config, total_steps))
+    return make_optimizer(config, learning_rate_schedule(config, total_steps), BERT.blocks(TINY))
 
 
 def numpy_steps(params, gradients, config, total_steps):

@@ -35,7 +35,7 @@ def ours(task, labels, outputs=None):
     saved = {
         "task": task,
         "labels": list(labels),
-        "architecture": find_task(task).architecture,
+        "architecture": f"Bert{find_task(task).head}",
         "problem_type": find_task(task).problem_type,
     }
     return SavedModel(
@@ -97,7 +97,7 @@ def test_the_classes_of_hugging_face_are_its_own(tmp_path, names, outputs, kept,
     }
     write_hugging_face(
         tmp_path,
-        to_tensors(params, "hugging_face"),
+        to_tensors(params, "hugging_face", TINY),
         architectures=["BertForSequenceClassification"],
         id2label=names,
     )

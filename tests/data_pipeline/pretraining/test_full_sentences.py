@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.pretraining import full_sentences, order
-from data_pipeline.pretraining.blocks import locate_documents
+from data_pipeline.pretraining.blocks import Draws, locate_documents
 from data_pipeline.pretraining.collate import collate_examples
 from data_pipeline.pretraining.examples import EXAMPLE
 from data_pipeline.pretraining.full_sentences import plan_full_sentences, runs_of_documents
@@ -37,11 +37,9 @@ def epoch_plan(split, epoch, *, short=0.0, seed=0, length=LENGTH):
         plan_full_sentences(
             split,
             runs,
+            Draws(seed, epoch, block),
             sequence_length=length,
             short_sequence_probability=short,
-            seed=seed,
-            epoch=epoch,
-            block=block,
         )
         for block in range(blocks_per_epoch(runs))
     ]

@@ -8,6 +8,7 @@ import pytest
 
 from data_pipeline.pretraining import order
 from data_pipeline.pretraining.batches import DataConfig, batches
+from data_pipeline.pretraining.blocks import Draws
 from data_pipeline.pretraining.collate import collate_examples, collate_packed
 from data_pipeline.pretraining.config import Masking
 from data_pipeline.pretraining.examples import EXAMPLE
@@ -25,7 +26,7 @@ from tests.data_pipeline.conftest import (
 from tests.data_pipeline.pretraining import slow_reference
 
 LENGTH, SLOTS, PROBABILITY = 32, 5, 0.15
-PLAN = {"sequence_length": LENGTH, "short_sequence_probability": 0.2, "seed": 0}
+PLAN = {"sequence_length": LENGTH, "short_sequence_probability": 0.2}
 CONFIG = DataConfig(pairs="doc_sentences", packed=True)
 
 
@@ -44,9 +45,11 @@ def short_corpus(make_corpus):
 
 def planned(split, epoch, block):
     """The same examples in a row each, and packed."""
-    where = {"epoch": epoch, "block": block, **PLAN}
-    packed = plan_rows(split, max_predictions=SLOTS, masked_lm_probability=PROBABILITY, **where)
-    return plan_block(split, "doc_sentences", **where), packed
+    draws = Draws(0, epoch, block)
+    packed = plan_rows(
+        split, draws, max_predictions=SLOTS, masked_lm_probability=PROBABILITY, **PLAN
+    )
+    return plan_block(split, "doc_sentences", draws, **PLAN), packed
 
 
 def take(corpus, count, *, batch_size=16, length=LENGTH, slots=SLOTS, config=CONFIG):

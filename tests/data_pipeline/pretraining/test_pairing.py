@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.pretraining import order, pairing
+from data_pipeline.pretraining.blocks import Draws
 from data_pipeline.pretraining.examples import EXAMPLE
 from data_pipeline.pretraining.order import blocks_per_epoch
 from data_pipeline.pretraining.pairing import plan_block, truncate_pair
@@ -22,11 +23,9 @@ def epoch_plan(split, epoch, *, pairs="next_sentence", length=LENGTH, short=0.1,
         plan_block(
             split,
             pairs,
+            Draws(seed, epoch, block),
             sequence_length=length,
             short_sequence_probability=short,
-            seed=seed,
-            epoch=epoch,
-            block=block,
         )
         for block in range(blocks_per_epoch(split))
     ]
