@@ -3,4 +3,4 @@
 import jax
 import numpy as np
 
-AnyArray = jax.Array | np.ndarray  # of a batch: on the devices, or still on the host
+AnyArray = jax.Array | np.ndarray  # of a batch or of parameters, which may still be on the host

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
+from bert_jax.layers.arrays import AnyArray
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def layer_norm(
     x: Float[Array, "*S H"],
-    scale: Float32[Array, " H"],
-    bias: Float32[Array, " H"],
+    scale: Float32[AnyArray, " H"],
+    bias: Float32[AnyArray, " H"],
     epsilon: float,
 ) -> Float[Array, "*S H"]:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis.
@@ -30,7 +32,7 @@ def layer_norm(
 
 
 def _forward(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+    x: jax.Array, scale: AnyArray, bias: AnyArray, epsilon: float
 ) -> tuple[jax.Array, Any]:
     values = x.astype(jnp.float32)
     mean = jnp.mean(values, axis=-1, keepdims=True)

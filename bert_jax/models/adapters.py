@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from bert_jax.errors import UserError
+from bert_jax.layers.arrays import AnyArray
 from bert_jax.models.architecture import Architecture, EncoderConfig
 from bert_jax.models.config import MethodConfig, can_be_merged
 
@@ -199,7 +200,7 @@ def bottleneck(
 
 
 def with_prefix(
-    x: Float[Array, "B N D L"], prefix: Float[Array, "H P"]
+    x: Float[Array, "B N D L"], prefix: Float[AnyArray, "H P"]
 ) -> Float[Array, "B N D P+L"]:
     """Keys or values after those of a prefix."""
     batch, heads, size, _ = x.shape

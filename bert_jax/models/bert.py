@@ -332,7 +332,7 @@ class MaskedLMHead(nn.Module):
         self,
         hidden_states: Float[Array, "B L H"],
         masked_positions: Int[AnyArray, "B K"],
-        word_embeddings: Float[Array, "V H"],
+        word_embeddings: Float[AnyArray, "V H"],
     ) -> Float32[Array, "B K V"]:
         """Logits at the masked positions only; `word_embeddings` is the embeddings' own table."""
         config = self.config
