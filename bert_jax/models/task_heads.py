@@ -6,18 +6,19 @@ of 0.1, what finds a span does not.
 Legend of shapes: B batch, L sequence length, H hidden size, C choices, S sentences, O outputs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32, Int
 
+from bert_jax.layers.arrays import AnyArray
 from bert_jax.layers.dropout import Dropout
 from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.initialization import output_layer
 from bert_jax.models.registry import architecture_of
 
-Batch = dict[str, jax.Array]
+Batch = Mapping[str, AnyArray]
 
 # A logit that leaves nothing to a softmax; finite, so that differences of two are not NaN (R-Drop).
 ABSENT = -1e9
@@ -55,7 +56,7 @@ class TaskModel(nn.Module):
         self.dropout = Dropout(self.classifier_dropout)
         setattr(self, self.layer, output_layer(self.config, self.outputs, self.layer))
 
-    def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
+    def __call__(self, batch: Batch, deterministic: bool = True) -> Float32[Array, "..."]:
         """float32 logits [B, O] of the inputs int [B, L]; of each token [B, L, O].
 
         Scores, of which there is one each (O is 1), have no axis of outputs where there are several
@@ -76,8 +77,10 @@ class TaskModel(nn.Module):
             return jnp.where(present_choices(batch), logits.reshape(rows), ABSENT)
         return logits[..., 0] if self.states == "sentences" else logits
 
-    def _positions(self, batch: Batch, input_ids: jax.Array) -> jax.Array | None:
-        """int [B, Q], the positions whose hidden states are wanted; None for all."""
+    def _positions(
+        self, batch: Batch, input_ids: Int[AnyArray, "B L"]
+    ) -> Int[AnyArray, "B Q"] | None:
+        """The positions whose hidden states are wanted; None for all."""
         if self.states == "pooled":
             return jnp.zeros_like(input_ids[:, :1])  # that of [CLS]
         if self.states == "sentences":
@@ -88,12 +91,12 @@ class TaskModel(nn.Module):
         return None
 
 
-def pooler_of(config: EncoderConfig) -> Callable[[jax.Array], jax.Array]:
+def pooler_of(config: EncoderConfig) -> Callable[[Float[Array, "B L H"]], Float[Array, "B H"]]:
     """[B, L, H] -> [B, H]: the family's pooler, or the first token's hidden state as it is."""
     pooler = architecture_of(config).modules().pooler
     return pooler(config) if pooler else (lambda hidden_states: hidden_states[:, 0])
 
 
-def present_choices(batch: Batch) -> jax.Array:
-    """bool [B, C]: which choices there are; the others only fill up to the most of a data set."""
+def present_choices(batch: Batch) -> Bool[AnyArray, "B C"]:
+    """Which choices there are; the others only fill up to the most of a data set."""
     return batch["attention_mask"][:, :, 0] > 0
