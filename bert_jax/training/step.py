@@ -80,8 +80,8 @@ def abstract_state(
         params = objective.init(key)
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-    shapes = jax.eval_shape(_initializer(objective, optimizer), jax.random.key(0))
-    shardings = tree_sharding(jax.eval_shape(boxed, jax.random.key(0)), mesh)
+    with_axes = jax.eval_shape(boxed, jax.eval_shape(jax.random.key, 0))
+    shapes, shardings = nn.unbox(with_axes), tree_sharding(with_axes, mesh)
     # Where a frozen parameter has no optimizer state, its box still gave a sharding.
     return shapes, jax.tree.map(
         lambda sharding, part: jax.tree.map(lambda _: sharding, part), shardings, shapes
