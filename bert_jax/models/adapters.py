@@ -135,11 +135,11 @@ def merge(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
             "its weights; use the run's own folder"
         )
     flat = flatten_dict(dict(params), sep="/")
-    small = {path: flat.pop(path) for path in list(flat) if path.startswith(f"{PART}/")}
-    for path, a in small.items():
+    adapters = {path: flat.pop(path) for path in list(flat) if path.startswith(f"{PART}/")}
+    for path, a in adapters.items():
         if path.endswith("/a"):
             kernel = f"{path.removeprefix(f'{PART}/').removesuffix('/a')}/kernel"
-            b = small[f"{path.removesuffix('/a')}/b"]
+            b = adapters[f"{path.removesuffix('/a')}/b"]
             change = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
             flat[kernel] = flat[kernel] + method.alpha / method.rank * change
     return unflatten_dict(flat, sep="/")

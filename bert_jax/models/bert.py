@@ -169,10 +169,10 @@ class SelfAttention(nn.Module):
         rate = 0.0 if deterministic else config.attention_probs_dropout_prob
         query = project("query", from_states)
         key, value = (project(name, to_states) for name in ("key", "value"))
-        small = self.variables.get("adapters", {})
-        if "prefix_keys" in small:
-            key = with_prefix(key, small["prefix_keys"])
-            value = with_prefix(value, small["prefix_values"])
+        adapters = self.variables.get("adapters", {})
+        if "prefix_keys" in adapters:
+            key = with_prefix(key, adapters["prefix_keys"])
+            value = with_prefix(value, adapters["prefix_values"])
             mask = mask.after_prefix(key.shape[-1] - length)
         context = dot_product_attention(
             query, key, value, mask, self.make_rng("dropout") if rate else None, rate
@@ -221,26 +221,26 @@ class Block(nn.Module):
         """
         config = self.config
         dropout = Dropout(config.hidden_dropout_prob)
-        small = self.variables.get("adapters", {})
+        adapters = self.variables.get("adapters", {})
         to_states = x
         if positions is not None:
             x = jnp.take_along_axis(x, positions[..., None], axis=1)
         attention = SelfAttention(config, name="attention")
         attended = attention(x, to_states, mask, deterministic)
         attended = dropout(attended, deterministic=deterministic)
-        if "attention_adapter" in small:
-            attended += bottleneck(attended, small["attention_adapter"], activation(config))
+        if "attention_adapter" in adapters:
+            attended += bottleneck(attended, adapters["attention_adapter"], activation(config))
         x = LayerNorm(config, name="attention_norm")(x + attended)
         transformed = FeedForward(config, name="feed_forward")(x)
         transformed = dropout(transformed, deterministic=deterministic)
-        if "feed_forward_adapter" in small:
+        if "feed_forward_adapter" in adapters:
             transformed += bottleneck(
-                transformed, small["feed_forward_adapter"], activation(config)
+                transformed, adapters["feed_forward_adapter"], activation(config)
             )
         norm = LayerNorm(config, name="feed_forward_norm")
         x += transformed
-        if "output_adapter" in small:
-            x += bottleneck(norm(x), small["output_adapter"], nn.relu)
+        if "output_adapter" in adapters:
+            x += bottleneck(norm(x), adapters["output_adapter"], nn.relu)
         return norm(x)
 
 
