@@ -8,7 +8,7 @@ import jaxlib
 from benchmarks.worker import Missing, TakeSteps, serve, synthetic_batch
 from bert_jax.models.bert import BertConfig
 from bert_jax.objectives.pretraining import PretrainingObjective
-from bert_jax.parallel.machine import keep_freed_memory
+from bert_jax.parallel.process import keep_freed_memory
 from bert_jax.parallel.sharding import make_mesh, put_batch
 from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.training.step import init_state, make_train_step

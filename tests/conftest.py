@@ -28,3 +28,21 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # in the workers it is
     os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+# Shapes and dtypes of signatures are checked in tests alone. Not those of the mask, whose leaves
+# jax exchanges for objects of its own, nor of the kernel's file, where it keeps references.
+CHECKED = (
+    "layers.attention",
+    "layers.dropout",
+    "layers.gelu",
+    "layers.layer_norm",
+    "layers.projection",
+    "models.adapters",
+    "models.bert",
+    "models.pretraining_heads",
+    "models.task_heads",
+    "objectives.losses",
+)
+install_import_hook([f"bert_jax.{name}" for name in CHECKED], "beartype.beartype")

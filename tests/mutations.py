@@ -64,10 +64,10 @@ MUTATIONS = {
         "tests/data_pipeline/pretraining/test_order.py",
     ),
     "windows do not overlap": Mutation(
-        "bert_jax/tasks/question_answering/features.py",
+        "data_pipeline/finetune/windows.py",
         "stride = (size + 1) // 2",
         "stride = size",
-        "tests/bert_jax/tasks/question_answering/test_features.py",
+        "tests/data_pipeline/finetune/test_windows.py",
     ),
     "label smoothing is ignored": Mutation(
         "bert_jax/objectives/losses.py",

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
 from bert_jax.layers import attention_tpu
 from bert_jax.layers.attention_mask import AttentionMask
@@ -22,24 +23,24 @@ from bert_jax.layers.dropout import dropout
 
 
 def dot_product_attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
+    query: Float[Array, "B N D Q"],
+    key: Float[Array, "B N D L"],
+    value: Float[Array, "B N D L"],
     mask: AttentionMask,
-    dropout_key: jax.Array | None,
+    dropout_key: Key[Array, ""] | None,
     dropout_rate: float,
-) -> jax.Array:
+) -> Float[Array, "B N D Q"]:
     """softmax(query key / sqrt(D)) value, with dropout of the probabilities.
 
     Args:
-      query: float [B, N, D, Q].
-      key, value: float [B, N, D, L]; L is Q but with a prefix or queries of some positions only.
+      query: of the tokens that attend.
+      key, value: of those attended to; L is Q but with a prefix or queries of some positions only.
       mask: of the keys [B, L]; where L is not Q, the rule must not depend on the query.
-      dropout_key: a typed random key of jax, None without dropout.
+      dropout_key: None without dropout.
       dropout_rate: share of the probabilities that become 0.
 
     Returns:
-      [B, N, D, Q] in the dtype of `query`.
+      The context in the dtype of `query`.
     """
     fits = key.shape == query.shape and attention_tpu.fits(query, jax.sharding.get_abstract_mesh())
     return attend(KERNEL if fits else FORMULA, query, key, value, mask, dropout_key, dropout_rate)
@@ -62,13 +63,13 @@ class Passes(NamedTuple):
 @partial(jax.custom_vjp, nondiff_argnums=(0, 6))
 def attend(
     passes: Passes,
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
+    query: Float[Array, "B N D Q"],
+    key: Float[Array, "B N D L"],
+    value: Float[Array, "B N D L"],
     mask: AttentionMask,
-    dropout_key: jax.Array | None,
+    dropout_key: Key[Array, ""] | None,
     dropout_rate: float,
-) -> jax.Array:
+) -> Float[Array, "B N D Q"]:
     """`dot_product_attention` by the passes given."""
     return passes.forward(query, key, value, mask, dropout_key, dropout_rate)[0]
 
@@ -109,9 +110,9 @@ def _backward(
     # The row sums of probabilities times their gradients are those of the context and its gradient,
     # which are smaller.
     sums = jnp.sum(gradient.astype(jnp.float32) * context.astype(jnp.float32), axis=2)
-    dscores = (probabilities * (dprobabilities - sums[..., None])).astype(query.dtype)
+    dscores = probabilities.astype(jnp.float32) * (dprobabilities - sums[..., None])
     # Used by two products: computed once.
-    dscores = jax.lax.optimization_barrier(dscores)
+    dscores = jax.lax.optimization_barrier(dscores.astype(query.dtype))
     dquery = jnp.einsum("bnqk,bndk->bndq", dscores, key) * query.shape[2] ** -0.5
     dkey = jnp.einsum("bnqk,bndq->bndk", dscores, query)
     dropped = _dropped(probabilities, dropout_key, dropout_rate)

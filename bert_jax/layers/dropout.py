@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Key
 
 _GOLDEN = np.uint32(0x9E3779B9)  # 2**32 over the golden ratio
 
@@ -78,15 +79,15 @@ def keep_scale(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def dropout(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
+def dropout(x: Float[Array, "*S"], key: Key[Array, ""], rate: float) -> Float[Array, "*S"]:
     """x times `keep_scale`; the backward pass computes the same factors again.
 
     Args:
-      x: float [...].
-      key: a typed random key of jax.
+      x: of any shape.
+      key: of the factors.
       rate: share of elements that become 0, in [0, 1).
     """
-    return (x * keep_scale(key, x.shape, rate)).astype(x.dtype)
+    return (x.astype(jnp.float32) * keep_scale(key, x.shape, rate)).astype(x.dtype)
 
 
 dropout.defvjp(
@@ -101,8 +102,8 @@ class Dropout(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
-        """x: float [...] -> the same shape and dtype."""
+    def __call__(self, x: Float[Array, "*S"], deterministic: bool) -> Float[Array, "*S"]:
+        """x in its own dtype, dropped unless `deterministic`."""
         if deterministic or self.rate == 0.0:
             return x
         return dropout(x, self.make_rng("dropout"), self.rate)

@@ -9,14 +9,15 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
-def gelu(x: jax.Array, approximate: bool) -> jax.Array:
+def gelu(x: Float[Array, "*S"], approximate: bool) -> Float[Array, "*S"]:
     """x times the normal distribution function of x.
 
     Args:
-      x: float [...]; computed in float32, returned in its own dtype.
+      x: of any shape; computed in float32, returned in its own dtype.
       approximate: the form with tanh, instead of the exact one.
     """
     return _gelu_and_derivative(x, approximate)[0]

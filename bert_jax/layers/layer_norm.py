@@ -9,26 +9,30 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
+
+from bert_jax.layers.arrays import AnyArray
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
+def layer_norm(
+    x: Float[Array, "*S H"],
+    scale: Float32[AnyArray, " H"],
+    bias: Float32[AnyArray, " H"],
+    epsilon: float,
+) -> Float[Array, "*S H"]:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis.
 
     Args:
-      x: float [..., H].
-      scale: float32 [H].
-      bias: float32 [H].
+      x: of any dtype, which the result has too.
+      scale, bias: of each feature.
       epsilon: inside the square root.
-
-    Returns:
-      [..., H] in the dtype of x.
     """
     return _forward(x, scale, bias, epsilon)[0]
 
 
 def _forward(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+    x: jax.Array, scale: AnyArray, bias: AnyArray, epsilon: float
 ) -> tuple[jax.Array, Any]:
     values = x.astype(jnp.float32)
     mean = jnp.mean(values, axis=-1, keepdims=True)

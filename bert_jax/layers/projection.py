@@ -8,11 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
 @jax.custom_vjp
-def to_positions_last(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """x [B, L, I], kernel [I, H], bias [H] -> [B, H, L]."""
+def to_positions_last(
+    x: Float[Array, "B L I"], kernel: Float[Array, "I H"], bias: Float[Array, " H"]
+) -> Float[Array, "B H L"]:
+    """x kernel + bias, transposed."""
     return jnp.einsum("bli,ih->bhl", x, kernel) + bias[:, None]
 
 
@@ -40,8 +43,10 @@ to_positions_last.defvjp(
 
 
 @jax.custom_vjp
-def from_positions_last(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """x [B, H, L], kernel [H, O], bias [O] -> [B, L, O]."""
+def from_positions_last(
+    x: Float[Array, "B H L"], kernel: Float[Array, "H O"], bias: Float[Array, " O"]
+) -> Float[Array, "B L O"]:
+    """x, transposed, kernel + bias."""
     return jnp.einsum("bhl,ho->blo", x, kernel) + bias
 
 

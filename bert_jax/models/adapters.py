@@ -15,8 +15,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float
 
 from bert_jax.errors import UserError
+from bert_jax.layers.arrays import AnyArray
 from bert_jax.models.architecture import Architecture, EncoderConfig
 from bert_jax.models.config import MethodConfig, can_be_merged
 
@@ -133,11 +135,11 @@ def merge(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
             "its weights; use the run's own folder"
         )
     flat = flatten_dict(dict(params), sep="/")
-    small = {path: flat.pop(path) for path in list(flat) if path.startswith(f"{PART}/")}
-    for path, a in small.items():
+    adapters = {path: flat.pop(path) for path in list(flat) if path.startswith(f"{PART}/")}
+    for path, a in adapters.items():
         if path.endswith("/a"):
             kernel = f"{path.removeprefix(f'{PART}/').removesuffix('/a')}/kernel"
-            b = small[f"{path.removesuffix('/a')}/b"]
+            b = adapters[f"{path.removesuffix('/a')}/b"]
             change = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
             flat[kernel] = flat[kernel] + method.alpha / method.rank * change
     return unflatten_dict(flat, sep="/")
@@ -179,24 +181,28 @@ def frozen_layers(number: int, blocks: Sequence[str]) -> tuple[str, ...]:
 
 
 def bottleneck(
-    x: jax.Array, weights: Mapping[str, Any], activation: Callable[[jax.Array], jax.Array]
-) -> jax.Array:
+    x: Float[Array, "*S H"],
+    weights: Mapping[str, Any],
+    activation: Callable[[jax.Array], jax.Array],
+) -> Float[Array, "*S H"]:
     """What a small layer adds: activation(x down) up, with biases.
 
     Args:
-      x: [..., H].
+      x: hidden states.
       weights: "down", with kernel [H, M] and bias [M], and "up", with kernel [M, H] and bias [H].
       activation: in between.
 
     Returns:
-      [..., H] in the dtype of x.
+      In the dtype of x.
     """
     down, up = jax.tree.map(lambda array: array.astype(x.dtype), (weights["down"], weights["up"]))
     return activation(x @ down["kernel"] + down["bias"]) @ up["kernel"] + up["bias"]
 
 
-def with_prefix(x: jax.Array, prefix: jax.Array) -> jax.Array:
-    """Keys or values [B, N, D, L] after those of a prefix [H, P] -> [B, N, D, P + L]."""
+def with_prefix(
+    x: Float[Array, "B N D L"], prefix: Float[AnyArray, "H P"]
+) -> Float[Array, "B N D P+L"]:
+    """Keys or values after those of a prefix."""
     batch, heads, size, _ = x.shape
     prefix = prefix.astype(x.dtype).reshape(1, heads, size, -1)
     return jnp.concatenate([jnp.broadcast_to(prefix, (batch, *prefix.shape[1:])), x], axis=-1)

@@ -14,7 +14,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Int
 
+from bert_jax.layers.arrays import AnyArray
 from bert_jax.layers.attention import dot_product_attention
 from bert_jax.layers.attention_mask import AttentionMask, Rule
 from bert_jax.layers.dropout import Dropout
@@ -56,8 +58,8 @@ class LayerNorm(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalises the last axis of x [..., H]; the result has the compute dtype."""
+    def __call__(self, x: Float[Array, "*S H"]) -> Float[Array, "*S H"]:
+        """Normalises the last axis of x; the result has the compute dtype."""
 
         def vector(name: str, initial: Callable[..., Any]) -> Any:
             return self.param(
@@ -96,12 +98,12 @@ class Embeddings(nn.Module):
 
     def __call__(
         self,
-        input_ids: jax.Array,
-        token_type_ids: jax.Array,
-        position_ids: jax.Array | None,
+        input_ids: Int[AnyArray, "B L"],
+        token_type_ids: Int[AnyArray, "B L"],
+        position_ids: Int[AnyArray, "B L"] | None,
         deterministic: bool,
-    ) -> jax.Array:
-        """input_ids, token_type_ids, position_ids: int [B, L] -> [B, L, H]."""
+    ) -> Float[Array, "B L H"]:
+        """The first hidden states; `position_ids` as in `Encoder`."""
         if position_ids is None:
             position_embeddings = self.position_embeddings[: input_ids.shape[1]]
         else:
@@ -124,8 +126,8 @@ class KernelAndBias(nn.Module):
     axes: tuple[str, str]
 
     @nn.compact
-    def __call__(self) -> tuple[jax.Array, jax.Array]:
-        """Returns kernel [H, H] and bias [H] in the compute dtype."""
+    def __call__(self) -> tuple[Float[Array, "H H"], Float[Array, " H"]]:
+        """Kernel and bias in the compute dtype."""
         hidden = self.config.hidden_size
         kernel = self.param("kernel", initializer(self.config, *self.axes), (hidden, hidden))
         bias = self.param("bias", bias_initializer(self.axes[1]), (hidden,))
@@ -141,21 +143,18 @@ class SelfAttention(nn.Module):
     @nn.compact
     def __call__(
         self,
-        from_states: jax.Array,
-        to_states: jax.Array,
+        from_states: Float[Array, "B Q H"],
+        to_states: Float[Array, "B L H"],
         mask: AttentionMask,
         deterministic: bool,
-    ) -> jax.Array:
+    ) -> Float[Array, "B Q H"]:
         """What tokens see of a sequence.
 
         Args:
-          from_states: [B, Q, H], of the tokens that attend.
-          to_states: [B, L, H], of those attended to.
-          mask: of the tokens attended to, [B, L].
+          from_states: of the tokens that attend.
+          to_states: of those attended to.
+          mask: of the tokens attended to.
           deterministic: False applies dropout.
-
-        Returns:
-          [B, Q, H].
         """
         config = self.config
         batch, length, hidden = to_states.shape
@@ -170,10 +169,10 @@ class SelfAttention(nn.Module):
         rate = 0.0 if deterministic else config.attention_probs_dropout_prob
         query = project("query", from_states)
         key, value = (project(name, to_states) for name in ("key", "value"))
-        small = self.variables.get("adapters", {})
-        if "prefix_keys" in small:
-            key = with_prefix(key, small["prefix_keys"])
-            value = with_prefix(value, small["prefix_values"])
+        adapters = self.variables.get("adapters", {})
+        if "prefix_keys" in adapters:
+            key = with_prefix(key, adapters["prefix_keys"])
+            value = with_prefix(value, adapters["prefix_values"])
             mask = mask.after_prefix(key.shape[-1] - length)
         context = dot_product_attention(
             query, key, value, mask, self.make_rng("dropout") if rate else None, rate
@@ -188,8 +187,8 @@ class FeedForward(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x: [B, L, H] -> [B, L, H]."""
+    def __call__(self, x: Float[Array, "B L H"]) -> Float[Array, "B L H"]:
+        """x in another hidden state, before dropout and sum."""
         config = self.config
         x = dense(config, config.intermediate_size, ("embed", "mlp"), "intermediate")(x)
         x = activation(config)(constrain(x, "batch", "length", "mlp"))  # (B, L, F)
@@ -204,44 +203,44 @@ class Block(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,
+        x: Float[Array, "B L H"],
         mask: AttentionMask,
         deterministic: bool,
-        positions: jax.Array | None = None,
-    ) -> jax.Array:
+        positions: Int[AnyArray, "B Q"] | None = None,
+    ) -> Float[Array, "B _ H"]:
         """The hidden states after the block.
 
         Args:
-          x: [B, L, H].
+          x: those before it.
           mask: which of the L tokens each attends to.
           deterministic: False applies dropout.
-          positions: int [B, Q], those to compute; None for all.
+          positions: those to compute; None for all.
 
         Returns:
           [B, Q, H], or [B, L, H].
         """
         config = self.config
         dropout = Dropout(config.hidden_dropout_prob)
-        small = self.variables.get("adapters", {})
+        adapters = self.variables.get("adapters", {})
         to_states = x
         if positions is not None:
             x = jnp.take_along_axis(x, positions[..., None], axis=1)
         attention = SelfAttention(config, name="attention")
         attended = attention(x, to_states, mask, deterministic)
         attended = dropout(attended, deterministic=deterministic)
-        if "attention_adapter" in small:
-            attended += bottleneck(attended, small["attention_adapter"], activation(config))
+        if "attention_adapter" in adapters:
+            attended += bottleneck(attended, adapters["attention_adapter"], activation(config))
         x = LayerNorm(config, name="attention_norm")(x + attended)
         transformed = FeedForward(config, name="feed_forward")(x)
         transformed = dropout(transformed, deterministic=deterministic)
-        if "feed_forward_adapter" in small:
+        if "feed_forward_adapter" in adapters:
             transformed += bottleneck(
-                transformed, small["feed_forward_adapter"], activation(config)
+                transformed, adapters["feed_forward_adapter"], activation(config)
             )
         norm = LayerNorm(config, name="feed_forward_norm")
         x += transformed
-        if "output_adapter" in small:
-            x += bottleneck(norm(x), small["output_adapter"], nn.relu)
+        if "output_adapter" in adapters:
+            x += bottleneck(norm(x), adapters["output_adapter"], nn.relu)
         return norm(x)
 
 
@@ -271,24 +270,24 @@ class Encoder(nn.Module):
 
     def __call__(
         self,
-        input_ids: jax.Array,
-        token_type_ids: jax.Array,
-        attention_mask: jax.Array,
+        input_ids: Int[AnyArray, "B L"],
+        token_type_ids: Int[AnyArray, "B L"],
+        attention_mask: Int[AnyArray, "B L"],
         deterministic: bool = True,
-        position_ids: jax.Array | None = None,
-        positions: jax.Array | None = None,
-    ) -> jax.Array:
+        position_ids: Int[AnyArray, "B L"] | None = None,
+        positions: Int[AnyArray, "B Q"] | None = None,
+    ) -> Float[Array, "B _ H"]:
         """The last hidden states.
 
         Args:
-          input_ids: int [B, L].
-          token_type_ids: int [B, L].
-          attention_mask: int [B, L], 0 for padding.
+          input_ids: of the tokens.
+          token_type_ids: their segments.
+          attention_mask: 0 for padding.
           deterministic: False applies dropout, which needs the rng "dropout".
-          position_ids: int [B, L], given where a row holds several sequences: the position of each
+          position_ids: given where a row holds several sequences: the position of each
             token in its own sequence. `attention_mask` is then the number of the sequence, and a
             token attends to those of its own sequence only. None for one sequence in each row.
-          positions: int [B, Q], where the hidden states are wanted; None for everywhere. What the
+          positions: where the hidden states are wanted; None for everywhere. What the
             last block would compute elsewhere is left out. Not for rows of several sequences.
 
         Returns:
@@ -300,7 +299,7 @@ class Encoder(nn.Module):
         packed = position_ids is not None
         if packed and positions is not None:
             raise ValueError("rows of several sequences have hidden states everywhere; positions")
-        mask = AttentionMask(attention_mask, Rule(packed))
+        mask = AttentionMask(jnp.asarray(attention_mask), Rule(packed))
         x = self.embeddings(input_ids, token_type_ids, position_ids, deterministic)
         for layer in self.layers:
             wanted = positions if layer is self.layers[-1] else None
@@ -315,8 +314,8 @@ class Pooler(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(self, hidden_states: jax.Array) -> jax.Array:
-        """hidden_states: [B, L, H] -> [B, H]."""
+    def __call__(self, hidden_states: Float[Array, "B L H"]) -> Float[Array, "B H"]:
+        """What is said of the whole sequence."""
         pooled = dense(self.config, self.config.hidden_size, ("embed", "hidden"), "dense")(
             hidden_states[:, 0]
         )
@@ -330,18 +329,12 @@ class MaskedLMHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, hidden_states: jax.Array, masked_positions: jax.Array, word_embeddings: jax.Array
-    ) -> jax.Array:
-        """Logits at the masked positions only.
-
-        Args:
-          hidden_states: [B, L, H].
-          masked_positions: int [B, K].
-          word_embeddings: [V, H], the embeddings' own table.
-
-        Returns:
-          float32 [B, K, V].
-        """
+        self,
+        hidden_states: Float[Array, "B L H"],
+        masked_positions: Int[AnyArray, "B K"],
+        word_embeddings: Float[AnyArray, "V H"],
+    ) -> Float32[Array, "B K V"]:
+        """Logits at the masked positions only; `word_embeddings` is the embeddings' own table."""
         config = self.config
         x = jnp.take_along_axis(hidden_states, masked_positions[..., None], axis=1)  # (B, K, H)
         x = dense(config, config.hidden_size, ("embed", "hidden"), "transform")(x)

@@ -4,13 +4,15 @@ Legend of shapes: B batch, L sequence length, K predictions per sequence, H hidd
 V vocabulary size.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
 
 from bert_jax.errors import UserError
+from bert_jax.layers.arrays import AnyArray
 from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.initialization import output_layer
 from bert_jax.models.registry import architecture_of
@@ -22,8 +24,8 @@ class NextSentenceHead(nn.Module):
     config: EncoderConfig
 
     @nn.compact
-    def __call__(self, pooled: jax.Array) -> jax.Array:
-        """pooled: [B, H] -> float32 [B, 2]."""
+    def __call__(self, pooled: Float[Array, "B H"]) -> Float32[Array, "B 2"]:
+        """The logits, computed in float32."""
         return output_layer(self.config, 2, "classifier")(pooled.astype(jnp.float32))
 
 
@@ -31,12 +33,12 @@ class PretrainingOutputs(NamedTuple):
     """What the pre-training model returns.
 
     Attributes:
-      masked_lm_logits: float32 [B, K, V].
-      next_sentence_logits: float32 [B, 2], None for a model without that objective.
+      masked_lm_logits: at the masked positions.
+      next_sentence_logits: None for a model without that objective.
     """
 
-    masked_lm_logits: jax.Array
-    next_sentence_logits: jax.Array | None
+    masked_lm_logits: Float32[Array, "B K V"]
+    next_sentence_logits: Float32[Array, "B 2"] | None
 
 
 class BertForPreTraining(nn.Module):
@@ -60,7 +62,7 @@ class BertForPreTraining(nn.Module):
             self.next_sentence_head = NextSentenceHead(self.config)
 
     def __call__(
-        self, batch: dict[str, jax.Array], deterministic: bool = True
+        self, batch: Mapping[str, AnyArray], deterministic: bool = True
     ) -> PretrainingOutputs:
         """Logits of both objectives.
 

@@ -5,30 +5,34 @@ B = batch, K = predictions per sequence, V = vocabulary size, C = classes.
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32, Int
 
-Sum = tuple[jax.Array, jax.Array]  # two float32 scalars: the weighted sum and the sum of weights
+from bert_jax.layers.arrays import AnyArray
+
+# The weighted sum and the sum of weights.
+Sum = tuple[Float32[Array, ""], Float32[Array, ""]]
 
 
 def cross_entropy(
-    logits: jax.Array,
-    labels: jax.Array,
-    weights: jax.Array,
+    logits: Float[Array, "*S C"],
+    labels: Int[AnyArray, "*S"],
+    weights: Float[AnyArray, "*S"],
     smoothing: float = 0.0,
-    present: jax.Array | None = None,
+    present: Bool[AnyArray, "*S C"] | None = None,
 ) -> Sum:
     """Negative log-likelihood of `labels` in nats.
 
     Args:
-      logits: float [..., C].
-      labels: int [...], in [0, C).
-      weights: float [...], 0 leaves an entry out.
+      logits: of the classes.
+      labels: in [0, C).
+      weights: 0 leaves an entry out.
       smoothing: this share of each target is spread evenly over all classes (arXiv:1512.00567,
         section 7).
-      present: bool [..., C], over which of them it is spread where an entry has fewer than C; the
+      present: over which of them it is spread where an entry has fewer than C; the
         logits of the others must be so low that they count for nothing.
 
     Returns:
-      (sum of weight * nll, sum of weight), float32 scalars.
+      (sum of weight * nll, sum of weight).
     """
     logits = logits.astype(jnp.float32)
     log_normalizer = jax.nn.logsumexp(logits, axis=-1)
@@ -39,27 +43,30 @@ def cross_entropy(
     return jnp.sum(weights * (log_normalizer - target)), jnp.sum(weights)
 
 
-def _mean(logits: jax.Array, present: jax.Array | None) -> jax.Array:
+def _mean(logits: jax.Array, present: AnyArray | None) -> jax.Array:
     """Mean over the last axis, of those present; 0 where none is."""
     if present is None:
         return jnp.mean(logits, axis=-1)
     total = jnp.sum(jnp.where(present, logits, 0.0), axis=-1)
-    return total / jnp.maximum(jnp.sum(present, axis=-1), 1)
+    return total / jnp.maximum(jnp.sum(present, axis=-1, dtype=jnp.float32), 1)
 
 
 def binary_cross_entropy(
-    logits: jax.Array, labels: jax.Array, weights: jax.Array, smoothing: float = 0.0
+    logits: Float[Array, "*S C"],
+    labels: Float[AnyArray, "*S C"],
+    weights: Float[AnyArray, "*S"],
+    smoothing: float = 0.0,
 ) -> Sum:
     """Negative log-likelihood of independent yes-or-no labels in nats, their mean over classes.
 
     Args:
-      logits: float [..., C].
-      labels: float [..., C], 0 or 1.
-      weights: float [...], 0 leaves an entry out.
+      logits: one for each label.
+      labels: 0 or 1.
+      weights: 0 leaves an entry out.
       smoothing: labels become this much closer to 1/2, as 2 classes of `cross_entropy`.
 
     Returns:
-      (sum of weight * nll, sum of weight), float32 scalars.
+      (sum of weight * nll, sum of weight).
     """
     logits = logits.astype(jnp.float32)
     labels = (1 - smoothing) * labels + smoothing / 2
@@ -67,29 +74,25 @@ def binary_cross_entropy(
     return jnp.sum(weights * jnp.mean(nll, axis=-1)), jnp.sum(weights)
 
 
-def divergence(first: jax.Array, second: jax.Array) -> jax.Array:
+def divergence(first: Float[Array, "*S C"], second: Float[Array, "*S C"]) -> Float[Array, "*S"]:
     """Half the sum of the Kullback-Leibler divergences of two softmaxes in both directions, nats.
 
     Section 2.2 of R-Drop (arXiv:2106.14448).
 
     Args:
-      first, second: logits, float [..., C].
-
-    Returns:
-      float [...].
+      first, second: logits.
     """
     p, q = jax.nn.log_softmax(first), jax.nn.log_softmax(second)
     return jnp.sum((jnp.exp(p) - jnp.exp(q)) * (p - q), axis=-1) / 2
 
 
-def binary_divergence(first: jax.Array, second: jax.Array) -> jax.Array:
+def binary_divergence(
+    first: Float[Array, "*S C"], second: Float[Array, "*S C"]
+) -> Float[Array, "*S"]:
     """`divergence` of independent yes-or-no outputs, the mean over classes as in their loss.
 
     Args:
-      first, second: logits, float [..., C].
-
-    Returns:
-      float [...].
+      first, second: logits.
     """
     # The logarithms' part of p log(p / q) + (1 - p) log((1 - p) / (1 - q)), both directions summed,
     # is the difference of the logits.
@@ -98,18 +101,21 @@ def binary_divergence(first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 def squared_error(
-    outputs: jax.Array, labels: jax.Array, weights: jax.Array, smoothing: float = 0.0
+    outputs: Float[Array, "*S 1"],
+    labels: Float[AnyArray, "*S"],
+    weights: Float[AnyArray, "*S"],
+    smoothing: float = 0.0,
 ) -> Sum:
     """Squared difference of one output and a number.
 
     Args:
-      outputs: float [..., 1].
-      labels: float [...].
-      weights: float [...], 0 leaves an entry out.
+      outputs: of the model.
+      labels: what they should be.
+      weights: 0 leaves an entry out.
       smoothing: has no meaning for numbers and no effect.
 
     Returns:
-      (sum of weight * squared difference, sum of weight), float32 scalars.
+      (sum of weight * squared difference, sum of weight).
     """
     del smoothing
     difference = outputs[..., 0].astype(jnp.float32) - labels
@@ -117,7 +123,10 @@ def squared_error(
 
 
 def span_cross_entropy(
-    logits: jax.Array, labels: jax.Array, weights: jax.Array, attention_mask: jax.Array
+    logits: Float[Array, "B L 2"],
+    labels: Int[AnyArray, "B 2"],
+    weights: Float[AnyArray, " B"],
+    attention_mask: Int[AnyArray, "B L"],
 ) -> Sum:
     """Negative log-likelihood of where a span starts and where it ends in nats, their mean.
 
@@ -125,13 +134,13 @@ def span_cross_entropy(
     not depend on how long a batch is.
 
     Args:
-      logits: float [B, L, 2], of start and end.
-      labels: int [B, 2], positions in [0, L).
-      weights: float [B], 0 leaves a row out.
-      attention_mask: int [B, L], 0 for padding.
+      logits: of start and end.
+      labels: positions in [0, L).
+      weights: 0 leaves a row out.
+      attention_mask: 0 for padding.
 
     Returns:
-      (sum of weight * nll, sum of weight), float32 scalars.
+      (sum of weight * nll, sum of weight).
     """
     logits = jnp.where(attention_mask[..., None] > 0, logits.astype(jnp.float32), -1e9)
     both = jnp.broadcast_to(weights[:, None], labels.shape)
@@ -139,16 +148,18 @@ def span_cross_entropy(
     return total / 2, jnp.sum(weights)
 
 
-def accuracy(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> Sum:
+def accuracy(
+    logits: Float[Array, "*S C"], labels: Int[AnyArray, "*S"], weights: Float[AnyArray, "*S"]
+) -> Sum:
     """Share of entries whose label has the largest logit (a tie counts as correct).
 
     Args:
-      logits: float [..., C].
-      labels: int [...].
-      weights: float [...], 0 leaves an entry out.
+      logits: of the classes.
+      labels: in [0, C).
+      weights: 0 leaves an entry out.
 
     Returns:
-      (sum of weight * correct, sum of weight), float32 scalars.
+      (sum of weight * correct, sum of weight).
     """
     # The label's logit against the maximum: on a CPU argmax alone takes longer than the loss.
     label_logits = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]

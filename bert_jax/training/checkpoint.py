@@ -2,19 +2,22 @@
 
 import logging
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
+import tensorstore
 from flax.traverse_util import flatten_dict
-from orbax.checkpoint import checkpoint_managers
+from jax.tree_util import keystr
 
+from bert_jax.files import read_json
 from bert_jax.parallel.sharding import place
 from bert_jax.training.optimizer import AdamState
 from bert_jax.training.partial import completed, without
+from bert_jax.training.saved_params import open_arrays, saved_steps
 from bert_jax.training.step import TrainState
 
 # What goes wrong in Orbax's threads reaches the caller as an exception; its own log repeats that.
@@ -38,10 +41,30 @@ class Restored(NamedTuple):
     cursor: list[int]
 
 
+class _Read:
+    """An array that is being read, by this host's shards; `like` has its shape and sharding."""
+
+    def __init__(self, array: tensorstore.TensorStore, like: jax.ShapeDtypeStruct):
+        self._like = like
+        self._places = like.sharding.addressable_devices_indices_map(like.shape)
+        self._shards: dict[str, Any] = {}
+        for index in self._places.values():  # several devices may have the same
+            self._shards.setdefault(str(index), array[index].read())
+
+    def result(self) -> jax.Array:
+        shards = [
+            jax.device_put(self._shards[str(index)].result(), device)
+            for device, index in self._places.items()
+        ]
+        return jax.make_array_from_single_device_arrays(
+            self._like.shape, self._like.sharding, shards, dtype=self._like.dtype
+        )
+
+
 class Checkpoints:
     """The checkpoints of one run, a folder per step under `folder`.
 
-    An interrupted save leaves a temporary folder that is never read and goes with the next start.
+    An interrupted save leaves a temporary folder that is never read and goes with the next save.
 
     Args:
       folder: made if it is not there.
@@ -58,9 +81,18 @@ class Checkpoints:
         keep_best: bool = False,
         base: Mapping[str, np.ndarray] | None = None,
     ):
+        self._folder = folder
+        self._keep, self._keep_best = keep, keep_best
         self._base = base or {}
-        policies: list[Any] = [checkpoint_managers.LatestN(keep)]
-        if keep_best:
+
+    @cached_property
+    def _manager(self) -> Any:
+        """What writes, made when it is first needed."""
+        import orbax.checkpoint as ocp  # takes long, and a continued run trains before it saves
+        from orbax.checkpoint import checkpoint_managers
+
+        policies: list[Any] = [checkpoint_managers.LatestN(self._keep)]
+        if self._keep_best:
             policies.append(
                 checkpoint_managers.BestN(
                     get_metric_fn=_badness,
@@ -69,12 +101,12 @@ class Checkpoints:
                     keep_checkpoints_without_metrics=False,
                 )
             )
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
+        return ocp.CheckpointManager(
+            self._folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                 # Only with this does Orbax write the metrics that a later process compares.
-                best_fn=_badness if keep_best else None,
+                best_fn=_badness if self._keep_best else None,
                 best_mode="min",
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
@@ -84,7 +116,9 @@ class Checkpoints:
     @property
     def latest_step(self) -> int | None:
         """Step of the last complete checkpoint, None before the first."""
-        return self._manager.latest_step()
+        if "_manager" in vars(self):
+            return self._manager.latest_step()
+        return max(saved_steps(self._folder.parent), default=None)
 
     @property
     def best_step(self) -> int | None:
@@ -107,6 +141,8 @@ class Checkpoints:
           evaluation: "badness", see `loop.Stage`, and "stage" of the evaluation at this very step,
             if there was one.
         """
+        import orbax.checkpoint as ocp
+
         step = int(state.step)
         if step == self.latest_step:
             return
@@ -137,26 +173,28 @@ class Checkpoints:
             shardings,
         )
         target = whole._replace(params=without(whole.params, self._base))
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(target._asdict()), data=ocp.args.JsonRestore()
-            ),
+        checkpoint = self._folder / str(step)
+        arrays = open_arrays(checkpoint)
+        reads = jax.tree_util.tree_map_with_path(
+            lambda path, like: _Read(arrays[keystr(path, simple=True, separator=".")], like), target
         )
-        state = TrainState(**restored["state"])
+        state = jax.tree.map(_Read.result, reads, is_leaf=lambda leaf: isinstance(leaf, _Read))
+        cursor = read_json(checkpoint / "data" / "metadata")["cursor"]
         if self._base:
             wanted = flatten_dict(whole.params, sep="/")
             base = {path: place(array, wanted[path]) for path, array in self._base.items()}
             state = state._replace(params=completed(state.params, base))
-        return Restored(state, restored["data"]["cursor"])
+        return Restored(state, cursor)
 
     def wait(self) -> None:
         """Returns when everything asked for is on disk; raises what the background met."""
-        self._manager.wait_until_finished()
+        if "_manager" in vars(self):
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, then releases the background threads."""
-        self._manager.close()
+        if "_manager" in vars(self):
+            self._manager.close()
 
 
 def save_params(

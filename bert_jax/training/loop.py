@@ -19,7 +19,7 @@ from bert_jax.monitoring.throughput import DeviceWatch, Throughput
 from bert_jax.monitoring.tracker import ProgressBar, Tracker
 from bert_jax.objectives.objective import Objective
 from bert_jax.parallel.distributed import is_first, of_first, on_any
-from bert_jax.parallel.machine import return_freed_memory
+from bert_jax.parallel.process import return_freed_memory
 from bert_jax.parallel.sharding import host_rows, put_batch
 from bert_jax.parallel.stop_signal import StopSignal
 from bert_jax.training.checkpoint import Checkpoints

@@ -1,13 +1,11 @@
-"""What is read of checkpoints without training on: parameters, and Adam's moments.
-
-By TensorStore itself: it is quick to start, where Orbax takes as long as jax does.
-"""
+"""Checkpoints read, by TensorStore itself: Orbax, which writes them, takes long to import."""
 
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import tensorstore
@@ -133,21 +131,30 @@ def _read_part(checkpoint: Path, part: str) -> Any:
 
     The arrays are NumPy's; the keys of sequences are their indices as text.
     """
-    folder = checkpoint / "state"
+    found = open_arrays(checkpoint, part)
+    reads = {name: array.read() for name, array in found.items()}
+    arrays = {name: np.asarray(read.result()) for name, read in reads.items()}
+    return unflatten_dict(arrays, sep=".").get(part, {})
+
+
+def open_arrays(checkpoint: Path, part: str = "") -> dict[str, tensorstore.TensorStore]:
+    """The arrays of a checkpoint in Orbax's layout, none of them read yet.
+
+    Args:
+      checkpoint: its folder.
+      part: member of the TrainState to look for; all by default.
+
+    Returns:
+      By their paths in the TrainState, such as "params.encoder.embeddings.norm.scale".
+    """
+    folder = checkpoint.absolute() / "state"
     metadata = json.loads((folder / "_METADATA").read_text(encoding="utf-8"))
     opened = {}
     for entry in metadata["tree_metadata"].values():
-        path = tuple(key["key"] for key in entry["key_metadata"])
-        if path[0] == part and not entry["value_metadata"]["skip_deserialize"]:
-            opened[path[1:]] = tensorstore.open(
-                {
-                    "driver": "zarr3" if metadata["use_zarr3"] else "zarr",
-                    "kvstore": {
-                        "driver": "ocdbt",
-                        "base": {"driver": "file", "path": f"{folder}/"},
-                        "path": f"{'.'.join(path)}/",
-                    },
-                }
-            )
-    reads = {path: array.result().read() for path, array in opened.items()}
-    return unflatten_dict({path: np.asarray(read.result()) for path, read in reads.items()})
+        keys = [key["key"] for key in entry["key_metadata"]]
+        if part in ("", keys[0]) and not entry["value_metadata"]["skip_deserialize"]:
+            name = ".".join(keys)
+            store = {"driver": "ocdbt", "base": f"file://{quote(str(folder))}/", "path": f"{name}/"}
+            driver = "zarr3" if metadata["use_zarr3"] else "zarr"
+            opened[name] = tensorstore.open({"driver": driver, "kvstore": store}, read=True)
+    return {name: array.result() for name, array in opened.items()}

@@ -67,7 +67,7 @@ def init_state(
     return _initializer(objective, optimizer, mesh)(jax.random.key(seed), given=placed)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=8)  # tracing a model takes a while, and several ask for it
 def abstract_state(
     objective: Objective, optimizer: Optimizer, mesh: Mesh
 ) -> tuple[TrainState, TrainState]:
@@ -79,7 +79,7 @@ def abstract_state(
     def started(params: Any) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-    boxed = jax.eval_shape(objective.init, jax.random.key(0))
+    boxed = jax.eval_shape(objective.init, jax.eval_shape(jax.random.key, 0))
     shapes = jax.eval_shape(started, nn.unbox(boxed))
     shardings = tree_sharding(jax.eval_shape(started, boxed), mesh)
     # Where a frozen parameter has no optimizer state, its box still gave a sharding.

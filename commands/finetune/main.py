@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from bert_jax.files import read_json
     from bert_jax.models.config import can_be_merged, method_of
-    from bert_jax.parallel.machine import keep_compiled_programs, keep_freed_memory
+    from bert_jax.parallel.process import keep_compiled_programs, keep_freed_memory
     from bert_jax.tasks.registry import saved_task
     from commands.finetune.demo import compare_demo
     from commands.finetune.report import ask_command

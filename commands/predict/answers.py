@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bert_jax.errors import UserError
 from bert_jax.monitoring.tracker import ProgressBar
-from bert_jax.parallel.machine import keep_freed_memory
+from bert_jax.parallel.process import keep_freed_memory
 from bert_jax.tasks.task import Prediction
 from commands.finetune.data import say_skipped
 from commands.predict.command_line import Predict

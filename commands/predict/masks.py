@@ -5,7 +5,7 @@ from rich.console import Console
 from bert_jax.errors import UserError
 from bert_jax.models.registry import config_from_saved
 from bert_jax.objectives.pretraining import fill_mask
-from bert_jax.parallel.machine import keep_freed_memory
+from bert_jax.parallel.process import keep_freed_memory
 from bert_jax.training.saved_params import load_params
 from commands.predict.command_line import FillMask
 from data_pipeline.tokenization.fill_mask import fill_mask_inputs

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bert_jax.objectives.pretraining import fill_mask
 from bert_jax.parallel import distributed
-from bert_jax.parallel.machine import keep_compiled_programs, keep_freed_memory
+from bert_jax.parallel.process import keep_compiled_programs, keep_freed_memory
 from commands.pretrain import dry_run
 from commands.pretrain.command_line import Request
 from commands.pretrain.run import open_run

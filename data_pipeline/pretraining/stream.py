@@ -35,9 +35,12 @@ class _Iterator(Iterator[Batch]):
 @functools.cache
 def importing() -> threading.Thread:
     """The thread that imports TensorFlow, which takes seconds."""
-    thread = threading.Thread(target=import_tensorflow, name="import of TensorFlow")
-    thread.start()
-    return thread
+    # These can't be imported once the interpreter exits, which TensorFlow might be the first to do.
+    from concurrent.futures import process, thread  # noqa: F401
+
+    importer = threading.Thread(target=import_tensorflow, name="import of TensorFlow")
+    importer.start()
+    return importer
 
 
 def stream(
@@ -47,7 +50,7 @@ def stream(
 ) -> Iterator[Batch]:
     """Collates planned batches in parallel and in order, ahead of the consumer.
 
-    Until TensorFlow is imported, which begins with the second batch, they are collated one by one
+    Until TensorFlow is imported, which begins with the third batch, they are collated one by one
     as they are asked for; meanwhile the consumer compiles its step.
 
     Args:
@@ -59,10 +62,11 @@ def stream(
     Returns:
       An iterator of batches with "cursor". Deleting it ends its threads.
     """
-    for examples, cursor in plans:
+    for number, (examples, cursor) in enumerate(plans):
         batch = collate(examples)
         yield batch | {"cursor": cursor}
-        if not importing().is_alive():
+        # Two are asked for ahead of the first step, which Python is still busy with then.
+        if number and not importing().is_alive():
             break
     yield from _Iterator(_dataset(plans, collate, workers, examples, batch))
 

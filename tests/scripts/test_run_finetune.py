@@ -322,7 +322,7 @@ def test_a_task_of_ones_own(data, pretrained, tmp_path):
     task = tmp_path / "animals.py"
     task.write_text(
         "from bert_jax.tasks.classification.task import Classification\n"
-        "from bert_jax.tasks.classification.reader import Columns\n"
+        "from bert_jax.tasks.columns import Columns\n"
         "TASK = Classification('animals', columns=Columns('sentence'), scores=('macro_f1',),\n"
         "                      best='macro_f1')\n"
     )

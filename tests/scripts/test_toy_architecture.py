@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from bert_jax.analysis.compile_ahead import CHIPS, estimate
 from bert_jax.errors import UserError
 from bert_jax.models.registry import ARCHITECTURES
+from bert_jax.objectives.objective import BatchSize
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.config import MeshConfig
 from bert_jax.parallel.sharding import make_mesh
@@ -142,8 +143,8 @@ def test_compiling_ahead():
     config = ToyConfig()
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     optimizer = make_optimizer(OptimizerConfig(), lambda step: 1e-3)
-    sizes = {"batch_size": 4, "sequence_length": 16, "max_predictions": 3}
-    found = estimate(PretrainingObjective(config, None), optimizer, mesh, CHIPS["v5e"], **sizes)
+    size = BatchSize(rows=4, length=16, predictions=3)
+    found = estimate(PretrainingObjective(config, None), optimizer, mesh, CHIPS["v5e"], size)
     blocks = 2 * (4 * 16 * 16 + 3 * 16 * 24) + 4 * 16  # norms: one less in the first
     assert found.parameters == 60 * 16 + blocks + 60
     products = 2 * 16 * (4 * 16 * 16 + 3 * 16 * 24 + 2 * 16 * 16) + 3 * 16 * 60

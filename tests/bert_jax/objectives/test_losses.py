@@ -44,7 +44,9 @@ def test_smoothing_is_spread_over_the_classes_that_are_present():
             target = 0.9 * (np.arange(len(kept)) == label) + 0.1 / len(kept)
             total -= weight * np.sum(target * (kept - np.log(np.sum(np.exp(kept)))))
     masked = jnp.asarray(np.where(present, logits, -1e9), jnp.float32)
-    loss, weight = cross_entropy(masked, jnp.asarray(labels), weights, 0.1, jnp.asarray(present))
+    loss, weight = cross_entropy(
+        masked, *map(jnp.asarray, (labels, weights)), 0.1, jnp.asarray(present)
+    )
     assert loss == pytest.approx(total, rel=1e-5)
     assert weight == 1.5
 
@@ -84,6 +86,6 @@ def test_span_cross_entropy_leaves_padding_out():
     assert found[1] == 1.5
     # A row that only fills a batch up is all padding.
     empty = span_cross_entropy(
-        jnp.asarray(logits), jnp.asarray(labels), jnp.zeros(3), jnp.zeros((3, 7))
+        jnp.asarray(logits), jnp.asarray(labels), jnp.zeros(3), jnp.zeros((3, 7), int)
     )
     assert empty == (0, 0)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from bert_jax.errors import UserError
+from bert_jax.models.bert_architecture import BERT
 from bert_jax.parallel.sharding import make_mesh
 from bert_jax.training.checkpoint import Checkpoints, save_params
 from bert_jax.training.optimizer import AdamState, OptimizerConfig, make_optimizer
 from bert_jax.training.saved_params import load_adam, load_params
 from bert_jax.training.step import TrainState, abstract_state, init_state
+from tests.bert_jax.conftest import TINY
 from tests.checkpoints import assert_same
 
 PARAMS = {
@@ -44,7 +46,8 @@ def test_moments_of_a_run(tmp_path):
 )
 def test_every_optimizer_comes_back(objective, tmp_path, settings):
     """To the bit, onto the shardings, with what has no state still without it."""
-    optimizer = make_optimizer(OptimizerConfig(**settings), lambda step: 1e-3)
+    config = OptimizerConfig(**settings)
+    optimizer = make_optimizer(config, lambda step: 1e-3, BERT.blocks(TINY))
     mesh = make_mesh()
     state = init_state(objective, optimizer, mesh, seed=0)
     ones = jax.tree.map(jnp.ones_like, state.params)

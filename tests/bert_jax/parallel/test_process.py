@@ -8,13 +8,13 @@ import sys
 import jax
 import pytest
 
-from bert_jax.parallel.machine import keep_compiled_programs, keep_freed_memory
+from bert_jax.parallel.process import keep_compiled_programs, keep_freed_memory
 from tests.processes import ROOT
 
 # Pages that the kernel had to give for four calls of a program with 64 MiB of temporary buffers.
 FAULTS = """
 import resource, jax, jax.numpy as jnp
-from bert_jax.parallel.machine import keep_freed_memory
+from bert_jax.parallel.process import keep_freed_memory
 {keep}
 x = jnp.ones((4096, 8))
 step = jax.jit(lambda x: jnp.tanh((x @ x.T) @ x).sum())
@@ -40,7 +40,7 @@ def test_freed_memory_is_used_again():
 # MiB of a process with freed memory below memory in use: before it is handed back, and after.
 RESIDENT = """
 import numpy as np
-from bert_jax.parallel.machine import keep_freed_memory, return_freed_memory
+from bert_jax.parallel.process import keep_freed_memory, return_freed_memory
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) // 256
@@ -65,10 +65,10 @@ def test_freed_memory_is_handed_back_when_asked_for():
 # Whether the scripts have asked jax for devices by the time that they set the process.
 START = """
 from jax._src import xla_bridge
-from bert_jax.parallel import machine
+from bert_jax.parallel import process
 def stop():
     raise SystemExit(xla_bridge.backends_are_initialized())
-machine.keep_freed_memory = stop
+process.keep_freed_memory = stop
 import run_finetune, run_predict, run_pretrain
 commands = (
     (run_pretrain, ["tiny", "--corpus=none"]),
@@ -111,7 +111,7 @@ def test_freed_memory_is_left_alone_where_there_may_be_an_accelerator(monkeypatc
 
     monkeypatch.setattr("ctypes.CDLL", refuse)
     with monkeypatch.context() as patch:
-        patch.setattr("bert_jax.parallel.machine.find_spec", lambda name: name == "libtpu" or None)
+        patch.setattr("bert_jax.parallel.process.find_spec", lambda name: name == "libtpu" or None)
         jax.config.update("jax_platforms", None)
         keep_freed_memory()
         jax.config.update("jax_platforms", "cuda,cpu")
