@@ -21,8 +21,9 @@ RUN := $(VENV)/bin/python
 pretrain: install
 	$(RUN) run_pretrain.py
 
+# A worker takes neighbouring tests, so that runs which several of them read are made once.
 test: install
-	$(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto --dist worksteal
 
 # With programs as users have them: tests/conftest.py leaves out most of the compiler's work.
 parity: $(PARITY_READY)

@@ -56,9 +56,9 @@ def earlier_config(work_dir: Path) -> dict[str, Any]:
     path = work_dir / "config.json"
     if path.is_file():
         remedy = "give another --work-dir or restore it from a checkpoint's config/metadata"
-        config = _of_today(read_json(path, remedy))
+        config = read_json(path, remedy)
         if "first_start" in config:  # others have a config.json too, transformers among them
-            return config if saved_steps(work_dir) else {}
+            return _of_today(config) if saved_steps(work_dir) else {}
     # A run that ends while it writes its first file leaves these.
     begun = {work_dir / ".lock", work_dir / "config.json.tmp"}
     if work_dir.exists() and (not work_dir.is_dir() or any(set(work_dir.iterdir()) - begun)):

@@ -13,7 +13,7 @@ from bert_jax.errors import UserError
 from bert_jax.models.config import MethodConfig
 from bert_jax.objectives.config import RegularizationConfig
 from bert_jax.parallel.config import MeshConfig
-from bert_jax.tasks.classification.reader import ColumnOptions
+from bert_jax.tasks.columns import ColumnOptions
 from bert_jax.training.config import LoopConfig, OptimizerConfig
 
 # Few parameters that start near zero need larger steps than all weights do.

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,11 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.rename(path)
+
+
+def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
+    """A JSON object a line."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def file_checksum(path: Path) -> str:

@@ -1,16 +1,30 @@
 """Four simulated devices, so that every test of the mesh runs on any machine.
 
 The compiler leaves out what does not pay for tiny models: tests compile much and compute little.
+What is compiled once is read by all workers of a run and by the processes that its tests start.
 """
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 
 # A shell starts jobs in the background with Ctrl-C ignored, and so would be the programs that tests
 # start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+quick = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
+flags = "--xla_force_host_platform_device_count=4"
+if quick:  # the older emitters of loops: the same numbers in half of the compiler's time
+    flags += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", flags)
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # in the workers it is
+    programs = tempfile.mkdtemp(prefix="bert_jax-compiled-")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"

@@ -1,15 +1,14 @@
 """The README's commands: what make does on a fresh machine, and the demo with a few steps."""
 
-import os
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.processes import ROOT, environment
+
 RECORDER = '#!/bin/sh\necho "$(basename "$0") $*" >> "$RECORD"\n'
 MAKES_VENV = (
     RECORDER
@@ -50,7 +49,8 @@ def make(folder, target):
 
 
 @pytest.mark.parametrize(
-    ("target", "runs"), [("pretrain", "run_pretrain.py"), ("test", "-m pytest -n auto")]
+    ("target", "runs"),
+    [("pretrain", "run_pretrain.py"), ("test", "-m pytest -n auto --dist worksteal")],
 )
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_make_installs_pinned_versions_once_and_runs(fresh_machine, installer, target, runs):
@@ -99,7 +99,7 @@ def test_the_demo_runs_without_arguments_but_its_length(tmp_path):
             "--optimizer.warmup-steps=5", "--loop.evaluate-every=10", "--loop.save-every=10",
         ],
         cwd=tmp_path,
-        env=dict(os.environ) | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=500,

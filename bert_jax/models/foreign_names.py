@@ -31,7 +31,9 @@ class Row(NamedTuple):
         return self.hugging_face if layout == "hugging_face" else self.tf1
 
 
-def dense(ours: str, hugging_face: str, tf1: str, inputs: int, outputs: int) -> tuple[Row, Row]:
+def dense(
+    ours: str, hugging_face: str, tf1: str, inputs: int, outputs: int | None
+) -> tuple[Row, Row]:
     """A dense layer: kernels are [in, out] in ours and TF1, [out, in] in torch."""
     return (
         Row(

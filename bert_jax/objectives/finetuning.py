@@ -18,14 +18,10 @@ from bert_jax.models.adapters import PART, init_adapters, variables
 from bert_jax.models.config import MethodConfig
 from bert_jax.models.registry import architecture_of
 from bert_jax.objectives.config import RegularizationConfig
+from bert_jax.objectives.criteria import Divergence, Loss
 from bert_jax.objectives.losses import Sum, divergence
 from bert_jax.objectives.objective import Batch, BatchSize, Keys, Metric, Shapes, zeros
 from bert_jax.parallel.sharding import batch_sharding, put_batch, replicated
-
-# (logits, batch, label smoothing) -> the loss as (sum, weight).
-Loss = Callable[[jax.Array, Batch, float], Sum]
-# (logits, other logits of the same batch) -> how far apart they are, in the shape of the weights.
-Divergence = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,22 +1,23 @@
 """The files that leaderboards take."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
+from data_pipeline.files import json_lines
 
-def submission(name: str, kind: Literal["glue", "clue"], answers: Sequence[str]) -> tuple[str, str]:
-    """(file name, content) for a leaderboard; the rows are numbered from 0.
+Leaderboard = tuple[str, Literal["glue", "clue"]]  # name of the file without its ending, and kind
+
+
+def submission(leaderboard: Leaderboard | None, answers: Sequence[Any]) -> tuple[str, str] | None:
+    """(file name, content) for a leaderboard, if there is one; the rows are numbered from 0.
 
     GLUE takes a table with a header, CLUE a JSON object a line.
     """
+    if leaderboard is None:
+        return None
+    name, kind = leaderboard
     if kind == "glue":
         rows = [f"{number}\t{answer}\n" for number, answer in enumerate(answers)]
         return f"{name}.tsv", "index\tprediction\n" + "".join(rows)
     records = [{"id": number, "label": answer} for number, answer in enumerate(answers)]
     return f"{name}.json", json_lines(records)
-
-
-def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
-    """A JSON object a line."""
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

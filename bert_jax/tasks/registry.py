@@ -2,49 +2,50 @@
 
 import difflib
 import functools
+import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.classification.clue import CLUE
-from bert_jax.tasks.classification.glue import GLUE
-from bert_jax.tasks.classification.reader import ColumnOptions
-from bert_jax.tasks.classification.task import Classification, MultiLabel, Regression
-from bert_jax.tasks.multiple_choice.task import MULTIPLE_CHOICE
-from bert_jax.tasks.question_answering.task import QUESTION_ANSWERING
-from bert_jax.tasks.ranking.task import RANKING
-from bert_jax.tasks.relations.task import RELATIONS
-from bert_jax.tasks.summarization.task import SUMMARIZATION
-from bert_jax.tasks.tagging.task import TAGGING
+from bert_jax.tasks.columns import ColumnOptions
 from bert_jax.tasks.task import Task
 
-TASKS: dict[str, Task[Any]] = {
-    task.name: task
-    for task in (
-        Classification("classify"),
-        MultiLabel("multilabel"),
-        Regression("regress"),
-        *GLUE,
-        *CLUE,
-        *MULTIPLE_CHOICE,
-        *RANKING,
-        *SUMMARIZATION,
-        *QUESTION_ANSWERING,
-        *TAGGING,
-        *RELATIONS,
-    )
-}
+# The kinds of tasks, a line each: modules whose TASKS can be named on the command line.
+KINDS = (
+    "bert_jax.tasks.classification.task",
+    "bert_jax.tasks.classification.glue",
+    "bert_jax.tasks.classification.clue",
+    "bert_jax.tasks.multiple_choice.task",
+    "bert_jax.tasks.ranking.task",
+    "bert_jax.tasks.summarization.task",
+    "bert_jax.tasks.question_answering.task",
+    "bert_jax.tasks.tagging.task",
+    "bert_jax.tasks.relations.task",
+)
+
+
+def tasks_of(kinds: Iterable[str]) -> dict[str, Task[Any]]:
+    """The tasks of some kinds by name."""
+    modules = map(importlib.import_module, kinds)
+    return {task.name: task for module in modules for task in module.TASKS}
+
+
+TASKS = tasks_of(KINDS)
+
+
+def commands() -> dict[str, Task[Any]]:
+    """The commands of run_predict.py, each with the first task that it asks."""
+    found: dict[str, Task[Any]] = {}
+    for task in TASKS.values():
+        found.setdefault(task.command, task)
+    return found
 
 
 def find_task(name: str) -> Task[Any]:
-    """The task of a name, or the `TASK` of a Python file.
-
-    Raises:
-      UserError: there is no such task, or the file defines none.
-    """
+    """The task of a name, or the `TASK` of a Python file."""
     if name.endswith(".py"):
         return _load(Path(name))
     if name not in TASKS:

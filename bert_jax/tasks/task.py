@@ -3,27 +3,28 @@
 import abc
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
-import flax.linen as nn
-import jax
 import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.config import MethodConfig
 from bert_jax.objectives.config import RegularizationConfig
-from bert_jax.objectives.finetuning import Divergence, FinetuningObjective, Loss
-from bert_jax.objectives.losses import divergence
-from bert_jax.objectives.objective import BatchSize, Shapes
-from bert_jax.tasks.classification.reader import ColumnOptions, shortened
+from bert_jax.tasks.columns import ColumnOptions, Columns
 from data_pipeline import tfds
-from data_pipeline.errors import DataError
 from data_pipeline.finetune.examples import Example, Examples
-from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.features import Feature, Features
 from data_pipeline.tokenization.interface import Tokenizer
+
+if TYPE_CHECKING:  # the options of all tasks are read where jax would only take time
+    import flax.linen as nn
+
+    from bert_jax.objectives.criteria import Divergence, Loss
+    from bert_jax.objectives.finetuning import FinetuningObjective
+    from bert_jax.objectives.objective import BatchSize, Shapes
 
 NOT_REGULARIZED = RegularizationConfig()
 Prediction = dict[str, Any]
@@ -45,6 +46,55 @@ class InDatasets(NamedTuple):
     dev: str = "validation"
 
 
+class Encoding(NamedTuple):
+    """How examples become features.
+
+    Attributes:
+      tokenizer: the model's.
+      max_length: tokens of a feature.
+      labels: the classes.
+      class_weights: weight of each class in the loss; None weighs all the same.
+      training: leave out what cannot be learned from.
+    """
+
+    tokenizer: Tokenizer
+    max_length: int
+    labels: tuple[str, ...] = ()
+    class_weights: Sequence[float] | None = None
+    training: bool = False
+
+    def target(self, label: str | None) -> tuple[int, float]:
+        """(number, weight in the loss) of a label; the weight of one that is no class is 0."""
+        if label not in self.labels:
+            return 0, 0.0
+        number = self.labels.index(label)
+        return number, self.class_weights[number] if self.class_weights else 1.0
+
+
+class Outputs(NamedTuple, Generic[Example]):
+    """What a model says of examples.
+
+    Attributes:
+      logits: float32, of each feature without its padding rows; the axis of tokens, if there is
+        one, is as long as the batch was.
+      features: what the logits are of.
+      examples: what the features are of.
+      labels: the classes.
+    """
+
+    logits: Sequence[np.ndarray]
+    features: Features
+    examples: Sequence[Example]
+    labels: tuple[str, ...] = ()
+
+    def by_example(self) -> Iterator[tuple[Example, list[tuple[np.ndarray, Feature]]]]:
+        """Each example with the logits of its features."""
+        found: list[list[tuple[np.ndarray, Feature]]] = [[] for _ in self.examples]
+        for row, feature in zip(self.logits, self.features.rows, strict=True):
+            found[feature.example].append((row, feature))
+        return zip(self.examples, found, strict=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC, Generic[Example]):
     """A task, from its files to its scores.
@@ -58,6 +108,8 @@ class Task(abc.ABC, Generic[Example]):
       train, dev: names of its files within the folder that --data gives.
       best: the score that tells which checkpoint is best; the higher the better.
       in_datasets: how TensorFlow Datasets has the same data.
+
+    One that reads tables has `columns`, too.
     """
 
     name: str
@@ -67,17 +119,24 @@ class Task(abc.ABC, Generic[Example]):
     in_datasets: InDatasets = InDatasets()
 
     has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
+    # Of the model, see `TaskModel`; and its loss, one of `criteria.CRITERIA`.
+    states: ClassVar[str] = "pooled"
+    layer: ClassVar[str] = "classifier"
+    classifier_dropout: ClassVar[float] = 0.1
+    criterion: ClassVar[str] = "cross_entropy"
     # What follows the family's name in the class of transformers with the same output layer; empty
     # where there is none.
     head: ClassVar[str] = "ForSequenceClassification"
     problem_type: ClassVar[str] = ""  # its name for the loss, where it is not to guess
+
     command: ClassVar[str] = "classify"  # of run_predict.py
+    answers: ClassVar[str] = ""  # what that command finds, in some words
 
     column_options: ClassVar[tuple[str, ...]] = ()  # those of `ColumnOptions` that it has a use for
 
     @property
     def usage(self) -> str:
-        """What is typed behind the command."""
+        """What is typed after the command."""
         return "TEXT ..."
 
     @abc.abstractmethod
@@ -86,81 +145,52 @@ class Task(abc.ABC, Generic[Example]):
 
         They are dataclasses or named tuples, or have a `repr` of what is in them: by it a continued
         run knows its dev set again.
-
-        Raises:
-          DataError: something in the file is not as it must be; says where.
         """
 
     @abc.abstractmethod
     def typed(self, texts: Sequence[str]) -> list[Example]:
-        """Examples of texts that a person typed, as `usage` says.
-
-        Raises:
-          DataError: they are not as they must be.
-        """
+        """Examples of texts that a person typed, as `usage` says."""
 
     def labels_of(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """The names of the classes, in the order of the logits; none for a task without classes."""
-        del examples
         return ()
 
     def check(self, examples: Sequence[Example], labels: tuple[str, ...]) -> None:
-        """Raises DataError for an example whose label is not among those of the training data."""
-        del examples, labels
+        """Refuses an example whose label is not among those of the training data."""
 
-    @abc.abstractmethod
-    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
+    def outputs(self, labels: tuple[str, ...]) -> int:
+        """How many outputs the model's layer has."""
+        return len(labels)
+
+    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> "nn.Module":
         """The encoder with its output layer: (batch, deterministic) -> logits."""
+        from bert_jax.models.task_heads import TaskModel
+
+        return TaskModel(
+            config, self.outputs(labels), self.states, self.classifier_dropout, self.layer
+        )
 
     @property
-    @abc.abstractmethod
-    def loss(self) -> Loss:
+    def loss(self) -> "Loss":
         """The loss of the logits and a batch's "labels" and "weights"."""
+        from bert_jax.objectives.criteria import CRITERIA
+
+        return CRITERIA[self.criterion].loss
 
     @property
-    def divergence(self) -> Divergence:
-        """How far apart two outputs are, for R-Drop; that of classes that exclude each other."""
-        return divergence
+    def divergence(self) -> "Divergence":
+        """How far apart two outputs are, for R-Drop."""
+        from bert_jax.objectives.criteria import CRITERIA
+
+        return CRITERIA[self.criterion].divergence
 
     @abc.abstractmethod
-    def features(
-        self,
-        examples: Sequence[Example],
-        tokenizer: Tokenizer,
-        max_length: int,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
-        """What the model is given.
-
-        Args:
-          examples: with labels, or without: their weight is then 0.
-          tokenizer: the model's.
-          max_length: tokens of a feature.
-          labels: the classes.
-          class_weights: weight of each class in the loss; None weighs all the same.
-          training: leave out what cannot be learned from.
-        """
+    def features(self, examples: Sequence[Example], how: Encoding) -> Features:
+        """What the model is given; an example without a label has the weight 0."""
 
     @abc.abstractmethod
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[Example],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
-        """What the outputs say of each example, as JSON values.
-
-        Args:
-          logits: float32, of each feature without its padding rows; the axis of tokens, if there is
-            one, is as long as the batch was.
-          features: what the logits are of.
-          examples: what the features are of.
-          labels: the classes.
-        """
+    def predict(self, outputs: Outputs[Example]) -> list[Prediction]:
+        """What the outputs say of each example, as JSON values."""
 
     @abc.abstractmethod
     def score(
@@ -169,11 +199,7 @@ class Task(abc.ABC, Generic[Example]):
         """The official scores, `best` among them; shares are within 0 to 1."""
 
     def with_columns(self, options: ColumnOptions) -> "Task[Example]":
-        """The task on tables some of whose columns have other names.
-
-        Raises:
-          UserError: it reads no tables, or has no use for such a column.
-        """
+        """The task on tables some of whose columns have other names, if it reads tables."""
         changes = options.changes()
         if not changes:
             return self
@@ -185,7 +211,7 @@ class Task(abc.ABC, Generic[Example]):
                 raise UserError(
                     f"{self.name} has no use for --columns.{option}; leave it out. It takes {known}"
                 )
-        columns = dataclasses.replace(getattr(self, "columns"), **changes)  # noqa: B009
+        columns = dataclasses.replace(self._columns(), **changes)
         roles = [role for role in ("first", "second", "label") if role in self.column_options]
         for role, other in itertools.combinations(roles, 2):
             if getattr(columns, role) == getattr(columns, other):
@@ -196,22 +222,23 @@ class Task(abc.ABC, Generic[Example]):
         fields: dict[str, Any] = {"columns": columns}
         return dataclasses.replace(self, **fields)
 
+    def _columns(self) -> Columns:
+        return getattr(self, "columns", Columns())
+
     def column_hint(self, column: str) -> str:
         """The options that name a column which a table lacks, as they are typed."""
         roles = [role for role in self.column_options if role != "header"]
-        named = [role for role in roles if getattr(getattr(self, "columns"), role) == column]  # noqa: B009
+        named = [role for role in roles if getattr(self._columns(), role) == column]
         return ", ".join(f"--columns.{role} NAME" for role in named or roles)
 
     def count_judged(self, examples: Sequence[Example], features: Features) -> int:
         """How many examples `score` can judge a prediction by."""
-        del examples
         return len(
             {row.example for row in features.rows if (row.values | row.tokens)["weights"].any()}
         )
 
     def baselines(self, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
         """The scores of answers that need no training, by what they are, to judge a model by."""
-        del examples
         return {}
 
     def tune(
@@ -221,33 +248,28 @@ class Task(abc.ABC, Generic[Example]):
 
         It is kept in summary.json, and given to `decide` for all other files.
         """
-        del predictions, examples
         return {}
 
     def decide(
         self, predictions: Sequence[Prediction], settings: Mapping[str, Any]
     ) -> list[Prediction]:
         """The predictions under what `tune` found; without it (empty) under its default."""
-        del settings
         return list(predictions)
 
     def class_counts(
         self, examples: Sequence[Example], labels: tuple[str, ...]
     ) -> dict[str, int] | None:
         """How often each class occurs; None for a task without classes."""
-        del examples, labels
         return None
 
     def confusion(
         self, predictions: Sequence[Prediction], examples: Sequence[Example]
     ) -> tuple[list[str], list[str]] | None:
         """(true classes, predicted classes) for a confusion matrix; None where there is none."""
-        del predictions, examples
         return None
 
     def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
         """(name, content) of the file for the task's leaderboard; None where there is none."""
-        del predictions
         return None
 
 
@@ -259,30 +281,6 @@ def with_truth(
     return [(truth, prediction) for truth, prediction in pairs if truth is not None]
 
 
-def check_known(
-    place: str,
-    name: str,
-    known: Sequence[str],
-    *,
-    kind: str = "label",
-    where: str = "the training data",
-) -> None:
-    """Raises DataError where the name of a class is not among those that are known.
-
-    Args:
-      place: where the name stands.
-      name: of the class.
-      known: the names that there are.
-      kind: what the task calls a class.
-      where: whose names these are.
-    """
-    if name not in known:
-        raise DataError(
-            f"{place}: the {kind} {shortened(name, 60)!r} is not among those of {where}: "
-            f"{shortened(', '.join(known))}; correct it, leave it out, or train with it"
-        )
-
-
 def objective_of(
     task: "Task[Any]",
     model: EncoderConfig,
@@ -290,7 +288,7 @@ def objective_of(
     features: Features,
     method: MethodConfig,
     regularization: RegularizationConfig = NOT_REGULARIZED,
-) -> FinetuningObjective:
+) -> "FinetuningObjective":
     """What a fine-tuning for a task trains.
 
     Args:
@@ -300,9 +298,13 @@ def objective_of(
       features: some of the task.
       method, regularization: their settings.
     """
+    import jax
+
+    from bert_jax.objectives.finetuning import FinetuningObjective
+
     row = features.rows[0]
 
-    def batch_shapes(size: BatchSize) -> Shapes:
+    def batch_shapes(size: "BatchSize") -> "Shapes":
         shapes = {
             name: ((*array.shape[:-1], size.length), array.dtype)
             for name, array in row.tokens.items()

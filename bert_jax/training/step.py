@@ -74,14 +74,17 @@ def init_state(
 def abstract_state(
     objective: Objective, optimizer: Optimizer, mesh: Mesh
 ) -> tuple[TrainState, TrainState]:
-    """Shapes and shardings of the state, without computing it."""
+    """Shapes and shardings of the state, without computing it.
 
-    def boxed(key: jax.Array) -> TrainState:
-        params = objective.init(key)
+    The model is traced once, which takes long, and not again for the same objects.
+    """
+
+    def started(params: Any) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-    with_axes = jax.eval_shape(boxed, jax.eval_shape(jax.random.key, 0))
-    shapes, shardings = nn.unbox(with_axes), tree_sharding(with_axes, mesh)
+    boxed = jax.eval_shape(objective.init, jax.eval_shape(jax.random.key, 0))
+    shapes = jax.eval_shape(started, nn.unbox(boxed))
+    shardings = tree_sharding(jax.eval_shape(started, boxed), mesh)
     # Where a frozen parameter has no optimizer state, its box still gave a sharding.
     return shapes, jax.tree.map(
         lambda sharding, part: jax.tree.map(lambda _: sharding, part), shardings, shapes

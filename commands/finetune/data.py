@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.task import Task, resolve
+from bert_jax.tasks.task import Encoding, Task, resolve
 from configs.finetune import FinetuneConfig
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.buckets import fitted_boundaries
@@ -119,9 +119,8 @@ def load_data(
         except DataError as error:
             raise UserError(f"in --{name}: {error}") from None
         weights = _class_weights(task, config, rows, labels) if name == "train" else None
-        features = task.features(
-            rows, tokenizer, config.sequence_length, labels, weights, training=name == "train"
-        )
+        how = Encoding(tokenizer, config.sequence_length, labels, weights, name == "train")
+        features = task.features(rows, how)
         if not features.rows:
             raise UserError(f"{sources[name]}: none of its {len(rows):,} examples can be used")
         splits[name] = Split(sources[name], rows, features)

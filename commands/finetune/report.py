@@ -12,11 +12,10 @@ from flax import traverse_util
 from rich.table import Table
 
 from bert_jax import __version__
-from bert_jax.tasks.leaderboard import json_lines
 from bert_jax.tasks.task import Prediction, Task
 from commands.finetune.data import Data, Split
 from configs.finetune import FinetuneConfig
-from data_pipeline.files import write_text
+from data_pipeline.files import json_lines, write_text
 
 # Of the rows of metrics.jsonl, what is no score.
 _NOT_SCORES = {"step", "split", "time", "loss"}

@@ -24,7 +24,7 @@ from bert_jax.objectives.finetuning import (
     predict,
 )
 from bert_jax.parallel.sharding import batch_shards, check_batch_size, check_divides, make_mesh
-from bert_jax.tasks.task import Prediction, Task, objective_of
+from bert_jax.tasks.task import Outputs, Prediction, Task, objective_of
 from bert_jax.training.optimizer import (
     Optimizer,
     frozen_mask,
@@ -94,8 +94,8 @@ class Run(NamedTuple):
             boundaries=sorted({*self.boundaries, self.config.sequence_length}),
         )
         logits, loss = predict(self.predict_step, params, batches, self.mesh)
-        found = self.task.predict(logits, split.features, split.examples, self.data.labels)
-        return found, loss
+        outputs = Outputs(logits, split.features, split.examples, self.data.labels)
+        return self.task.predict(outputs), loss
 
     def evaluate(self, params: Any) -> dict[str, float]:
         """The loss and the scores on the dev set."""

@@ -10,21 +10,25 @@ from tyro.conf import Positional
 
 from bert_jax.bounds import check_bounds
 from bert_jax.errors import UserError
+from bert_jax.tasks.registry import commands
 from data_pipeline.command_line import parse
 from data_pipeline.finetune.tables import split_source
 
-USAGE = """run_predict.py COMMAND --checkpoint DIR ...
-  fill-mask "Text with a [MASK] ."   the most probable pieces, of a pre-trained model
-  classify TEXT ...                  classes or numbers; for pairs: TEXT SECOND
-  tag TEXT ...                       entities
-  answer QUESTION CONTEXT            the answer, a stretch of the context
-  choose CONTEXT CHOICE CHOICE ...   the best choice; with a question: its text behind the context
-  relate TEXT ...                    the relation of <e1>one</e1> and <e2>another</e2>
-  summarize TEXT ...                 the sentences that matter most
-  rank QUERY TEXT ...                how well each text answers
+FILL_MASK = "fill-mask"
+_USAGE = """run_predict.py COMMAND --checkpoint DIR ...
+{}
 All but fill-mask ask a model of run_finetune.py, write JSON Lines, and take --input FILE instead of
 texts, in the form of the task's own files. run_predict.py COMMAND --help lists the options"""
-COMMANDS = ("fill-mask", "classify", "tag", "answer", "choose", "relate", "summarize", "rank")
+
+
+def usage() -> str:
+    """What is typed for each command, and what it finds."""
+    lines = {
+        f'{FILL_MASK} "Text with a [MASK] ."': "the most probable pieces, of a pre-trained model"
+    }
+    for name, task in commands().items():
+        lines[f"{name} {task.usage}"] = task.answers
+    return _USAGE.format("\n".join(f"  {typed:<33}  {found}" for typed, found in lines.items()))
 
 
 @dataclasses.dataclass(frozen=True)

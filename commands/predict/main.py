@@ -4,23 +4,24 @@ import difflib
 from collections.abc import Sequence
 
 from bert_jax.errors import UserError
-from commands.predict.command_line import COMMANDS, USAGE, read_fill_mask, read_predict
+from bert_jax.tasks.registry import commands
+from commands.predict.command_line import FILL_MASK, read_fill_mask, read_predict, usage
 
 
 def main(arguments: Sequence[str]) -> None:
     """Reads the command line and prints the answer."""
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help"):
-        print(f"usage: {USAGE}")
+        print(f"usage: {usage()}")
         return
-    if command not in COMMANDS:
-        nearest = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0)[0]
+    names = [FILL_MASK, *commands()]
+    if command not in names:
+        nearest = difflib.get_close_matches(command, names, n=1, cutoff=0)[0]
         raise UserError(
-            f"unknown command {command!r}; did you mean {nearest!r}? There are: "
-            f"{', '.join(COMMANDS)}"
+            f"unknown command {command!r}; did you mean {nearest!r}? There are: {', '.join(names)}"
         )
     # jax takes seconds to import: only after the command line has proved right.
-    if command == "fill-mask":
+    if command == FILL_MASK:
         fill_request = read_fill_mask(arguments[1:])
         from commands.predict.masks import fill_masks
 

@@ -15,7 +15,7 @@ from bert_jax.monitoring.tracker import ProgressBar
 from bert_jax.objectives.finetuning import make_predict_step, predict
 from bert_jax.parallel.sharding import make_mesh
 from bert_jax.tasks.registry import saved_task
-from bert_jax.tasks.task import Prediction, Task, objective_of
+from bert_jax.tasks.task import Encoding, Outputs, Prediction, Task, objective_of
 from commands.saved_model import is_unfinished, open_model, settings_of
 from data_pipeline.finetune.batches import ordered_batches
 from data_pipeline.finetune.buckets import bucket_boundaries
@@ -77,10 +77,11 @@ class Predictor(NamedTuple):
                 progress.metrics(f"{done / (time.monotonic() - started):,.0f} examples/s")
 
         mesh = make_mesh(devices=jax.local_devices()[:1])
+        how = Encoding(self.tokenizer, self.sequence_length, self.labels)
         step = None
         for first in range(0, len(examples), CHUNK):
             chunk = examples[first : first + CHUNK]
-            features = self.task.features(chunk, self.tokenizer, self.sequence_length, self.labels)
+            features = self.task.features(chunk, how)
             cut += features.cut
             for note in features.notes:
                 say(note)
@@ -94,7 +95,7 @@ class Predictor(NamedTuple):
             )
             batches = watched(first, len(chunk) / len(features.rows), batches)
             logits: list[np.ndarray] = predict(step, self.params, batches, mesh)[0]
-            found = self.task.predict(logits, features, chunk, self.labels)
+            found = self.task.predict(Outputs(logits, features, chunk, self.labels))
             yield self.task.decide(found, self.settings)
         if cut:
             say(f"{cut:,} of {len(examples):,} are longer than {self.sequence_length} tokens, cut")

@@ -106,10 +106,6 @@ def bucket_batches(
 
     Returns:
       Batches in which every example is once; none without examples.
-
-    Raises:
-      DataError: the boundaries do not increase or an example is longer than the last one, or the
-        batch size is not positive.
     """
     if batch_size < 1:
         raise DataError(f"batch size {batch_size} is not positive; change it")

@@ -33,6 +33,28 @@ class Feature(NamedTuple):
         return self.tokens["input_ids"].shape[-1]
 
 
+def labelled(
+    tokens: dict[str, np.ndarray],
+    labels: np.ndarray | np.generic | int,
+    weights: float,
+    example: int,
+    **values: np.ndarray,
+) -> Feature:
+    """A feature whose values are `labels`, int32 if it is an int, and `weights`, float32 [].
+
+    Args:
+      tokens, example: see `Feature`.
+      labels: what is to be learned; of any value where it is not known.
+      weights: how much it counts in the loss; 0 where it is not known.
+      values: more of them.
+    """
+    of_all = {
+        "labels": np.asarray(labels, np.int32 if isinstance(labels, int) else None),
+        "weights": np.asarray(weights, np.float32),
+    }
+    return Feature(tokens, of_all | values, example)
+
+
 class Features(NamedTuple):
     """The features of some examples.
 
@@ -88,20 +110,12 @@ def pair_inputs(
       first, second: ids, integer [n]; None for a single text.
       max_length: of the whole, special pieces among it.
     """
-    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
     if second is None:
-        kept, other = first[: max_length - 2], None
-        cut = len(first) - len(kept)
-    else:
-        sizes = pair_sizes(len(first), len(second), max_length - 3)
-        kept, other = first[: sizes[0]], second[: sizes[1]]
-        cut = len(first) + len(second) - sum(sizes)
-    ids = [cls, *kept.tolist(), sep]
-    types = [0] * len(ids)
-    if other is not None:
-        ids += [*other.tolist(), sep]
-        types += [1] * (len(other) + 1)
-    return Inputs(token_arrays(ids, types), cut)
+        kept = first[: max_length - 2]
+        return Inputs(framed(tokenizer, kept), len(first) - len(kept))
+    sizes = pair_sizes(len(first), len(second), max_length - 3)
+    tokens = framed(tokenizer, first[: sizes[0]], second[: sizes[1]])
+    return Inputs(tokens, len(first) + len(second) - sum(sizes))
 
 
 def context_inputs(
@@ -118,14 +132,20 @@ def context_inputs(
       context, second: ids, integer [n].
       max_length: of the whole, special pieces among it; at least 4.
     """
-    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
     budget = max_length - 3
     kept = second[max(len(second) - budget, 0) :]
     before = context[max(len(context) - (budget - len(kept)), 0) :]
-    ids = [cls, *before.tolist(), sep, *kept.tolist(), sep]
-    types = [0] * (len(before) + 2) + [1] * (len(kept) + 1)
     cut = len(context) + len(second) - len(before) - len(kept)
-    return Inputs(token_arrays(ids, types), cut)
+    return Inputs(framed(tokenizer, before, kept), cut)
+
+
+def framed(tokenizer: Tokenizer, *parts: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    """The token arrays of [CLS] part [SEP] part [SEP] ...; the token types number the parts."""
+    ids, types = [tokenizer.special_ids["cls"]], [0]
+    for number, part in enumerate(parts):
+        ids += [*np.asarray(part, np.int64).tolist(), tokenizer.special_ids["sep"]]
+        types += [number] * (len(part) + 1)
+    return token_arrays(ids, types)
 
 
 def token_arrays(ids: Sequence[int], types: Sequence[int]) -> dict[str, np.ndarray]:

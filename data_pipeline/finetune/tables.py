@@ -92,14 +92,18 @@ def plain_text(value: Any, place: str, name: str) -> str:
       value: as JSON or TensorFlow Datasets give it.
       place: where it stands, for messages.
       name: of the column, for messages.
-
-    Raises:
-      DataError: it is something else, such as null, a list, or a number that is none.
     """
     if not isinstance(value, str | int | float) or value != value:
         shown = json.dumps(value, ensure_ascii=False, default=str)
         raise DataError(f"{place}: its {name} must hold text, not {shown[:40]}")
     return str(value)
+
+
+def filled(text: str, place: str, name: str) -> str:
+    """The text; refuses one with nothing in it. Arguments as of `plain_text`."""
+    if not text.strip():
+        raise DataError(f"{place}: its {name} is empty; leave it out or fill it in")
+    return text
 
 
 def read_rows(
@@ -115,9 +119,6 @@ def read_rows(
         first line has one of them in a cell has a header all the same, and that counts.
       damaged: is given a line for each row that does not fit the header, by its place; what the
         row lacks is empty then, and what it has too much is left out. None refuses such a row.
-
-    Raises:
-      DataError: the file cannot be read, or a row does not fit the header.
     """
     if source.startswith(tfds.PREFIX):
         return list(_tfds_rows(source))

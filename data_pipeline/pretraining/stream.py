@@ -35,9 +35,12 @@ class _Iterator(Iterator[Batch]):
 @functools.cache
 def importing() -> threading.Thread:
     """The thread that imports TensorFlow, which takes seconds."""
-    thread = threading.Thread(target=import_tensorflow, name="import of TensorFlow")
-    thread.start()
-    return thread
+    # These can't be imported once the interpreter exits, which TensorFlow might be the first to do.
+    from concurrent.futures import process, thread  # noqa: F401
+
+    importer = threading.Thread(target=import_tensorflow, name="import of TensorFlow")
+    importer.start()
+    return importer
 
 
 def stream(

@@ -11,6 +11,7 @@ SLOW = ("jax", "flax", "optax", "orbax", "tensorflow", "tensorstore", "sklearn",
 SLOW += ("matplotlib", "tensorboardX")
 MISTAKES = {
     "run_pretrain": (["tiny", "--corpus=x", "--phases.0.steps=0"], "phases.0.steps is 0"),
+    "run_finetune": (["sst2", "--init-from=x", "--data=y", "--columns.group=z"], "no use for"),
     "run_predict": (["tag", "--checkpoint=x", "--batch-size=0", "a text"], "batch_size is 0"),
     "run_convert": (["from-hf", "--input=/none", "--output=y"], "--input /none"),
 }

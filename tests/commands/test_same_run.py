@@ -100,3 +100,18 @@ def test_differences_name_fields_and_leave_out_what_may_change():
     other["phases"][1]["steps"] = 5
     other["phases"].append({"steps": 1})
     assert differences(config, other)[0].startswith("phases: ")
+
+
+@pytest.mark.parametrize("recipe", ["demo", "base"])
+def test_a_run_from_before_models_named_their_architecture_is_continued(tmp_path, recipe):
+    saved = RECIPES[recipe]().resolved()
+    assert saved["model"].pop("model_type") == "bert"
+    (tmp_path / "config.json").write_text(json.dumps(saved | {"first_start": 5.0}))
+    (tmp_path / "checkpoints/7").mkdir(parents=True)
+    (tmp_path / "checkpoints/7/_CHECKPOINT_METADATA").touch()
+    now = RECIPES[recipe]().resolved()
+    check_same_run(tmp_path, earlier_config(tmp_path), now)
+    assert first_start_of(tmp_path, now) == 5.0
+    now["model"]["model_type"] = "other"
+    with pytest.raises(OtherRunError, match="model_type: bert -> other"):
+        check_same_run(tmp_path, earlier_config(tmp_path), now)

@@ -5,7 +5,7 @@ import random
 import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
 
-from bert_jax.tasks.scores import entity_scores
+from bert_jax.tasks.tagging.scores import entity_scores
 from bert_jax.tasks.tagging.tags import spans_of_tags
 
 # seqeval divides by zero where nothing is there to be found.

@@ -15,12 +15,7 @@ from bert_jax.interchange.names import from_tensors, to_tensors
 from bert_jax.models.bert import BertConfig, Encoder, Pooler
 from bert_jax.models.bert_names import NAMES
 from bert_jax.models.pretraining_heads import BertForPreTraining
-from bert_jax.models.task_heads import (
-    BertForMultipleChoice,
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-)
+from bert_jax.models.task_heads import TaskModel
 from bert_jax.objectives.objective import evaluation_keys
 from bert_jax.objectives.pretraining import PretrainingObjective
 
@@ -154,10 +149,10 @@ def test_pretraining_logits_loss_and_gradients(config):
 @pytest.mark.parametrize(
     ("architecture", "ours"),
     [
-        ("BertForSequenceClassification", BertForSequenceClassification(TINY, num_labels=5)),
-        ("BertForTokenClassification", BertForTokenClassification(TINY, num_labels=5)),
-        ("BertForQuestionAnswering", BertForQuestionAnswering(TINY)),
-        ("BertForMultipleChoice", BertForMultipleChoice(TINY)),
+        ("BertForSequenceClassification", TaskModel(TINY, 5)),
+        ("BertForTokenClassification", TaskModel(TINY, 5, "tokens")),
+        ("BertForQuestionAnswering", TaskModel(TINY, 2, "tokens", 0.0, "span")),
+        ("BertForMultipleChoice", TaskModel(TINY, 1)),
     ],
 )
 def test_fine_tuning_models(architecture, ours):

@@ -1,14 +1,13 @@
 """Tiny fine-tunings of the tiny pre-trained run."""
 
-import os
 import random
 import subprocess
 import sys
 
-from tests.scripts.runs import ROOT, WORDS
+from tests.processes import ROOT, environment
+from tests.scripts.runs import WORDS
 
 FILLERS = [word for word in WORDS if word not in ("cat", "dog")]
-FLAGS = "--xla_force_host_platform_device_count=4"  # as many as tests/conftest.py gives
 
 
 def write_texts(path, rows, seed=0):
@@ -44,5 +43,5 @@ def start_finetune(arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=dict(os.environ) | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": FLAGS},
+        env=environment(devices=4),  # as many as tests/conftest.py gives
     )

@@ -1,11 +1,9 @@
 """Tiny runs of the scripts, in this process and in others."""
 
 import json
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,13 +13,13 @@ from bert_jax.monitoring.tracker import read_metrics
 from bert_jax.training.saved_params import load_params
 from commands.errors import user_errors
 from data_pipeline.prepare import PrepareConfig, prepare
+from tests.processes import ROOT, environment
 
 # The names of metrics.jsonl that tell speed, not numbers.
 SPEED = {
     "time", "sequences_per_second", "tokens_per_second", "padding_share", "input_wait_share",
     "model_flops_per_second", "goodput",
 }  # fmt: skip
-ROOT = Path(__file__).parent.parent.parent
 STEPS = 24
 WORDS = ["the", "a", "small", "large", "cat", "dog", "tree", "house", "sees", "finds", "likes"]
 
@@ -71,14 +69,12 @@ def options(corpus, work_dir, changes=()):
 
 
 def start(arguments, *wrapper, devices=1):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    environment = dict(os.environ) | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [*wrapper, sys.executable, ROOT / "run_pretrain.py", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment,
+        env=environment(devices),
     )
 
 

@@ -28,7 +28,7 @@ from tests.checkpoints import (
     write_tf1,
     write_vocab,
 )
-from tests.scripts.runs import ROOT
+from tests.processes import ROOT, environment
 
 SHARED = os.environ.get("BERT_JAX_SHARED")
 
@@ -336,12 +336,11 @@ def test_the_current_folder_is_refused(folders, tmp_path, monkeypatch, output):
 def test_the_command_line_and_fill_mask(folders):
     """Processes of their own: exit codes, one line of error, a converted model answers."""
     write_tf1(folders[0], tf1_tensors(random_params()))
-    environment = dict(os.environ) | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
 
     def command(script, *arguments):
         return subprocess.run(
             [sys.executable, ROOT / script, *map(str, arguments)],
-            env=environment, capture_output=True, text=True, timeout=300,
+            env=environment(), capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 
     source, output = folders

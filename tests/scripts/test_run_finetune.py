@@ -21,8 +21,9 @@ from bert_jax.training.checkpoint import save_params
 from bert_jax.training.saved_params import load_params, saved_steps
 from commands.finetune.command_line import from_command_line
 from commands.finetune.run import open_run
+from tests.processes import ROOT
 from tests.scripts.finetuning import finetune_options, start_finetune, write_texts
-from tests.scripts.runs import ROOT, assert_same_run, mistake, options, wait_for
+from tests.scripts.runs import assert_same_run, mistake, options, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +322,7 @@ def test_a_task_of_ones_own(data, pretrained, tmp_path):
     task = tmp_path / "animals.py"
     task.write_text(
         "from bert_jax.tasks.classification.task import Classification\n"
-        "from bert_jax.tasks.classification.reader import Columns\n"
+        "from bert_jax.tasks.columns import Columns\n"
         "TASK = Classification('animals', columns=Columns('sentence'), scores=('macro_f1',),\n"
         "                      best='macro_f1')\n"
     )

@@ -13,8 +13,8 @@ import pytest
 import run_pretrain
 from bert_jax.training.saved_params import load_params, saved_steps
 from data_pipeline.tokenization.wordpiece import WordPiece
+from tests.processes import ROOT
 from tests.scripts.runs import (
-    ROOT,
     STEPS,
     assert_same_run,
     finish,

@@ -1,12 +1,13 @@
 """Tasks of CLUE (arXiv:2004.05986) by its formats, and ChnSentiCorp."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
-from bert_jax.tasks.classification.reader import Columns
 from bert_jax.tasks.classification.task import Classification
-from bert_jax.tasks.leaderboard import json_lines
+from bert_jax.tasks.columns import Columns
 from bert_jax.tasks.task import Prediction
+from data_pipeline.files import json_lines
 
 # What stands in TNEWS's column "label", by its "label_desc".
 TNEWS_CODES = {
@@ -42,42 +43,28 @@ class Tnews(Classification):
 
 
 # The names of the files are those of CLUE 1.1.
-CLUE = (
+_Clue = functools.partial(Classification, train="train.json", dev="dev.json")
+
+TASKS = (
     Tnews(
         "tnews",
         columns=Columns("sentence", label="label_desc"),
         train="train.json",
         dev="dev.json",
     ),
-    Classification(
-        "iflytek",
-        columns=Columns("sentence", label="label"),
-        train="train.json",
-        dev="dev.json",
-        leaderboard=("iflytek_predict", "clue"),
-    ),
-    Classification(
+    _Clue("iflytek", columns=Columns("sentence"), leaderboard=("iflytek_predict", "clue")),
+    _Clue(
         "afqmc",
         columns=Columns("sentence1", "sentence2"),
-        train="train.json",
-        dev="dev.json",
         leaderboard=("afqmc_predict", "clue"),
     ),
-    Classification(
+    _Clue(
         "ocnli",
         columns=Columns("sentence1", "sentence2", unlabelled=("-", "")),
         labels=("entailment", "neutral", "contradiction"),
-        train="train.json",
-        dev="dev.json",
         leaderboard=("ocnli_50k_predict", "clue"),
     ),
-    Classification(
-        "csl",
-        columns=Columns("abst", "keyword"),
-        train="train.json",
-        dev="dev.json",
-        leaderboard=("csl_predict", "clue"),
-    ),
+    _Clue("csl", columns=Columns("abst", "keyword"), leaderboard=("csl_predict", "clue")),
     # Its files are found with a header, of "label" and "text_a" or more, and without one.
     Classification("chnsenticorp", columns=Columns("text_a", header=("text_a", "label"))),
 )

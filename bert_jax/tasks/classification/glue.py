@@ -1,12 +1,12 @@
 """The nine tasks of GLUE (arXiv:1804.07461), by the files of its download and its scores."""
 
-from bert_jax.tasks.classification.reader import Columns
 from bert_jax.tasks.classification.task import Classification, Regression
+from bert_jax.tasks.columns import Columns
 from bert_jax.tasks.task import InDatasets
 
 _ENTAILMENT = ("entailment", "not_entailment")
 
-GLUE = (
+TASKS = (
     Classification(
         "cola",
         best="matthews",

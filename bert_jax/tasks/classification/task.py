@@ -2,44 +2,29 @@
 
 import abc
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-import flax.linen as nn
-import jax
 import numpy as np
-from scipy import special
 
 from bert_jax.errors import UserError
-from bert_jax.models.architecture import EncoderConfig
-from bert_jax.models.task_heads import BertForSequenceClassification
-from bert_jax.objectives.finetuning import Batch, Divergence, Loss
-from bert_jax.objectives.losses import (
-    Sum,
-    binary_cross_entropy,
-    binary_divergence,
-    cross_entropy,
-    squared_error,
+from bert_jax.tasks.classification.features import Target, text_features
+from bert_jax.tasks.classification.reader import TextExample, read_texts, typed_example
+from bert_jax.tasks.classification.scores import (
+    classification_scores,
+    multi_label_scores,
+    regression_scores,
 )
-from bert_jax.tasks.classification.reader import (
-    NO_LABEL,
-    Columns,
-    TextExample,
-    label_sets_of,
-    labels_of,
-    read_texts,
-    shortened,
-    text_features,
-    typed_example,
-)
-from bert_jax.tasks.leaderboard import submission
-from bert_jax.tasks.scores import classification_scores, multi_label_scores, regression_scores
-from bert_jax.tasks.task import Examples, Prediction, Task, check_known, with_truth
+from bert_jax.tasks.columns import Columns
+from bert_jax.tasks.labels import check_known, check_labelled, classes_of, in_order, shortened
+from bert_jax.tasks.leaderboard import Leaderboard, submission
+from bert_jax.tasks.probabilities import by_label, rounded, sigmoid, softmax
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task, with_truth
 from data_pipeline import tfds
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +38,7 @@ class TextTask(Task[TextExample]):
     columns: Columns = Columns()
 
     several: ClassVar[bool] = False  # an example has any number of labels
+    answers: ClassVar[str] = "classes or numbers; for pairs: TEXT SECOND"
     column_options: ClassVar[tuple[str, ...]] = ("first", "second", "label", "header")
 
     @property
@@ -81,51 +67,20 @@ class TextTask(Task[TextExample]):
         return [typed_example(*texts)]
 
     @abc.abstractmethod
-    def target(self, example: TextExample, labels: tuple[str, ...]) -> np.ndarray | np.generic:
-        """The label of a feature; of any value where it is not known."""
-
-    def weight(
-        self,
-        example: TextExample,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None,
-    ) -> float:
-        """The weight of a feature; 0 where the label is not known."""
-        del labels, class_weights
-        return float(example.label is not None)
+    def target(self, example: TextExample, how: Encoding) -> Target:
+        """The label of a feature, of any value where it is not known; its weight, then 0."""
 
     @abc.abstractmethod
     def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
         """What the logits of an example say."""
 
-    def features(
-        self,
-        examples: Sequence[TextExample],
-        tokenizer: Tokenizer,
-        max_length: int,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
-        return text_features(
-            examples,
-            tokenizer,
-            max_length,
-            lambda example: self.target(example, labels),
-            lambda example: self.weight(example, labels, class_weights),
-        )
+    def features(self, examples: Sequence[TextExample], how: Encoding) -> Features:
+        return text_features(examples, how, lambda example: self.target(example, how))
 
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[TextExample],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
+    def predict(self, outputs: Outputs[TextExample]) -> list[Prediction]:
         return [
-            shown(example) | self.answer(row, labels)
-            for row, example in zip(logits, examples, strict=True)
+            shown(example) | self.answer(row, outputs.labels)
+            for row, example in zip(outputs.logits, outputs.examples, strict=True)
         ]
 
 
@@ -142,12 +97,9 @@ class OneClass(Task[Labelled]):
 
     labels: tuple[str, ...] = ()
 
-    @property
-    def loss(self) -> Loss:
-        return cross_entropy_loss
-
     def labels_of(self, examples: Sequence[Labelled]) -> tuple[str, ...]:
-        found = labels_of(examples)
+        check_labelled(examples)
+        found = classes_of(example.label or "" for example in examples)
         return self.labels or found
 
     def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
@@ -156,8 +108,8 @@ class OneClass(Task[Labelled]):
         best = int(np.argmax(logits))
         return {
             "label": labels[best],
-            "probability": round(float(probabilities[best]), 6),
-            "probabilities": _rounded(labels, probabilities),
+            "probability": rounded(probabilities[best]),
+            "probabilities": by_label(labels, probabilities),
         }
 
     def confusion(
@@ -178,12 +130,12 @@ class Classification(OneClass[TextExample], TextTask):
     Attributes:
       scores: names of the scores, see `scores.classification_scores`.
       positive: the class that "f1" is about.
-      leaderboard: name and kind of the file that the leaderboard takes.
+      leaderboard: the file that it takes.
     """
 
     scores: tuple[str, ...] = ("accuracy",)
     positive: str = "1"
-    leaderboard: tuple[str, Literal["glue", "clue"]] | None = None
+    leaderboard: Leaderboard | None = None
 
     def __post_init__(self) -> None:
         if self.best not in self.scores:
@@ -204,21 +156,8 @@ class Classification(OneClass[TextExample], TextTask):
             if example.label is not None:
                 check_known(example.place, example.label, labels, where=where)
 
-    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
-        return BertForSequenceClassification(config, len(labels))
-
-    def target(self, example: TextExample, labels: tuple[str, ...]) -> np.ndarray | np.generic:
-        return np.int32(labels.index(example.label) if example.label in labels else 0)
-
-    def weight(
-        self,
-        example: TextExample,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None,
-    ) -> float:
-        if example.label not in labels:
-            return 0.0
-        return class_weights[labels.index(example.label)] if class_weights else 1.0
+    def target(self, example: TextExample, how: Encoding) -> Target:
+        return how.target(example.label)
 
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
@@ -227,60 +166,50 @@ class Classification(OneClass[TextExample], TextTask):
         return classification_scores(true, found, self.scores, self.positive)
 
     def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
-        if self.leaderboard is None:
-            return None
-        return submission(*self.leaderboard, [prediction["label"] for prediction in predictions])
+        return submission(self.leaderboard, [prediction["label"] for prediction in predictions])
 
 
 @dataclasses.dataclass(frozen=True)
 class MultiLabel(TextTask):
-    """Any number of labels at a time, parted by commas or as a JSON array."""
+    """Any number of labels at a time, separated by commas or as a JSON array."""
 
     best: str = "micro_f1"
 
+    criterion: ClassVar[str] = "binary_cross_entropy"
     problem_type: ClassVar[str] = "multi_label_classification"
     several: ClassVar[bool] = True
 
     def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
-        return label_sets_of(examples)
+        check_labelled(examples, "labels")
+        found = Counter(label for example in examples for label in set(example.labels or ()))
+        if not found:
+            raise DataError("no training row has a label; training needs some")
+        if set(found.values()) == {len(examples)}:
+            raise DataError(
+                f"all {len(examples):,} training rows have the same labels, "
+                f"{shortened(', '.join(in_order(found)))}; there is nothing to tell apart"
+            )
+        return in_order(found)
 
     def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
         for example in examples:
             for label in example.labels or ():
                 check_known(example.place, label, labels)
 
-    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
-        return BertForSequenceClassification(config, len(labels))
-
-    @property
-    def loss(self) -> Loss:
-        return _binary_cross_entropy
-
-    @property
-    def divergence(self) -> Divergence:
-        return binary_divergence
-
-    def target(self, example: TextExample, labels: tuple[str, ...]) -> np.ndarray | np.generic:
-        return np.array([label in (example.labels or ()) for label in labels], np.float32)
-
-    def weight(
-        self,
-        example: TextExample,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None,
-    ) -> float:
-        if class_weights:
+    def target(self, example: TextExample, how: Encoding) -> Target:
+        if how.class_weights:
             raise UserError(
                 f"class_weights is balanced, but in {self.name} an example may have several "
                 "classes, so it has no weight of one; leave it out"
             )
-        return float(example.labels is not None)
+        said = [label in (example.labels or ()) for label in how.labels]
+        return np.array(said, np.float32), float(example.labels is not None)
 
     def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
-        probabilities = special.expit(logits.astype(np.float64))
+        probabilities = sigmoid(logits)
         return {
             "labels": [label for label, p in zip(labels, probabilities, strict=True) if p >= 0.5],
-            "probabilities": _rounded(labels, probabilities),
+            "probabilities": by_label(labels, probabilities),
         }
 
     def score(
@@ -307,99 +236,66 @@ class Regression(TextTask):
     """
 
     best: str = "pearson"
-    leaderboard: tuple[str, Literal["glue", "clue"]] | None = None
+    leaderboard: Leaderboard | None = None
 
     has_classes: ClassVar[bool] = False
+    criterion: ClassVar[str] = "squared_error"
     problem_type: ClassVar[str] = "regression"
 
     def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
         for example in examples:
-            if example.label is not None:
-                _number(example)
+            _number(example)
 
     def labels_of(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
-        found = set()
-        for example in examples:
-            if example.label is None:
-                raise DataError(NO_LABEL.format(example.place))
-            found.add(_number(example))
-        if len(found) < 2:
+        check_labelled(examples)
+        if len({_number(example) for example in examples}) < 2:
             raise DataError(
                 f"all {len(examples):,} training rows have the number {examples[0].label}; "
                 "there is nothing to learn"
             )
         return ()
 
-    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
-        return BertForSequenceClassification(config, 1)
+    def outputs(self, labels: tuple[str, ...]) -> int:
+        return 1
 
-    @property
-    def loss(self) -> Loss:
-        return _squared_error
-
-    def target(self, example: TextExample, labels: tuple[str, ...]) -> np.ndarray | np.generic:
-        return np.float32(0 if example.label is None else _number(example))
+    def target(self, example: TextExample, how: Encoding) -> Target:
+        number = _number(example)
+        return np.float32(0 if number is None else number), float(number is not None)
 
     def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
-        return {"value": round(float(logits[0]), 6)}
+        return {"value": rounded(logits[0])}
 
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
     ) -> dict[str, float]:
-        truths = (None if example.label is None else _number(example) for example in examples)
-        pairs = with_truth(truths, predictions)
+        pairs = with_truth(map(_number, examples), predictions)
         return regression_scores(
             [true for true, _ in pairs], [prediction["value"] for _, prediction in pairs]
         )
 
     def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
-        if self.leaderboard is None:
-            return None
-        values = [f"{prediction['value']:.3f}" for prediction in predictions]
-        return submission(*self.leaderboard, values)
+        return submission(self.leaderboard, [f"{found['value']:.3f}" for found in predictions])
 
 
 def shown(example: TextExample) -> Prediction:
     """What of an example stands beside its prediction."""
     second = {} if example.second is None else {"second": example.second}
-    label = example.label if example.labels is None else list(example.labels)
+    label: Any = example.label if example.labels is None else list(example.labels)
     true = {} if label is None else {"true": label}
     return {"place": example.place, "text": example.first, **second, **true}
 
 
-def _number(example: TextExample) -> float:
+def _number(example: TextExample) -> float | None:
+    """The label as a number; None where it is not known."""
+    if example.label is None:
+        return None
     try:
-        value = float(example.label or "")
+        value = float(example.label)
     except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
+        value = math.nan
+    if not math.isfinite(value):
         raise DataError(f"{example.place}: {example.label!r} is no number")
     return value
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float64 [..., C] of logits [..., C]."""
-    return special.softmax(logits.astype(np.float64), axis=-1)
-
-
-def _rounded(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
-    return {label: round(float(p), 6) for label, p in zip(labels, probabilities, strict=True)}
-
-
-def cross_entropy_loss(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
-    """Weighted cross entropy, see `losses.cross_entropy`.
-
-    Args:
-      logits: float [..., C].
-      batch: `labels`, int32 [...], and `weights`, float32 [...].
-      smoothing: of the labels, from 0 to 1.
-    """
-    return cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
-
-
-def _binary_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
-    return binary_cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
-
-
-def _squared_error(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
-    return squared_error(logits, batch["labels"], batch["weights"], smoothing)
+TASKS = (Classification("classify"), MultiLabel("multilabel"), Regression("regress"))

@@ -4,28 +4,21 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-import flax.linen as nn
-import jax
 import numpy as np
 
-from bert_jax.models.architecture import EncoderConfig
-from bert_jax.models.task_heads import BertForMultipleChoice, present_choices
-from bert_jax.objectives.finetuning import Batch, Loss
-from bert_jax.objectives.losses import Sum, cross_entropy
-from bert_jax.tasks.classification.task import softmax
-from bert_jax.tasks.leaderboard import json_lines
+from bert_jax.tasks.labels import check_labelled
+from bert_jax.tasks.leaderboard import Leaderboard, submission
+from bert_jax.tasks.multiple_choice.features import choice_features
 from bert_jax.tasks.multiple_choice.reader import (
     ChoiceExample,
-    check_labelled,
-    choice_features,
     read_hellaswag,
     read_questions,
     read_swag,
     typed_choice,
 )
-from bert_jax.tasks.task import Examples, Prediction, Task
+from bert_jax.tasks.probabilities import rounded, softmax
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task, with_truth
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +27,16 @@ class MultipleChoice(Task[ChoiceExample]):
 
     Attributes:
       reader: of its files.
-      leaderboard: name of the file that CLUE's leaderboard takes, without its ending.
+      leaderboard: the file that it takes.
     """
 
     reader: Callable[[str], Examples[ChoiceExample]] = read_hellaswag
-    leaderboard: str = ""
+    leaderboard: Leaderboard | None = None
 
+    criterion: ClassVar[str] = "choice_cross_entropy"
     head: ClassVar[str] = "ForMultipleChoice"
     command: ClassVar[str] = "choose"
+    answers: ClassVar[str] = "the best choice; with a question: its text behind the context"
     usage: ClassVar[str] = "CONTEXT CHOICE CHOICE ..."
 
     def read(self, source: str) -> Examples[ChoiceExample]:
@@ -51,37 +46,18 @@ class MultipleChoice(Task[ChoiceExample]):
         return [typed_choice(texts)]
 
     def labels_of(self, examples: Sequence[ChoiceExample]) -> tuple[str, ...]:
-        check_labelled(examples)
+        check_labelled(examples, what="right choice")
         return ()
 
-    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
-        return BertForMultipleChoice(config)
+    def outputs(self, labels: tuple[str, ...]) -> int:
+        return 1
 
-    @property
-    def loss(self) -> Loss:
-        return _choice_cross_entropy
+    def features(self, examples: Sequence[ChoiceExample], how: Encoding) -> Features:
+        return choice_features(examples, how)
 
-    def features(
-        self,
-        examples: Sequence[ChoiceExample],
-        tokenizer: Tokenizer,
-        max_length: int,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
-        return choice_features(examples, tokenizer, max_length)
-
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[ChoiceExample],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
+    def predict(self, outputs: Outputs[ChoiceExample]) -> list[Prediction]:
         predictions = []
-        for row, example in zip(logits, examples, strict=True):
+        for row, example in zip(outputs.logits, outputs.examples, strict=True):
             probabilities = softmax(row[: len(example.choices)])
             best = int(np.argmax(probabilities))
             true = {} if example.label is None else {"true": example.label}
@@ -94,7 +70,7 @@ class MultipleChoice(Task[ChoiceExample]):
                     "index": best,
                     "choice": example.choices[best],
                     "choices": [
-                        {"text": text, "probability": round(float(p), 6)}
+                        {"text": text, "probability": rounded(p)}
                         for text, p in zip(example.choices, probabilities, strict=True)
                     ],
                 }
@@ -104,30 +80,15 @@ class MultipleChoice(Task[ChoiceExample]):
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[ChoiceExample]
     ) -> dict[str, float]:
-        right = [
-            prediction["index"] == example.label
-            for prediction, example in zip(predictions, examples, strict=True)
-            if example.label is not None
-        ]
+        pairs = with_truth((example.label for example in examples), predictions)
+        right = [prediction["index"] == label for label, prediction in pairs]
         return {"accuracy": float(np.mean(right)) if right else 0.0}
 
     def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
-        if not self.leaderboard:
-            return None
-        records = [
-            {"id": number, "label": prediction["index"]}
-            for number, prediction in enumerate(predictions)
-        ]
-        return f"{self.leaderboard}.json", json_lines(records)
+        return submission(self.leaderboard, [prediction["index"] for prediction in predictions])
 
 
-def _choice_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
-    return cross_entropy(
-        logits, batch["labels"], batch["weights"], smoothing, present_choices(batch)
-    )
-
-
-MULTIPLE_CHOICE = (
+TASKS = (
     MultipleChoice("swag", train="train.csv", dev="val.csv", reader=read_swag),
     MultipleChoice("hellaswag", train="hellaswag_train.jsonl", dev="hellaswag_val.jsonl"),
     MultipleChoice(
@@ -135,7 +96,7 @@ MULTIPLE_CHOICE = (
         train="c3-m-train.json",
         dev="c3-m-dev.json",
         reader=read_questions,
-        leaderboard="c311_predict",
+        leaderboard=("c311_predict", "clue"),
     ),
     MultipleChoice("dream", train="train.json", dev="dev.json", reader=read_questions),
 )

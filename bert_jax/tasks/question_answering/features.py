@@ -8,15 +8,28 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.tasks.question_answering.reader import QuestionExample, answer_span
+from bert_jax.tasks.task import Encoding
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.features import Feature, Features, encode_all, token_arrays
+from data_pipeline.finetune.features import Features, encode_all, framed, labelled
+from data_pipeline.finetune.windows import token_windows
 from data_pipeline.tokenization.interface import Tokenizer
 
 MINIMUM_WINDOW = 16  # tokens of the context that have to fit beside a question
 _NAMED = 5  # questions that a note names
+_Notes = dict[str, list[str]]  # ids of questions by what is said of them
+# In this order; where nothing is learned only the first two.
+_SAID = {
+    "cut": "longer than {} tokens and cut",
+    "elsewhere": "with an answer that is not at answer_start, nor once elsewhere",
+    "moved": "with their answer once, but not at answer_start, so used where it is",
+    "unanswered": "left out, without an answer",
+    "uncertain": "left out, as their answers stand at several places",
+    "vanished": "left out, as no token stands for their answer",
+    "too_long": "left out, as no window holds their whole answer",
+}
 
 
-class Window(NamedTuple):
+class ContextWindow(NamedTuple):
     """The part of a context that a feature holds: what an answer is made of.
 
     Attributes:
@@ -39,13 +52,11 @@ class _Context(NamedTuple):
 
 def question_features(
     examples: Sequence[QuestionExample],
-    tokenizer: Tokenizer,
-    max_length: int,
+    how: Encoding,
     *,
     doc_stride: int,
     max_question_tokens: int,
     unanswerable: bool,
-    training: bool,
 ) -> Features:
     """[CLS] question [SEP] window of the context [SEP], as many as cover the context.
 
@@ -56,94 +67,57 @@ def question_features(
 
     Args:
       examples: with answers or without.
-      tokenizer: the model's.
-      max_length: tokens of a feature.
+      how: tokenizer and length. In training, features without anything to learn from are left out;
+        otherwise the `decoding` of each is its `ContextWindow`.
       doc_stride: tokens between the beginnings of two windows; half a window where windows are no
         longer than this, so that they always overlap.
       max_question_tokens: a question loses what it has beyond these.
       unanswerable: whether there are questions without an answer.
-      training: leave out what cannot be learned from. Otherwise each feature's `decoding` is its
-        `Window`.
-
-    Raises:
-      DataError: too little room for the context; in training, no answer of a question fits.
     """
+    tokenizer, training = how.tokenizer, how.training
     texts = list(dict.fromkeys(example.context for example in examples))
     contexts = dict(zip(texts, _contexts(texts, tokenizer), strict=True))
     questions = encode_all(tokenizer, [example.question for example in examples])
-    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
-    notes = _Notes()
-    rows: list[Feature] = []
+    notes: _Notes = {name: [] for name in _SAID}
+    rows = []
     for number, (example, whole) in enumerate(zip(examples, questions, strict=True)):
         question = whole[:max_question_tokens].tolist()
         if len(question) < len(whole):
-            notes.cut.append(example.id)
-        size = max_length - len(question) - 3
+            notes["cut"].append(example.id)
+        size = how.max_length - len(question) - 3
         if size < MINIMUM_WINDOW:
             raise DataError(
                 f"{example.place}: its {len(question)} tokens leave only {max(size, 0)} of the "
-                f"sequence_length {max_length} for the context; give at least "
-                f"{max_length - size + MINIMUM_WINDOW}"
+                f"sequence_length {how.max_length} for the context; give at least "
+                f"{how.max_length - size + MINIMUM_WINDOW}"
             )
         context = contexts[example.context]
-        firsts = window_starts(len(context.ids), size, doc_stride)
+        windows = token_windows(len(context.ids), size, doc_stride)
         is_null = unanswerable and example.answers == ()
         answer = None if is_null else _answer_tokens(example, context, training, notes)
-        held = [answer and first <= answer[0] and answer[1] < first + size for first in firsts]
+        held = [answer and first <= answer[0] and answer[1] < first + size for first, *_ in windows]
         if answer and not any(held):
-            notes.too_long.append(example.id)
+            notes["too_long"].append(example.id)
             answer = None
         if training and not answer and not is_null:
             continue
-        maximum = maximum_windows(firsts, size, len(context.ids))
         position = len(question) + 2
-        for index, first in enumerate(firsts):
-            part = slice(first, first + size)
+        for (first, end, has_most), is_held in zip(windows, held, strict=True):
             labels, weight = np.zeros(2, np.int32), float(is_null)
             if answer is not None:
-                weight = float(held[index] or unanswerable)
-                if held[index]:
+                weight = float(is_held or unanswerable)
+                if is_held:
                     labels = np.array(answer, np.int32) - first + position
             if training and not weight:
                 continue
-            window = (
-                None
-                if training
-                else Window(
-                    position, context.starts[part], context.ends[part], maximum[part] == index
-                )
-            )
-            ids = [cls, *question, sep, *context.ids[part], sep]
-            types = [0] * position + [1] * (len(ids) - position)
-            values = {"labels": labels, "weights": np.asarray(weight, np.float32)}
-            rows.append(Feature(token_arrays(ids, types), values, number, window))
-    return Features(rows, 0, notes.lines(max_question_tokens, training))
-
-
-def window_starts(length: int, size: int, stride: int) -> list[int]:
-    """The first token of each window over `length` tokens; the last window ends with them.
-
-    >>> window_starts(10, 6, 3), window_starts(5, 6, 3), window_starts(10, 4, 128)
-    ([0, 3, 6], [0], [0, 2, 4, 6])
-    """
-    if stride >= size:
-        stride = (size + 1) // 2
-    return list(range(0, max(length - size, 0) + stride, stride))
-
-
-def maximum_windows(firsts: Sequence[int], size: int, length: int) -> np.ndarray:
-    """The window in which each token has its maximum context, int64 [length].
-
-    It is that with the largest minimum of the tokens to the left and those to the right, plus a
-    hundredth of the window's length; on ties the first (run_squad.py, `_check_is_max_context`).
-    """
-    tokens = np.arange(length)
-    starts = np.array(firsts)[:, None]
-    ends = np.minimum(starts + size, length)
-    # A hundred times the original's score, so that all is whole numbers and ties are exact.
-    score = 100 * np.minimum(tokens - starts, ends - 1 - tokens) + ends - starts
-    inside = (tokens >= starts) & (tokens < ends)
-    return np.argmax(np.where(inside, score, -1), axis=0)
+            tokens = framed(tokenizer, question, context.ids[first:end])
+            feature = labelled(tokens, labels, weight, number)
+            if not training:
+                starts, ends = context.starts[first:end], context.ends[first:end]
+                window = ContextWindow(position, starts, ends, has_most)
+                feature = feature._replace(decoding=window)
+            rows.append(feature)
+    return Features(rows, 0, _lines(notes, max_question_tokens, training))
 
 
 def _contexts(texts: Sequence[str], tokenizer: Tokenizer) -> list[_Context]:
@@ -178,64 +152,38 @@ def _is_blank(character: str) -> bool:
 
 
 def _answer_tokens(
-    example: QuestionExample, context: _Context, training: bool, notes: "_Notes"
+    example: QuestionExample, context: _Context, training: bool, notes: _Notes
 ) -> tuple[int, int] | None:
     """The first and the last token of the answer, None where there is nothing to learn from."""
     if not example.answers:
-        notes.unanswered.append(example.id)
+        notes["unanswered"].append(example.id)
         return None
     try:
         span = answer_span(example)
     except DataError:
         if training:
             raise
-        notes.elsewhere.append(example.id)
+        notes["elsewhere"].append(example.id)
         return None
     if span is None:
-        notes.uncertain.append(example.id)
+        notes["uncertain"].append(example.id)
         return None
     if span.moved:
-        notes.moved.append(example.id)
+        notes["moved"].append(example.id)
     first = int(np.searchsorted(context.ends, span.start, side="right"))
     last = int(np.searchsorted(context.starts, span.end, side="left")) - 1
     if first > last:
-        notes.vanished.append(example.id)
+        notes["vanished"].append(example.id)
         return None
     return first, last
 
 
-class _Notes:
-    """Which questions are not as they should be."""
-
-    def __init__(self) -> None:
-        self.cut: list[str] = []
-        self.unanswered: list[str] = []
-        self.uncertain: list[str] = []
-        self.moved: list[str] = []
-        self.elsewhere: list[str] = []
-        self.vanished: list[str] = []
-        self.too_long: list[str] = []
-
-    def lines(self, max_question_tokens: int, training: bool) -> tuple[str, ...]:
-        """A line for each kind that there is; those about learning only in training."""
-        kinds = [
-            (self.cut, f"longer than {max_question_tokens} tokens and cut"),
-            (self.elsewhere, "with an answer that is not at answer_start, nor once elsewhere"),
-        ]
-        if training:
-            kinds += [
-                (
-                    self.moved,
-                    "with their answer once, but not at answer_start, so used where it is",
-                ),
-                (self.unanswered, "left out, without an answer"),
-                (self.uncertain, "left out, as their answers stand at several places"),
-                (self.vanished, "left out, as no token stands for their answer"),
-                (self.too_long, "left out, as no window holds their whole answer"),
-            ]
-        return tuple(
-            f"questions {what}: {len(ids):,} ({', '.join(ids[:_NAMED])}"
-            + (f" and {len(ids) - _NAMED:,} more)" if len(ids) > _NAMED else ")")
-            for ids, what in kinds
-            if ids
-        )
+def _lines(notes: _Notes, max_question_tokens: int, training: bool) -> tuple[str, ...]:
+    """A line for each kind of question that there is."""
+    return tuple(
+        f"questions {_SAID[name].format(max_question_tokens)}: {len(ids):,} "
+        f"({', '.join(ids[:_NAMED])}"
+        + (f" and {len(ids) - _NAMED:,} more)" if len(ids) > _NAMED else ")")
+        for name, ids in list(notes.items())[: None if training else 2]
+        if ids
+    )

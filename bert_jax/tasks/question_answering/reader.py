@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from data_pipeline import tfds
 from data_pipeline.errors import DataError
 from data_pipeline.files import read_json
+from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.tables import (
     Row,
+    filled,
     read_rows,
     split_source,
     suffix_of,
@@ -60,7 +62,7 @@ class Span(NamedTuple):
     moved: bool
 
 
-def read_questions(source: str) -> list[QuestionExample]:
+def read_questions(source: str) -> Examples[QuestionExample]:
     """The questions of a file.
 
     Args:
@@ -68,10 +70,6 @@ def read_questions(source: str) -> list[QuestionExample]:
         its articles, as Python slices the list "data". Or a table, .jsonl or
         "tfds:squad/v1.1/train", with the columns id, question, context and answers, in which
         answers holds the lists "text" and "answer_start".
-
-    Raises:
-      DataError: the file is none of these, a text is empty, an id occurs twice, a question has
-        answers although it is said to be impossible.
     """
     if source.startswith(tfds.PREFIX) or suffix_of(source) == ".jsonl":
         examples = [_of_row(row) for row in read_rows(source)]
@@ -82,18 +80,17 @@ def read_questions(source: str) -> list[QuestionExample]:
         if example.id in seen:
             raise DataError(f"{example.place} stands twice; give each question an id of its own")
         seen.add(example.id)
-    return examples
+    unlabelled = ""
+    if examples and all(example.answers is None for example in examples):
+        unlabelled = f"{source}: no question has 'answers'"
+    return Examples(examples, [], unlabelled=unlabelled)
 
 
 def typed_question(question: str, context: str) -> QuestionExample:
-    """The question that a person typed.
-
-    Raises:
-      DataError: a text is empty.
-    """
-    example = QuestionExample("typed", "typed", question, context, None)
-    _check_texts(example)
-    return example
+    """The question that a person typed."""
+    filled(question, "typed", "question")
+    filled(context, "typed", "context")
+    return QuestionExample("typed", "typed", question, context, None)
 
 
 def _of_articles(source: str) -> Iterator[QuestionExample]:
@@ -144,15 +141,9 @@ def _question(
                 "'is_impossible' is true; correct one of them"
             )
         answers = ()
-    example = QuestionExample(place, str(name), question, context, answers, bool(is_impossible))
-    _check_texts(example)
-    return example
-
-
-def _check_texts(example: QuestionExample) -> None:
-    for title, text in (("question", example.question), ("context", example.context)):
-        if not text.strip():
-            raise DataError(f"{example.place}: its {title} is empty; leave it out or fill it in")
+    filled(question, place, "question")
+    filled(context, place, "context")
+    return QuestionExample(place, str(name), question, context, answers, bool(is_impossible))
 
 
 def _listed_answers(record: Any, place: str) -> tuple[Answer, ...]:
@@ -199,10 +190,7 @@ def answer_span(example: QuestionExample) -> Span | None:
     """Which characters are the answer to learn from: the first that surely stands where it says.
 
     If there is none, the first sure one that stands elsewhere, and there only once. None where no
-    position is sure.
-
-    Raises:
-      DataError: sure positions are given, but none of them fits the context.
+    position is sure; a `DataError` where sure positions are given, but none fits the context.
     """
     certain = [answer for answer in example.answers or () if answer.certain]
     for text, start, _ in certain:

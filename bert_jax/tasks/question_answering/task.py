@@ -2,20 +2,14 @@
 
 import dataclasses
 import json
-from collections import defaultdict
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import flax.linen as nn
-import jax
 import numpy as np
 
-from bert_jax.models.architecture import EncoderConfig
-from bert_jax.models.task_heads import BertForQuestionAnswering
-from bert_jax.objectives.finetuning import Batch, Loss
-from bert_jax.objectives.losses import Sum, span_cross_entropy
-from bert_jax.tasks.classification.task import softmax
-from bert_jax.tasks.question_answering.features import Window, question_features
+from bert_jax.tasks.probabilities import rounded, softmax
+from bert_jax.tasks.question_answering.features import ContextWindow, question_features
 from bert_jax.tasks.question_answering.reader import (
     QuestionExample,
     read_questions,
@@ -28,13 +22,11 @@ from bert_jax.tasks.question_answering.scores import (
     squad2_scores,
     squad_scores,
 )
-from bert_jax.tasks.task import Examples, Prediction, Task
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.interface import Tokenizer
 
 _SCORES = {"squad": squad_scores, "squad2": squad2_scores, "cmrc2018": cmrc_scores}
-_DIGITS = 6  # of scores in predictions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +51,13 @@ class QuestionAnswering(Task[QuestionExample]):
     n_best: int = 20
 
     has_classes: ClassVar[bool] = False
+    states: ClassVar[str] = "tokens"
+    layer: ClassVar[str] = "span"
+    classifier_dropout: ClassVar[float] = 0.0
+    criterion: ClassVar[str] = "span_cross_entropy"
     head: ClassVar[str] = "ForQuestionAnswering"
     command: ClassVar[str] = "answer"
+    answers: ClassVar[str] = "the answer, a stretch of the context"
     usage: ClassVar[str] = "QUESTION CONTEXT"
 
     @property
@@ -69,11 +66,7 @@ class QuestionAnswering(Task[QuestionExample]):
         return self.rules == "squad2"
 
     def read(self, source: str) -> Examples[QuestionExample]:
-        examples = read_questions(source)
-        unlabelled = ""
-        if examples and all(example.answers is None for example in examples):
-            unlabelled = f"{source}: no question has 'answers'"
-        return Examples(examples, [], unlabelled=unlabelled)
+        return read_questions(source)
 
     def typed(self, texts: Sequence[str]) -> list[QuestionExample]:
         if len(texts) != 2:
@@ -91,57 +84,33 @@ class QuestionAnswering(Task[QuestionExample]):
                     f"{self.name} does not know; take the task squad2"
                 )
 
-    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
-        return BertForQuestionAnswering(config)
+    def outputs(self, labels: tuple[str, ...]) -> int:
+        return 2  # where an answer starts, and where it ends
 
-    @property
-    def loss(self) -> Loss:
-        return _span_cross_entropy
-
-    def features(
-        self,
-        examples: Sequence[QuestionExample],
-        tokenizer: Tokenizer,
-        max_length: int,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
+    def features(self, examples: Sequence[QuestionExample], how: Encoding) -> Features:
         return question_features(
             examples,
-            tokenizer,
-            max_length,
+            how,
             doc_stride=self.doc_stride,
             max_question_tokens=self.max_question_tokens,
             unanswerable=self.unanswerable,
-            training=training,
         )
 
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[QuestionExample],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
+    def predict(self, outputs: Outputs[QuestionExample]) -> list[Prediction]:
         """For each question its best answers with the sums of their two logits.
 
         "start" and "end" (exclusive) are characters of the context. With "squad2",
         "no_answer_score" is that of none: of [CLS], the lowest of all windows.
         """
-        spans: dict[int, list[_Span]] = defaultdict(list)
-        no_answer: dict[int, float] = defaultdict(lambda: float("inf"))
-        for row, outputs in zip(features.rows, logits, strict=True):
-            window: Window = row.decoding
-            spans[row.example] += best_spans(outputs, window, self.n_best, self.max_answer_tokens)
-            null = float(outputs[0, 0] + outputs[0, 1])
-            no_answer[row.example] = min(no_answer[row.example], null)
         predictions = []
-        for number, example in enumerate(examples):
-            found = _different(spans[number], example.context)[: self.n_best]
+        for example, parts in outputs.by_example():
+            spans: list[_Span] = []
+            for logits, feature in parts:
+                spans += best_spans(logits, feature.decoding, self.n_best, self.max_answer_tokens)
+            found = _different(spans, example.context)[: self.n_best]
+            no_answer = min((float(logits[0].sum()) for logits, _ in parts), default=math.inf)
             prediction: Prediction = {"id": example.id, "answer": "", "start": None, "end": None}
-            null_scores = [no_answer[number]] if self.unanswerable else []
+            null_scores = [no_answer] if self.unanswerable else []
             scores = [span.score for span in found]
             probabilities = softmax(np.array([*scores, *null_scores, *([] if found else [0.0])]))
             nbest = [
@@ -149,15 +118,15 @@ class QuestionAnswering(Task[QuestionExample]):
                     "answer": example.context[span.start : span.end],
                     "start": span.start,
                     "end": span.end,
-                    "score": round(span.score, _DIGITS),
-                    "probability": round(float(probability), _DIGITS),
+                    "score": rounded(span.score),
+                    "probability": rounded(probability),
                 }
                 for span, probability in zip(found, probabilities, strict=False)
             ]
             if nbest:
                 prediction |= {name: nbest[0][name] for name in ("answer", "start", "end", "score")}
             if self.unanswerable:
-                prediction["no_answer_score"] = round(no_answer[number], _DIGITS)
+                prediction["no_answer_score"] = rounded(no_answer)
             predictions.append(prediction | {"nbest": nbest})
         return predictions
 
@@ -228,7 +197,7 @@ class _Span(NamedTuple):
 
 
 def best_spans(
-    logits: np.ndarray, window: Window, n_best: int, max_answer_tokens: int
+    logits: np.ndarray, window: ContextWindow, n_best: int, max_answer_tokens: int
 ) -> list[_Span]:
     """The spans of a window with the highest sums of logits.
 
@@ -278,16 +247,11 @@ def _texts(example: QuestionExample) -> list[str]:
 def _margin(prediction: Prediction) -> float:
     """By how much none outdoes the best answer, as far as the prediction's digits go."""
     margin = prediction["no_answer_score"] - prediction["nbest"][0]["score"]
-    return round(margin, _DIGITS)
-
-
-def _span_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
-    del smoothing
-    return span_cross_entropy(logits, batch["labels"], batch["weights"], batch["attention_mask"])
+    return rounded(margin)
 
 
 # Chinese: max_answer_tokens holds 99% of CMRC2018's answers, a piece a character.
-QUESTION_ANSWERING = (
+TASKS = (
     QuestionAnswering("squad"),
     QuestionAnswering("squad2", train="train-v2.0.json", dev="dev-v2.0.json", rules="squad2"),
     QuestionAnswering(

@@ -1,30 +1,25 @@
 """Texts in the order of how well they answer: passage re-ranking, response selection."""
 
-import abc
 import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
 
-import flax.linen as nn
 import numpy as np
 
-from bert_jax.models.architecture import EncoderConfig
-from bert_jax.models.task_heads import BertForSequenceClassification
-from bert_jax.objectives.finetuning import Loss
-from bert_jax.tasks.classification.reader import Columns
-from bert_jax.tasks.classification.task import cross_entropy_loss, softmax
+from bert_jax.tasks.columns import Columns
+from bert_jax.tasks.labels import check_labelled
+from bert_jax.tasks.probabilities import rounded, softmax
+from bert_jax.tasks.ranking.features import MakeInputs, ranking_features
 from bert_jax.tasks.ranking.reader import (
     RankingExample,
-    check_ranked,
-    ranking_features,
     read_passages,
     read_responses,
     typed_ranking,
 )
-from bert_jax.tasks.scores import ranking_scores
-from bert_jax.tasks.task import Examples, Prediction, Task
-from data_pipeline.finetune.features import Features, Inputs, context_inputs, pair_inputs
-from data_pipeline.tokenization.interface import Tokenizer
+from bert_jax.tasks.ranking.scores import ranking_scores
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task, with_truth
+from data_pipeline.errors import DataError
+from data_pipeline.finetune.features import Features, context_inputs, pair_inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,80 +34,44 @@ class Ranking(Task[RankingExample]):
     best: str = "mrr"
 
     command: ClassVar[str] = "rank"
+    answers: ClassVar[str] = "how well each text answers"
     usage: ClassVar[str] = "QUERY TEXT ..."
-
-    @abc.abstractmethod
-    def read(self, source: str) -> Examples[RankingExample]: ...
+    make_inputs: ClassVar[MakeInputs]  # of a query and a candidate
 
     def typed(self, texts: Sequence[str]) -> list[RankingExample]:
         return [typed_ranking(texts)]
 
     def labels_of(self, examples: Sequence[RankingExample]) -> tuple[str, ...]:
-        check_ranked(examples)
+        check_labelled(examples, "relevant")
+        if all(all(example.relevant or ()) for example in examples):
+            raise DataError("all training rows are relevant; ranking needs others to compare with")
         return ("irrelevant", "relevant")
 
-    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
-        return BertForSequenceClassification(config, 2)
-
-    @property
-    def loss(self) -> Loss:
-        return cross_entropy_loss
-
-    def features(
-        self,
-        examples: Sequence[RankingExample],
-        tokenizer: Tokenizer,
-        max_length: int,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
-        return ranking_features(
-            examples,
-            tokenizer,
-            max_length,
-            class_weights or (1.0, 1.0),
-            self._trained_negatives() if training else None,
-            self._inputs,
-        )
+    def features(self, examples: Sequence[RankingExample], how: Encoding) -> Features:
+        negatives = self._trained_negatives() if how.training else None
+        return ranking_features(examples, how, negatives, type(self).make_inputs)
 
     def _trained_negatives(self) -> int | None:
         """How many irrelevant candidates are trained on for each relevant one; None for all."""
         return None
 
-    @abc.abstractmethod
-    def _inputs(
-        self, tokenizer: Tokenizer, query: np.ndarray, candidate: np.ndarray, max_length: int
-    ) -> Inputs:
-        """A query and a candidate as one sequence, cut to `max_length` tokens."""
-
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[RankingExample],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
-        found: list[list[np.ndarray]] = [[] for _ in examples]
-        for row, feature in zip(logits, features.rows, strict=True):
-            found[feature.example].append(row.astype(np.float64))
+    def predict(self, outputs: Outputs[RankingExample]) -> list[Prediction]:
         predictions = []
-        for rows, example in zip(found, examples, strict=True):
+        for example, rows in outputs.by_example():
             relevant = example.relevant or (None,) * len(example.candidates)
-            candidates = [
+            candidates: list[Prediction] = [
                 {
                     "index": index,
                     "text": text,
-                    "score": round(float(row[1] - row[0]), 6),
-                    "probability": round(float(softmax(row)[1]), 6),
+                    "score": rounded(np.float64(logits[1]) - np.float64(logits[0])),
+                    "probability": rounded(softmax(logits)[1]),
                     **({} if true is None else {"true": true}),
                 }
-                for index, (row, text, true) in enumerate(
+                for index, ((logits, _), text, true) in enumerate(
                     zip(rows, example.candidates, relevant, strict=True)
                 )
             ]
-            candidates.sort(key=lambda candidate: -candidate["score"])  # type: ignore[operator]
+            candidates.sort(key=lambda candidate: -candidate["score"])
             query = "\n".join(example.query)
             predictions.append({"place": example.place, "query": query, "ranking": candidates})
         return predictions
@@ -120,12 +79,13 @@ class Ranking(Task[RankingExample]):
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[RankingExample]
     ) -> dict[str, float]:
-        scores = []
-        for prediction in predictions:
-            ordered = sorted(prediction["ranking"], key=lambda candidate: candidate["index"])
-            scores.append([candidate["score"] for candidate in ordered])
-        groups = zip([example.relevant for example in examples], scores, strict=True)
-        return ranking_scores([(true, found) for true, found in groups if true is not None])
+        pairs = with_truth((example.relevant for example in examples), predictions)
+        return ranking_scores(
+            [
+                (true, [each["score"] for each in sorted(found["ranking"], key=_index)])
+                for true, found in pairs
+            ]
+        )
 
     def class_counts(
         self, examples: Sequence[RankingExample], labels: tuple[str, ...]
@@ -151,14 +111,10 @@ class PassageRanking(Ranking):
     columns: Columns = Columns("query", "passage", group="query_id")
 
     column_options: ClassVar[tuple[str, ...]] = ("first", "second", "label", "header", "group")
+    make_inputs: ClassVar[MakeInputs] = pair_inputs
 
     def read(self, source: str) -> Examples[RankingExample]:
         return read_passages(source, self.columns)
-
-    def _inputs(
-        self, tokenizer: Tokenizer, query: np.ndarray, candidate: np.ndarray, max_length: int
-    ) -> Inputs:
-        return pair_inputs(tokenizer, query, candidate, max_length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,19 +129,20 @@ class ResponseSelection(Ranking):
     others: int = 9
     trained_others: int = 1
 
+    make_inputs: ClassVar[MakeInputs] = context_inputs
+
     def read(self, source: str) -> Examples[RankingExample]:
-        return Examples(*read_responses(source, self.others))
+        return read_responses(source, self.others)
 
     def _trained_negatives(self) -> int:
         return self.trained_others
 
-    def _inputs(
-        self, tokenizer: Tokenizer, query: np.ndarray, candidate: np.ndarray, max_length: int
-    ) -> Inputs:
-        return context_inputs(tokenizer, query, candidate, max_length)
+
+def _index(candidate: Prediction) -> int:
+    return int(candidate["index"])
 
 
-RANKING = (
+TASKS = (
     PassageRanking("rerank"),
     ResponseSelection("response_selection", train="train.txt", dev="dev.txt"),
 )

@@ -4,22 +4,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
 
-import flax.linen as nn
-import numpy as np
-
-from bert_jax.models.architecture import EncoderConfig
-from bert_jax.models.task_heads import BertForRelationClassification
 from bert_jax.tasks.classification.task import OneClass
-from bert_jax.tasks.relations.reader import (
-    RelationExample,
-    marked_entities,
-    read_relations,
-    relation_features,
-)
-from bert_jax.tasks.scores import NO_RELATION, relation_scores
-from bert_jax.tasks.task import Examples, Prediction, check_known
+from bert_jax.tasks.labels import check_known
+from bert_jax.tasks.relations.features import relation_features
+from bert_jax.tasks.relations.reader import RelationExample, marked_entities, read_relations
+from bert_jax.tasks.relations.scores import NO_RELATION, relation_scores
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +21,14 @@ class Relation(OneClass[RelationExample]):
     dev: str = "dev.txt"
     best: str = "macro_f1"
 
+    states: ClassVar[str] = "entities"
     head: ClassVar[str] = ""
     command: ClassVar[str] = "relate"
+    answers: ClassVar[str] = "the relation of the two"
     usage: ClassVar[str] = '"<e1>One</e1> and <e2>another</e2> ..." ...'
 
     def read(self, source: str) -> Examples[RelationExample]:
-        return Examples(read_relations(source), [])
+        return read_relations(source)
 
     def typed(self, texts: Sequence[str]) -> list[RelationExample]:
         marked = [marked_entities(text, "typed") for text in texts]
@@ -49,30 +42,12 @@ class Relation(OneClass[RelationExample]):
                     example.label_place, example.label, labels, kind="relation", where=where
                 )
 
-    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
-        return BertForRelationClassification(config, len(labels))
+    def features(self, examples: Sequence[RelationExample], how: Encoding) -> Features:
+        return relation_features(examples, how)
 
-    def features(
-        self,
-        examples: Sequence[RelationExample],
-        tokenizer: Tokenizer,
-        max_length: int,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
-        return relation_features(examples, tokenizer, max_length, labels, class_weights)
-
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[RelationExample],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
+    def predict(self, outputs: Outputs[RelationExample]) -> list[Prediction]:
         predictions = []
-        for row, example in zip(logits, examples, strict=True):
+        for row, example in zip(outputs.logits, outputs.examples, strict=True):
             entities = {
                 name: {"text": example.first[start:end], "start": start, "end": end}
                 for name, (start, end) in zip(("e1", "e2"), example.spans, strict=True)
@@ -80,7 +55,7 @@ class Relation(OneClass[RelationExample]):
             predictions.append(
                 {"place": example.place, "number": example.number, "text": example.first}
                 | entities
-                | self.answer(row, labels)
+                | self.answer(row, outputs.labels)
             )
         return predictions
 
@@ -108,7 +83,7 @@ _SEMEVAL_2010 = (
     "Product-Producer",
 )
 
-RELATIONS = (
+TASKS = (
     Relation("relate"),
     Relation(
         "semeval2010",

@@ -7,14 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert_jax.tasks.classification.reader import Columns, no_labels, text_of
-from data_pipeline.errors import DataError
+from bert_jax.tasks.columns import Columns, no_labels, text_of
 from data_pipeline.finetune.examples import Examples
-from data_pipeline.finetune.features import Feature, Features, encode_all, token_arrays
-from data_pipeline.finetune.tables import Row, plain_text, read_rows
+from data_pipeline.finetune.tables import Row, filled, plain_text, read_rows
 from data_pipeline.text.clean import clean_text
 from data_pipeline.text.sentences import splitter
-from data_pipeline.tokenization.interface import Tokenizer
 
 _SHORTEST_RUN = 8  # bytes of UTF-8; what is shorter may stand in any text
 
@@ -55,9 +52,6 @@ def read_articles(source: str, columns: Columns, language: str) -> Examples[Summ
       columns: `first` is the article, whose lines are paragraphs; `label` the summary, which stands
         verbatim in the article. Each is a text or a list of sentences.
       language: see `sentences.splitter`.
-
-    Raises:
-      DataError: a column is not there, an article is empty, or something is no text.
     """
     examples: list[SummaryExample] = []
     unusable = {}
@@ -83,9 +77,8 @@ def read_articles(source: str, columns: Columns, language: str) -> Examples[Summ
     if foreign:
         note = f"parts of summaries that are not in their articles: {len(foreign):,}, such as "
         note += "; ".join(foreign[:3])
-    unlabelled = ""
-    if rows and all(example.summary is None for example in examples):
-        unlabelled = no_labels(source, rows, columns.label)
+    truths = (example.summary for example in examples)
+    unlabelled = no_labels(source, rows, columns.label, truths)
     return Examples(examples, [], note, unusable, unlabelled)
 
 
@@ -163,96 +156,6 @@ def _longest_run(article: str, wanted: str, place: int) -> int:
 
 
 def typed_article(text: str, language: str) -> SummaryExample:
-    """The example of an article that a person typed.
-
-    Raises:
-      DataError: it is empty.
-    """
-    sentences = tuple(split_article(text, language))
-    if not sentences:
-        raise DataError("typed: the text is empty")
-    return SummaryExample("typed", sentences, None, None)
-
-
-def check_summaries(examples: Sequence[SummaryExample]) -> None:
-    """Raises DataError where an example has no summary to learn from."""
-    for example in examples:
-        if example.chosen is None:
-            raise DataError(f"{example.place}: there is no summary; training needs one in each row")
-
-
-def summary_features(
-    examples: Sequence[SummaryExample], tokenizer: Tokenizer, max_length: int
-) -> Features:
-    """Sentences as BertSum has them (arXiv:1903.10318): [CLS] before and [SEP] behind each.
-
-    The token types 0 and 1 alternate. What is longer than `max_length` is read in several windows,
-    a feature each; every sentence is scored in one of them.
-
-    Each feature has S places for scored sentences, with the values `cls_positions`, int32 [S];
-    `sentence_mask`, float32 [S], 1 for a sentence; `labels`, float32 [S], 1 for a chosen one;
-    `weights`, the mask where the summary is known.
-
-    Args:
-      examples: with or without summaries.
-      tokenizer: the model's.
-      max_length: tokens; only a single sentence that is longer is cut and counted.
-    """
-    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
-    ids = iter(encode_all(tokenizer, [s.text for example in examples for s in example.sentences]))
-    found: list[tuple[int, dict[str, np.ndarray], np.ndarray, np.ndarray]] = []
-    cut = 0
-    for number, example in enumerate(examples):
-        whole = [next(ids).tolist() for _ in example.sentences]
-        cut += any(len(sentence) > max_length - 2 for sentence in whole)
-        pieces = [[cls, *sentence[: max_length - 2], sep] for sentence in whole]
-        chosen = np.array(example.chosen or [False] * len(pieces), np.float32)
-        for start, first, end in windows([len(piece) for piece in pieces], max_length):
-            shown = pieces[start:end]
-            types = [place % 2 for place, piece in enumerate(shown) for _ in piece]
-            tokens = token_arrays([piece for pieces_ in shown for piece in pieces_], types)
-            positions = np.cumsum([0, *(len(piece) for piece in shown)])[first - start : -1]
-            found.append((number, tokens, positions, chosen[first:end]))
-    width = max((len(positions) for _, _, positions, _ in found), default=0)
-    rows = []
-    for number, tokens, positions, labels in found:
-        fill = (0, width - len(positions))
-        mask = np.pad(np.ones(len(positions), np.float32), fill)
-        values = {
-            "cls_positions": np.pad(positions.astype(np.int32), fill),
-            "sentence_mask": mask,
-            "labels": np.pad(labels, fill),
-            "weights": mask * np.float32(examples[number].chosen is not None),
-        }
-        rows.append(Feature(tokens, values, number))
-    return Features(rows, cut)
-
-
-def windows(lengths: Sequence[int], max_length: int) -> list[tuple[int, int, int]]:
-    """Windows of whole sentences: (first sentence shown, first scored, end).
-
-    The sentences scored follow from window to window. From the second on they fill at most half of
-    it, so that what stands before them fills the rest.
-
-    Args:
-      lengths: tokens of each sentence, at most `max_length`.
-      max_length: tokens of a window.
-
-    >>> windows([4, 4, 4, 4, 4], 12)
-    [(0, 0, 3), (1, 3, 4), (2, 4, 5)]
-    """
-    result = []
-    first = 0
-    while first < len(lengths):
-        room = max_length if first == 0 else max_length // 2
-        end, size = first + 1, lengths[first]
-        while end < len(lengths) and size + lengths[end] <= room:
-            size += lengths[end]
-            end += 1
-        start = first
-        while start and size + lengths[start - 1] <= max_length:
-            start -= 1
-            size += lengths[start]
-        result.append((start, first, end))
-        first = end
-    return result
+    """The example of an article that a person typed."""
+    filled(clean_text(text), "typed", "text")
+    return SummaryExample("typed", tuple(split_article(text, language)), None, None)

@@ -4,29 +4,22 @@ import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
 
-import flax.linen as nn
-import jax
 import numpy as np
-from scipy import special
 
-from bert_jax.models.architecture import EncoderConfig
-from bert_jax.models.task_heads import BertForSentenceScoring
-from bert_jax.objectives.finetuning import Batch, Loss
-from bert_jax.objectives.losses import Sum, binary_cross_entropy
-from bert_jax.tasks.classification.reader import Columns
-from bert_jax.tasks.scores import rouge_scores
+from bert_jax.tasks.columns import Columns
+from bert_jax.tasks.labels import check_labelled
+from bert_jax.tasks.probabilities import rounded, sigmoid
+from bert_jax.tasks.summarization.features import summary_features
 from bert_jax.tasks.summarization.reader import (
     Sentence,
     SummaryExample,
-    check_summaries,
     read_articles,
-    summary_features,
     typed_article,
 )
-from bert_jax.tasks.task import Examples, Prediction, Task
+from bert_jax.tasks.summarization.scores import rouge_scores
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task
 from data_pipeline.finetune.features import Features
 from data_pipeline.text.sentences import Language
-from data_pipeline.tokenization.interface import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +39,11 @@ class Summarization(Task[SummaryExample]):
     language: Language = "en"
 
     has_classes: ClassVar[bool] = False
+    states: ClassVar[str] = "sentences"
+    criterion: ClassVar[str] = "sentence_cross_entropy"
     head: ClassVar[str] = ""
     command: ClassVar[str] = "summarize"
+    answers: ClassVar[str] = "the sentences that matter most"
     column_options: ClassVar[tuple[str, ...]] = ("first", "label", "header")
 
     def read(self, source: str) -> Examples[SummaryExample]:
@@ -57,49 +53,24 @@ class Summarization(Task[SummaryExample]):
         return [typed_article(text, self.language) for text in texts]
 
     def labels_of(self, examples: Sequence[SummaryExample]) -> tuple[str, ...]:
-        check_summaries(examples)
+        check_labelled(examples, "chosen", "summary")
         return ()
 
-    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
-        return BertForSentenceScoring(config)
+    def outputs(self, labels: tuple[str, ...]) -> int:
+        return 1
 
-    @property
-    def loss(self) -> Loss:
-        return _binary_cross_entropy
+    def features(self, examples: Sequence[SummaryExample], how: Encoding) -> Features:
+        return summary_features(examples, how)
 
-    def features(
-        self,
-        examples: Sequence[SummaryExample],
-        tokenizer: Tokenizer,
-        max_length: int,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
-        return summary_features(examples, tokenizer, max_length)
-
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[SummaryExample],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
-        found: list[list[np.ndarray]] = [[] for _ in examples]
-        for row, feature in zip(logits, features.rows, strict=True):
-            scored = row[feature.values["sentence_mask"] > 0]
-            found[feature.example].append(special.expit(scored.astype(np.float64)))
+    def predict(self, outputs: Outputs[SummaryExample]) -> list[Prediction]:
         predictions = []
-        for parts, example in zip(found, examples, strict=True):
-            probabilities = np.concatenate(parts)
+        for example, parts in outputs.by_example():
+            scored = [row[part.values["sentence_mask"] > 0] for row, part in parts]
+            probabilities = sigmoid(np.concatenate(scored))
             number = max(1, round(float(np.sum(probabilities))))
             best = np.sort(np.argsort(-probabilities, kind="stable")[:number])
             sentences = [
-                {
-                    **example.sentences[index]._asdict(),
-                    "probability": round(float(probabilities[index]), 6),
-                }
+                example.sentences[index]._asdict() | {"probability": rounded(probabilities[index])}
                 for index in best
             ]
             text = self._join([example.sentences[index] for index in best])
@@ -145,12 +116,7 @@ class Summarization(Task[SummaryExample]):
         return ("" if self.language == "zh" else " ").join(s.text for s in sentences)
 
 
-def _binary_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
-    labels, weights = batch["labels"], batch["weights"]
-    return binary_cross_entropy(logits[..., None], labels[..., None], weights, smoothing)
-
-
-SUMMARIZATION = (
+TASKS = (
     Summarization("summarize", train="train.jsonl", dev="dev.jsonl"),
     Summarization("summarize_zh", train="train.jsonl", dev="dev.jsonl", language="zh"),
 )

@@ -5,20 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from bert_jax.tasks.tagging.reader import TaggedText, tags_at
+from bert_jax.tasks.task import Encoding
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.features import Feature, Features, encode_all, token_arrays
+from data_pipeline.finetune.features import Feature, Features, encode_all, framed
+from data_pipeline.finetune.windows import token_windows
 from data_pipeline.tokenization.interface import Tokenizer
 
 SHORTEST_WINDOW = 8  # tokens, [CLS] and [SEP] among them
 
 
-def tagged_features(
-    examples: Sequence[TaggedText],
-    tokenizer: Tokenizer,
-    max_length: int,
-    labels: Sequence[str],
-    class_weights: Sequence[float] | None = None,
-) -> Features:
+def tagged_features(examples: Sequence[TaggedText], how: Encoding) -> Features:
     """One feature for each window of each example; nothing is cut.
 
     A tag sits on the first piece of its unit. Where windows overlap it counts in the one only that
@@ -28,25 +24,15 @@ def tagged_features(
     - weights: float32 [n], 0 where there is none;
     - unit_starts: int32 [n], 1 + the first character of the unit whose tag is to be read here, else
       0.
-
-    Args:
-      examples: with or without entities.
-      tokenizer: the model's.
-      max_length: tokens of a window.
-      labels: the BIO tags.
-      class_weights: weight of each tag in the loss; None weighs all the same.
-
-    Raises:
-      DataError: windows would be too short.
     """
-    if max_length < SHORTEST_WINDOW:
+    if how.max_length < SHORTEST_WINDOW:
         raise DataError(
-            f"sequence_length {max_length} is too short to tag in windows; give at least "
+            f"sequence_length {how.max_length} is too short to tag in windows; give at least "
             f"{SHORTEST_WINDOW}"
         )
-    number = {label: index for index, label in enumerate(labels)}
-    weight = np.array(class_weights or [1.0] * len(labels), np.float32)
-    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
+    tokenizer = how.tokenizer
+    number = {label: index for index, label in enumerate(how.labels)}
+    weight = np.array(how.class_weights or [1.0] * len(how.labels), np.float32)
     rows = []
     for index, (ids, starts) in enumerate(align(examples, tokenizer)):
         tags, weights = np.zeros(len(ids), np.int32), np.zeros(len(ids), np.float32)
@@ -54,8 +40,8 @@ def tagged_features(
             units = np.flatnonzero(starts >= 0)
             tags[units] = [number.get(tag, 0) for tag in tags_at(starts[units], entities)]
             weights[units] = weight[tags[units]]
-        for first, end, mine in windows(len(ids), max_length - 2):
-            tokens = token_arrays([cls, *ids[first:end].tolist(), sep], [0] * (end - first + 2))
+        for first, end, mine in token_windows(len(ids), how.max_length - 2, full=True):
+            tokens = framed(tokenizer, ids[first:end])
             read = mine & (starts[first:end] >= 0)
             tokens["labels"] = _framed(np.where(read, tags[first:end], 0))
             tokens["weights"] = _framed(np.where(read, weights[first:end], np.float32(0)))
@@ -110,24 +96,3 @@ def _after_space(offsets: np.ndarray, text: str) -> np.ndarray:
     visible = np.array([index for index, c in enumerate(text) if not c.isspace()])
     places = np.searchsorted(visible, offsets)
     return visible[np.minimum(places, len(visible) - 1)].astype(np.int32)
-
-
-def windows(length: int, size: int) -> list[tuple[int, int, np.ndarray]]:
-    """Windows of at most `size` tokens that overlap by half, and which tokens count in each.
-
-    A token counts in the window where it has most context, which is the shorter of the stretches on
-    its two sides, as in the original's `run_squad.py`; in the first of several.
-
-    Returns:
-      (first token, the token after the last, bool [end - first]) of each window.
-    """
-    last = max(length - size, 0)
-    firsts = np.array([*range(0, last, size - size // 2), last])
-    ends = np.minimum(firsts + size, length)
-    tokens = np.arange(length)
-    context = np.minimum(tokens - firsts[:, None], ends[:, None] - 1 - tokens)  # (windows, tokens)
-    best = np.argmax(context, axis=0)
-    return [
-        (int(first), int(end), best[first:end] == number)
-        for number, (first, end) in enumerate(zip(firsts, ends, strict=True))
-    ]

@@ -10,9 +10,11 @@ import numpy as np
 
 from bert_jax.tasks.tagging.tags import Span, find_scheme, spans_of_tags, split_tag, tags_of_spans
 from data_pipeline.errors import DataError
+from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.tables import (
     Row,
     counted,
+    filled,
     plain_text,
     read_lines,
     read_rows,
@@ -61,43 +63,25 @@ class TaggedText:
     entities: tuple[Entity, ...] | None
 
 
-class TaggedTexts(NamedTuple):
-    """What a file holds.
-
-    Attributes:
-      rows: its texts.
-      note: what a reader of the log wants to know of it.
-    """
-
-    rows: list[TaggedText]
-    note: str
-
-
-def read_tagged_texts(source: str, unit: Unit) -> TaggedTexts:
+def read_tagged_texts(source: str, unit: Unit) -> Examples[TaggedText]:
     """The texts of a file: JSON by the end of its name (.json, .jsonl), else columns.
 
     "FILE[A:B]" takes some of its texts, as Python slices a list.
-
-    Raises:
-      DataError: something in the file is not as it must be; says in which line.
     """
     if suffix_of(source) in (".json", ".jsonl"):
         return read_spans(source, unit)
     return read_columns(source, "" if unit == "character" else " ")
 
 
-def read_columns(source: str, joiner: str) -> TaggedTexts:
+def read_columns(source: str, joiner: str) -> Examples[TaggedText]:
     """CoNLL columns: a word a line, its tag in the last column, an empty line after a sentence.
 
-    Columns are parted by tabs, or by spaces if the first line has no tab. A file of one column has
-    words to be tagged. The tags may be BIO, IOB1 or BIOES (see `tags.py`).
+    Tabs separate columns, or spaces if the first line has no tab. A file of one column has words
+    to be tagged. The tags may be BIO, IOB1 or BIOES (see `tags.py`).
 
     Args:
       source: the file, see `read_tagged_texts`.
       joiner: what stands between words in the text: a space, or nothing.
-
-    Raises:
-      DataError: a line has too few columns, a tag is none or follows no scheme.
     """
     sentences: list[tuple[int, list[list[str]]]] = []  # line of the first word, cells of each word
     part, first_line, width = re.compile(r"[ \t]+"), 0, 0
@@ -134,13 +118,11 @@ def read_columns(source: str, joiner: str) -> TaggedTexts:
     if width > 1:
         tagged = [(line, [cells[-1] for cells in sentence]) for line, sentence in sentences]
         note = f"tags in {find_scheme(source, tagged)}"
-    return TaggedTexts(
-        [
-            _sentence(source, line, sentence, joiner, tagged=width > 1)
-            for line, sentence in sentences[chosen]
-        ],
-        note,
-    )
+    rows = [
+        _sentence(source, line, sentence, joiner, tagged=width > 1)
+        for line, sentence in sentences[chosen]
+    ]
+    return Examples(rows, [], note)
 
 
 def _sentence(
@@ -160,24 +142,19 @@ def _sentence(
     return TaggedText(f"{source}:{line}", text, tuple(words), entities)
 
 
-def read_spans(source: str, unit: Unit) -> TaggedTexts:
+def read_spans(source: str, unit: Unit) -> Examples[TaggedText]:
     """CLUENER's JSON (arXiv:2001.04351), an object a line.
 
     It has a "text" and, unless it is to be tagged, a "label": by type and by text the first and the
     last character of each entity, as in {"name": {"叶老桂": [[9, 11]]}}.
-
-    Raises:
-      DataError: a text is empty, a type has no name, or a span is not where its text says.
     """
     rows = []
     for row in read_rows(source):
-        text = plain_text(row["text"], row.place, "text")
-        if not text.strip():
-            raise DataError(f"{row.place}: its text is empty; leave the row out or fill it in")
+        text = filled(plain_text(row["text"], row.place, "text"), row.place, "text")
         rows.append(TaggedText(row.place, text, words_of(text, unit), _spans(row, text)))
     nested = sum(len(row.entities) - len(apart(row.entities)) for row in rows if row.entities)
     note = f"entities that overlap longer ones, so that tags cannot say them: {nested:,}"
-    return TaggedTexts(rows, note if nested else "")
+    return Examples(rows, [], note if nested else "")
 
 
 def _spans(row: Row, text: str) -> tuple[Entity, ...] | None:
@@ -263,19 +240,3 @@ def unit_starts(example: TaggedText) -> list[int]:
     if example.words is None:
         return list(range(len(example.text)))
     return [start for start, _ in example.words]
-
-
-def entity_types(examples: Iterable[TaggedText]) -> tuple[str, ...]:
-    """The types that occur, sorted.
-
-    Raises:
-      DataError: an example has no tags, or none of them has an entity.
-    """
-    types = set[str]()
-    for example in examples:
-        if example.entities is None:
-            raise DataError(f"{example.place}: there are no tags; training needs them")
-        types.update(entity.type for entity in example.entities)
-    if not types:
-        raise DataError("all training words have the tag 'O'; tagging needs at least one entity")
-    return tuple(sorted(types))

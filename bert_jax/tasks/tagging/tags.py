@@ -101,14 +101,15 @@ def find_scheme(source: str, sentences: Sequence[tuple[int, Sequence[str]]]) -> 
     Args:
       source: the file, for messages.
       sentences: the line of the first word and the tags of each sentence; a word a line.
-
-    Raises:
-      DataError: the tags follow none; names the first that breaks the nearest one.
     """
     if any(_split(tag)[0] in "ES" for _, tags in sentences for tag in tags):
         breaks = {"BIOES": _breaks_of_bioes(sentences)}
     else:
-        breaks = {"BIO": _breaks_of_bio(sentences), "IOB1": _breaks_of_iob1(sentences)}
+        just_after = "I- unless one of its type ends just before it"
+        breaks = {
+            "BIO": _breaks(sentences, "I", "B-"),
+            "IOB1": _breaks(sentences, "B", just_after),
+        }
     nearest = min(breaks, key=lambda scheme: len(breaks[scheme]))
     if breaks[nearest]:
         line, problem = breaks[nearest][0]
@@ -122,27 +123,15 @@ def _split(tag: str) -> tuple[str, str]:
     return found
 
 
-def _breaks_of_bio(sentences: Sequence[tuple[int, Sequence[str]]]) -> list[Break]:
-    """Every I- that goes on with nothing."""
+def _breaks(
+    sentences: Sequence[tuple[int, Sequence[str]]], prefix: str, beginning: str
+) -> list[Break]:
+    """Every tag with a prefix that follows another type: I- continues, or B- separates, nothing."""
     return [
-        Break(line + number, f"{tag!r} follows {before!r}, but a span begins with B-")
+        Break(line + number, f"{tag!r} follows {before!r}, but a span begins with {beginning}")
         for line, tags in sentences
         for number, (before, tag) in enumerate(zip([OUTSIDE, *tags], tags, strict=False))
-        if _split(tag)[0] == "I" and _split(before)[1] != _split(tag)[1]
-    ]
-
-
-def _breaks_of_iob1(sentences: Sequence[tuple[int, Sequence[str]]]) -> list[Break]:
-    """Every B- that parts nothing."""
-    return [
-        Break(
-            line + number,
-            f"{tag!r} follows {before!r}, but a span begins with I- unless one of its type ends "
-            "just before it",
-        )
-        for line, tags in sentences
-        for number, (before, tag) in enumerate(zip([OUTSIDE, *tags], tags, strict=False))
-        if _split(tag)[0] == "B" and _split(before)[1] != _split(tag)[1]
+        if _split(tag)[0] == prefix and _split(before)[1] != _split(tag)[1]
     ]
 
 

@@ -1,36 +1,31 @@
 """A tag for each word: named entities and other parts of a text."""
 
 import dataclasses
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import ClassVar
 
-import flax.linen as nn
 import numpy as np
 
-from bert_jax.models.architecture import EncoderConfig
-from bert_jax.models.task_heads import BertForTokenClassification
-from bert_jax.objectives.finetuning import Loss
-from bert_jax.tasks.classification.task import cross_entropy_loss
-from bert_jax.tasks.leaderboard import json_lines
-from bert_jax.tasks.scores import entity_scores
+from bert_jax.tasks.labels import check_known, check_labelled
 from bert_jax.tasks.tagging.features import tagged_features
 from bert_jax.tasks.tagging.reader import (
     Entity,
     TaggedText,
     Unit,
     apart,
-    entity_types,
     read_tagged_texts,
     tags_at,
     unit_starts,
     words_of,
 )
+from bert_jax.tasks.tagging.scores import entity_scores
 from bert_jax.tasks.tagging.tags import OUTSIDE, spans_of_tags, tags_of_spans
-from bert_jax.tasks.task import Examples, Prediction, Task, check_known, with_truth
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task, with_truth
 from data_pipeline.errors import DataError
+from data_pipeline.files import json_lines
 from data_pipeline.finetune.features import Features
-from data_pipeline.tokenization.interface import Tokenizer
+from data_pipeline.finetune.tables import filled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +33,7 @@ class Tagging(Task[TaggedText]):
     """Entities in texts, as BIO tags of their words.
 
     Attributes:
-      unit: what gets a tag, see `tagged_texts.Unit`; CoNLL columns have a word a line, or a
+      unit: what gets a tag, see `reader.Unit`; CoNLL columns have a word a line, or a
         character.
       leaderboard: name of the file that CLUE's leaderboard takes, without its ending.
     """
@@ -49,22 +44,28 @@ class Tagging(Task[TaggedText]):
     unit: Unit = "word"
     leaderboard: str = ""
 
+    states: ClassVar[str] = "tokens"
     head: ClassVar[str] = "ForTokenClassification"
     command: ClassVar[str] = "tag"
+    answers: ClassVar[str] = "entities"
 
     def read(self, source: str) -> Examples[TaggedText]:
-        rows, note = read_tagged_texts(source, self.unit)
-        return Examples(rows, [], note)
+        return read_tagged_texts(source, self.unit)
 
     def typed(self, texts: Sequence[str]) -> list[TaggedText]:
-        for text in texts:
-            if not text.strip():
-                raise DataError("one of the texts is empty; type words")
-        return [TaggedText("typed", text, words_of(text, self.unit), None) for text in texts]
+        return [
+            TaggedText("typed", filled(text, "typed", "text"), words_of(text, self.unit), None)
+            for text in texts
+        ]
 
     def labels_of(self, examples: Sequence[TaggedText]) -> tuple[str, ...]:
-        types = entity_types(examples)
-        return (OUTSIDE, *(f"{prefix}-{name}" for name in types for prefix in "BI"))
+        check_labelled(examples, "entities", "tag")
+        types = {entity.type for example in examples for entity in example.entities or ()}
+        if not types:
+            raise DataError(
+                "all training words have the tag 'O'; tagging needs at least one entity"
+            )
+        return (OUTSIDE, *(f"{prefix}-{name}" for name in sorted(types) for prefix in "BI"))
 
     def check(self, examples: Sequence[TaggedText], labels: tuple[str, ...]) -> None:
         types = sorted({label[2:] for label in labels if label != OUTSIDE})
@@ -72,36 +73,17 @@ class Tagging(Task[TaggedText]):
             for entity in example.entities or ():
                 check_known(entity.place, entity.type, types, kind="type")
 
-    def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> nn.Module:
-        return BertForTokenClassification(config, len(labels))
-
-    @property
-    def loss(self) -> Loss:
-        return cross_entropy_loss
-
-    def features(
-        self,
-        examples: Sequence[TaggedText],
-        tokenizer: Tokenizer,
-        max_length: int,
-        labels: tuple[str, ...],
-        class_weights: Sequence[float] | None = None,
-        *,
-        training: bool = False,
-    ) -> Features:
-        features = tagged_features(examples, tokenizer, max_length, labels, class_weights)
-        return features._replace(notes=self._unsaid(features, examples, labels))
-
-    def _unsaid(
-        self, features: Features, examples: Sequence[TaggedText], labels: tuple[str, ...]
-    ) -> tuple[str, ...]:
-        """A line about entities that the right tags do not say: they begin or end within a unit."""
-        if not any(example.entities for example in examples):
-            return ()
+    def features(self, examples: Sequence[TaggedText], how: Encoding) -> Features:
+        features = tagged_features(examples, how)
         right = [row.tokens["labels"] for row in features.rows]
+        return features._replace(notes=self._unsaid(Outputs(right, features, examples, how.labels)))
+
+    def _unsaid(self, right: Outputs[TaggedText]) -> tuple[str, ...]:
+        """A line about entities that the right tags do not say: they begin or end within a unit."""
+        if not any(example.entities for example in right.examples):
+            return ()
         places = []
-        predictions = _predictions(right, features, examples, labels)
-        for example, found in zip(examples, predictions, strict=True):
+        for example, found in zip(right.examples, _predictions(right), strict=True):
             said = {(each["type"], each["start"], each["end"]) for each in found["entities"]}
             places += [each.place for each in apart(example.entities or ()) if each[:3] not in said]
         if not places:
@@ -109,15 +91,9 @@ class Tagging(Task[TaggedText]):
         line = f"entities that begin or end within a {self.unit}, so that tags cannot say them: "
         return (line + f"{len(places):,}, such as {places[0]}",)
 
-    def predict(
-        self,
-        logits: Sequence[np.ndarray],
-        features: Features,
-        examples: Sequence[TaggedText],
-        labels: tuple[str, ...],
-    ) -> list[Prediction]:
-        tags = [np.argmax(row, axis=-1) for row in logits]
-        return list(_predictions(tags, features, examples, labels))
+    def predict(self, outputs: Outputs[TaggedText]) -> list[Prediction]:
+        tags = [np.argmax(row, axis=-1) for row in outputs.logits]
+        return _predictions(outputs._replace(logits=tags))
 
     def score(
         self, predictions: Sequence[Prediction], examples: Sequence[TaggedText]
@@ -177,20 +153,17 @@ def _type(tag: str) -> str:
     return tag if tag == OUTSIDE else tag[2:]
 
 
-def _predictions(
-    tags: Sequence[np.ndarray],
-    features: Features,
-    examples: Sequence[TaggedText],
-    labels: tuple[str, ...],
-) -> Iterator[Prediction]:
+def _predictions(tags: Outputs[TaggedText]) -> list[Prediction]:
     """What a tag, int [length], for each token of each feature means."""
-    found: defaultdict[int, dict[int, str]] = defaultdict(dict)
-    for row, feature in zip(tags, features.rows, strict=True):
-        starts = feature.tokens["unit_starts"]
-        for position in np.flatnonzero(starts):
-            found[feature.example][int(starts[position]) - 1] = labels[int(row[position])]
-    for number, example in enumerate(examples):
-        yield _prediction(example, found[number])
+    predictions = []
+    for example, parts in tags.by_example():
+        found: dict[int, str] = {}
+        for row, feature in parts:
+            starts = feature.tokens["unit_starts"]
+            for position in np.flatnonzero(starts):
+                found[int(starts[position]) - 1] = tags.labels[int(row[position])]
+        predictions.append(_prediction(example, found))
+    return predictions
 
 
 def _prediction(example: TaggedText, found: dict[int, str]) -> Prediction:
@@ -218,7 +191,7 @@ def _prediction(example: TaggedText, found: dict[int, str]) -> Prediction:
     return prediction | {"entities": entities}
 
 
-TAGGING = (
+TASKS = (
     Tagging("tag"),
     Tagging("conll2003", train="eng.train", dev="eng.testa"),
     Tagging("msra", unit="character"),

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import json
 
 import flax.linen as nn
@@ -24,7 +25,7 @@ from bert_jax.models.adapters import (
 )
 from bert_jax.models.bert_architecture import BERT
 from bert_jax.models.config import MethodConfig, method_of
-from bert_jax.models.task_heads import BertForSequenceClassification
+from bert_jax.models.task_heads import TaskModel
 from bert_jax.objectives.finetuning import FinetuningObjective
 from bert_jax.objectives.losses import cross_entropy
 from bert_jax.parallel.sharding import MeshConfig, make_mesh, put_batch
@@ -61,7 +62,7 @@ BATCH = make_batch()
 
 def objective_of(name, **changes):
     return FinetuningObjective(
-        BertForSequenceClassification(dataclasses.replace(TINY, **changes), 3),
+        TaskModel(dataclasses.replace(TINY, **changes), 3),
         lambda logits, batch, smoothing: cross_entropy(
             logits, batch["labels"], batch["weights"], smoothing
         ),
@@ -73,8 +74,14 @@ def objective_of(name, **changes):
     )
 
 
-def init(name, key=0):
-    return nn.unbox(objective_of(name).init(jax.random.key(key)))
+@functools.cache
+def _initial(name):
+    return nn.unbox(objective_of(name).init(jax.random.key(0)))
+
+
+def init(name):
+    """The initial parameters, in a tree of its own that a test may change."""
+    return jax.tree.map(np.asarray, _initial(name))
 
 
 def moved(params, seed=1):

@@ -10,31 +10,22 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from bert_jax.models.task_heads import (
-    ABSENT,
-    BertForMultipleChoice,
-    BertForQuestionAnswering,
-    BertForRelationClassification,
-    BertForSentenceScoring,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-)
+from bert_jax.models.bert import Encoder
+from bert_jax.models.task_heads import ABSENT, TaskModel
 from tests.checkpoints import TINY
 
 CONFIG = dataclasses.replace(TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 MODELS = {
-    "sequence": (BertForSequenceClassification(CONFIG, 3), (4, 3)),
-    "token": (BertForTokenClassification(CONFIG, 5), (4, 6, 5)),
-    "relation": (BertForRelationClassification(CONFIG, 3), (4, 3)),
-    "question": (BertForQuestionAnswering(CONFIG), (4, 6, 2)),
-    "choice": (BertForMultipleChoice(CONFIG), (4, 2)),
-    "sentence": (BertForSentenceScoring(CONFIG), (4, 3)),
+    "sequence": (TaskModel(CONFIG, 3), (4, 3)),
+    "token": (TaskModel(CONFIG, 5, "tokens"), (4, 6, 5)),
+    "relation": (TaskModel(CONFIG, 3, "entities"), (4, 3)),
+    "question": (TaskModel(CONFIG, 2, "tokens", 0.0, "span"), (4, 6, 2)),
+    "choice": (TaskModel(CONFIG, 1), (4, 2)),
+    "sentence": (TaskModel(CONFIG, 1, "sentences"), (4, 3)),
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_shapes_dropout_and_padding(name):
-    model, shape = MODELS[name]
+def made_up(name):
     size = (4, 2, 6) if name == "choice" else (4, 6)
     ids = np.random.default_rng(0).integers(5, 30, size).astype(np.int32)
     mask = np.ones_like(ids)
@@ -44,6 +35,14 @@ def test_shapes_dropout_and_padding(name):
         batch["cls_positions"] = np.tile(np.array([0, 3, 0], np.int32), (4, 1))
     if name == "relation":
         batch["entity_positions"] = np.array([[1, 3], [3, 1], [1, 2], [2, 3]], np.int32)
+    return batch
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shapes_dropout_and_padding(name):
+    model, shape = MODELS[name]
+    batch = made_up(name)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
     params = model.init(jax.random.key(0), batch)
     logits = model.apply(params, batch)
     assert logits.shape == shape
@@ -55,6 +54,30 @@ def test_shapes_dropout_and_padding(name):
     padded = model.apply(params, batch | {"input_ids": np.where(mask, ids, 7)})
     real = (slice(None), slice(0, 4)) if name in ("token", "question") else ...
     np.testing.assert_allclose(padded[real], logits[real], atol=1e-6)
+
+
+# What checkpoints of all versions hold.
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("sequence", {"encoder", "pooler", "classifier"}),
+        ("token", {"encoder", "classifier"}),
+        ("relation", {"encoder", "classifier"}),
+        ("question", {"encoder", "span"}),
+        ("choice", {"encoder", "pooler", "classifier"}),
+        ("sentence", {"encoder", "classifier"}),
+    ],
+)
+def test_the_parameters_keep_their_names(name, layers):
+    model, shape = MODELS[name]
+    batch = made_up(name)
+    params = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), batch)["params"])
+    assert set(params) == layers
+    last = "span" if name == "question" else "classifier"
+    width = 3 * CONFIG.hidden_size if name == "relation" else CONFIG.hidden_size
+    outputs = 1 if name in ("choice", "sentence") else shape[-1]
+    assert params[last]["kernel"].shape == (width, outputs)
+    assert params[last]["bias"].shape == (outputs,)
 
 
 def test_a_choice_that_is_not_there_counts_for_nothing():
@@ -79,15 +102,15 @@ def test_a_sentence_is_scored_at_its_cls_as_a_token_is():
     ones = np.ones_like(ids)
     positions = np.array([[0, 2], [1, 5], [3, 0], [0, 0]], np.int32)
     batch = {"input_ids": ids, "token_type_ids": 0 * ones, "attention_mask": ones}
-    tokens = BertForTokenClassification(CONFIG, 1)
+    tokens = TaskModel(CONFIG, 1, "tokens")
     params = tokens.init(jax.random.key(0), batch)
     every = tokens.apply(params, batch)[..., 0]
-    scores = BertForSentenceScoring(CONFIG).apply(params, batch | {"cls_positions": positions})
+    scores = TaskModel(CONFIG, 1, "sentences").apply(params, batch | {"cls_positions": positions})
     np.testing.assert_allclose(scores, np.take_along_axis(np.array(every), positions, 1), atol=1e-6)
 
 
 def test_a_relation_is_told_from_the_three_states():
-    model = BertForRelationClassification(CONFIG, 3)
+    model = TaskModel(CONFIG, 3, "entities")
     ids = np.random.default_rng(1).integers(5, 30, (2, 6)).astype(np.int32)
     batch = {
         "input_ids": ids,
@@ -96,8 +119,8 @@ def test_a_relation_is_told_from_the_three_states():
         "entity_positions": np.array([[1, 4], [5, 2]], np.int32),
     }
     params = nn.unbox(model.init(jax.random.key(0), batch))
-    states = model.apply(
-        params, batch, method=lambda m, b: m.encoder(*(b[name] for name in list(b)[:3]), True)
+    states = Encoder(CONFIG).apply(
+        {"params": params["params"]["encoder"]}, *list(batch.values())[:3]
     )
     together = np.stack([states[0, [0, 1, 4]].ravel(), states[1, [0, 5, 2]].ravel()])
     layer = params["params"]["classifier"]

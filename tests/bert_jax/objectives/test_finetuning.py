@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from bert_jax.models.bert import BertConfig
-from bert_jax.models.task_heads import BertForSequenceClassification
+from bert_jax.models.task_heads import TaskModel
 from bert_jax.objectives.finetuning import (
     FinetuningObjective,
     RegularizationConfig,
@@ -48,7 +48,7 @@ BATCH = made_up()
 def objective(**regularization):
     shapes = {k: jax.ShapeDtypeStruct((1, *v.shape[1:]), v.dtype) for k, v in BATCH.items()}
     return FinetuningObjective(
-        BertForSequenceClassification(CONFIG, 3),
+        TaskModel(CONFIG, 3),
         lambda logits, batch, smoothing: cross_entropy(
             logits, batch["labels"], batch["weights"], smoothing
         ),

@@ -1,17 +1,15 @@
 """Processes that find each other, agree, and end when one of them is gone."""
 
-import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from bert_jax.errors import UserError
 from bert_jax.parallel.distributed import DistributedConfig, initialize
+from tests.processes import ROOT, environment
 
-ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys, time
 import jax
@@ -63,7 +61,6 @@ def free_port():
 def start_both(mode, timeout=30, variables=None):
     """Starts both; with the environment of a cluster, which they find each other from."""
     address = f"127.0.0.1:{free_port()}" if variables is None else "auto"
-    environment = dict(os.environ) | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
     program = PROGRAM.replace("TIMEOUT", str(timeout))
     return [
         subprocess.Popen(
@@ -71,7 +68,7 @@ def start_both(mode, timeout=30, variables=None):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=environment | (variables(process) if variables else {}),
+            env=environment() | (variables(process) if variables else {}),
         )
         for process in range(2)
     ]

@@ -1,10 +1,8 @@
 """Every mesh gives the numbers of one device; meshes that do not fit are refused."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -26,23 +24,17 @@ from bert_jax.parallel.sharding import (
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.step import abstract_state
 from tests.bert_jax.parallel import mesh_runs
-
-ROOT = Path(__file__).parents[3]
+from tests.processes import ROOT, environment
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """What `mesh_runs` computed on eight devices, by "mesh/packed/name"."""
     path = tmp_path_factory.mktemp("meshes") / "runs.npz"
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(ROOT),
-    }
     subprocess.run(
         [sys.executable, "-m", "tests.bert_jax.parallel.mesh_runs", str(path)],
         check=True,
-        env=environment,
+        env=environment(devices=8),
         cwd=ROOT,
     )
     return dict(np.load(path))

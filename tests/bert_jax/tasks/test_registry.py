@@ -1,6 +1,7 @@
+import subprocess
 import sys
 
-from bert_jax.tasks.registry import find_task
+from bert_jax.tasks.registry import TASKS, find_task
 
 TASK = """from __future__ import annotations
 
@@ -19,6 +20,22 @@ class Mine(Classification):
 print("executed")
 TASK = Mine("mine")
 """
+
+
+# They take seconds to import, which a mistyped option is not to wait for.
+HEAVY = ["jax", "flax", "sklearn", "scipy", "nltk", "rouge_score", "tensorflow", "pandas"]
+LISTED = f"""
+import sys
+from bert_jax.tasks.registry import TASKS
+for task in TASKS.values():
+    task.name, task.train, task.dev, task.column_options, task.command, task.usage
+print(len(TASKS), [name for name in {HEAVY} if name in sys.modules])
+"""
+
+
+def test_what_is_said_of_all_tasks_needs_no_jax():
+    run = subprocess.run([sys.executable, "-c", LISTED], capture_output=True, text=True, check=True)
+    assert run.stdout == f"{len(TASKS)} []\n"
 
 
 def test_a_task_file_is_a_module_like_others_and_runs_once(tmp_path, capsys):

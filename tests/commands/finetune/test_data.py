@@ -3,7 +3,7 @@
 import pytest
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.classification.reader import ColumnOptions
+from bert_jax.tasks.columns import ColumnOptions
 from bert_jax.tasks.registry import find_task
 from commands.finetune.command_line import task_of
 from commands.finetune.data import load_data

@@ -338,24 +338,30 @@ def test_held_out_documents_of_one_sentence_cannot_be_balanced(make_corpus, pair
         evaluation_batches(corpus, DataConfig(pairs=pairs), **SIZES, seed=0, examples=12)
 
 
-def test_an_open_stream_does_not_keep_the_interpreter_from_exiting(make_corpus):
+@pytest.mark.parametrize("imported", [False, True])
+def test_an_open_stream_does_not_keep_the_interpreter_from_exiting(make_corpus, imported):
     corpus = make_corpus(numbered_documents([[3] * 20] * 50))
     # Slow enough that the exit always comes while a batch is being filled.
     program = f"""
 import time
 from data_pipeline.pretraining import batches as pretrain
+from data_pipeline.pretraining.stream import importing
 from data_pipeline.corpus.shards import open_corpus
 
-def fill_slowly(*arguments, fill=pretrain.collate_examples, **others):
+def collate_slowly(*arguments, collate=pretrain.collate_examples, **others):
     time.sleep(0.2)
-    return fill(*arguments, **others)
+    return collate(*arguments, **others)
 
-pretrain.collate_examples = fill_slowly
+pretrain.collate_examples = collate_slowly
 stream = pretrain.batches(open_corpus({str(corpus.folder)!r}), pretrain.DataConfig(), batch_size=64,
                           sequence_length=32, max_predictions=5, seed=0)
 print(next(stream)["input_ids"].shape)
+next(stream)  # begins to import TensorFlow
+if {imported}:
+    importing().join()
+    next(stream), next(stream)  # by tf.data
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=240
     )
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "(64, 32)", "")

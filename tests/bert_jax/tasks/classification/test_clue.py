@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bert_jax.tasks.classification.clue import CLUE, TNEWS_CODES
+from bert_jax.tasks.classification.clue import TASKS, TNEWS_CODES
 from bert_jax.tasks.registry import find_task
 
 ROWS = {
@@ -35,7 +35,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("task", CLUE[:-1], ids=lambda task: task.name)
+@pytest.mark.parametrize("task", TASKS[:-1], ids=lambda task: task.name)
 def test_rows_with_labels_and_without(task, tmp_path):
     row = ROWS[task.name]
     unknown = {k: v for k, v in row.items() if not k.startswith("label")}
@@ -46,7 +46,7 @@ def test_rows_with_labels_and_without(task, tmp_path):
     assert (second.first, second.label) == (TEXTS[task.name][0], None)
 
 
-@pytest.mark.parametrize("task", CLUE[:-1], ids=lambda task: task.name)
+@pytest.mark.parametrize("task", TASKS[:-1], ids=lambda task: task.name)
 def test_submissions_have_the_labels_of_the_files(task):
     name, content = task.submission([{"label": TEXTS[task.name][2]}, {"label": 'a "b"'}])
     assert name == FILES[task.name]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from bert_jax.tasks.classification.glue import GLUE
+from bert_jax.tasks.classification.glue import TASKS
 from bert_jax.tasks.registry import find_task
 from bert_jax.tasks.task import resolve
 from data_pipeline.errors import DataError
@@ -16,7 +16,7 @@ from data_pipeline.finetune.tables import read_rows
 CONFIGS = {config.name: config for config in tfds.builder_cls("glue").BUILDER_CONFIGS}
 
 
-@pytest.mark.parametrize("task", GLUE, ids=lambda task: task.name)
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_columns_and_labels_are_those_of_the_catalogue(task):
     config = CONFIGS[task.name]
     columns = task.columns.renamed(task.in_datasets.columns)

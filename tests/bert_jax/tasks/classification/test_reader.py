@@ -1,20 +1,15 @@
 """Examples of texts and pairs."""
 
-import numpy as np
 import pytest
 
 from bert_jax.tasks.classification.reader import (
-    Columns,
     TextExample,
-    label_sets_of,
-    labels_of,
     read_texts,
     split_labels,
-    text_features,
 )
+from bert_jax.tasks.columns import Columns
+from bert_jax.tasks.registry import find_task
 from data_pipeline.errors import DataError
-from data_pipeline.tokenization.interface import SPECIAL_PIECES
-from data_pipeline.tokenization.wordpiece import WordPiece
 
 
 def example(label, text="a"):
@@ -136,17 +131,19 @@ def test_spaces_around_a_label_are_not_part_of_it(tmp_path):
 
 
 def test_labels_are_sorted_by_value_or_name():
-    assert labels_of([example("10"), example("9"), example("-1")]) == ("-1", "9", "10")
-    assert labels_of([example("b"), example("a"), example("b")]) == ("a", "b")
+    task = find_task("classify")
+    assert task.labels_of([example("10"), example("9"), example("-1")]) == ("-1", "9", "10")
+    assert task.labels_of([example("b"), example("a"), example("b")]) == ("a", "b")
     several = [
         TextExample("file:1", "a", None, None, labels=labels)
         for labels in (("x", "y"), (), ("y", "a"))
     ]
-    assert label_sets_of(several) == ("a", "x", "y")
+    assert find_task("multilabel").labels_of(several) == ("a", "x", "y")
     assert split_labels(" a,, b ") == ("a", "b")
 
 
 def test_one_class_only_and_a_missing_label_are_refused():
+    labels_of, label_sets_of = (find_task(name).labels_of for name in ("classify", "multilabel"))
     with pytest.raises(DataError, match="all 2 training rows have the label 'x'"):
         labels_of([example("x"), example("x")])
     with pytest.raises(DataError, match="file:1: there is no label"):
@@ -158,28 +155,3 @@ def test_one_class_only_and_a_missing_label_are_refused():
     same = [TextExample("file:1", "a", None, None, labels=("x", "y"))] * 3
     with pytest.raises(DataError, match="all 3 training rows have the same labels, x, y"):
         label_sets_of(same)
-
-
-def test_a_label_of_its_own_for_each_row_is_refused():
-    texts = [example("x" * 99 + str(number)) for number in range(300)]
-    with pytest.raises(DataError, match="300 training rows have 300 different labels") as caught:
-        labels_of(texts)
-    assert "--columns.label" in str(caught.value)
-    assert len(str(caught.value)) < 300
-    assert len(labels_of(texts[:200])) == 200  # one row for each class
-    assert len(labels_of(texts * 2)) == 300
-
-
-def test_features_count_what_is_cut():
-    tokenizer = WordPiece([*SPECIAL_PIECES.values(), "a", "b"], lowercase=True)
-    examples = [example("1", "a b a b"), example("0", "b")]
-    features = text_features(
-        examples, tokenizer, 5, lambda e: np.int32(e.label), lambda e: 1.0 + int(e.label)
-    )
-    assert features.cut == 1
-    assert [row.tokens["input_ids"].tolist() for row in features.rows] == [
-        [2, 5, 6, 5, 3],
-        [2, 6, 3],
-    ]
-    assert [row.values["labels"].item() for row in features.rows] == [1, 0]
-    assert [row.values["weights"].item() for row in features.rows] == [2.0, 1.0]

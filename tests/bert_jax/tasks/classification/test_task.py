@@ -9,6 +9,7 @@ from bert_jax.errors import UserError
 from bert_jax.tasks.classification.reader import TextExample
 from bert_jax.tasks.classification.task import Classification
 from bert_jax.tasks.registry import find_task, saved_task
+from bert_jax.tasks.task import Encoding, Outputs
 from commands.finetune.report import ask_command
 from data_pipeline.errors import DataError
 from tests.letters import LETTERS
@@ -25,7 +26,7 @@ def sets(*labels):
 
 
 def values(task, examples, labels, class_weights=None):
-    rows = task.features(examples, LETTERS, 8, labels, class_weights).rows
+    rows = task.features(examples, Encoding(LETTERS, 8, labels, class_weights)).rows
     return (
         [row.values["labels"].tolist() for row in rows],
         [row.values["weights"].item() for row in rows],
@@ -80,8 +81,8 @@ def test_several_labels():
     found = values(task, examples, labels)
     assert found == ([[1, 0], [0, 0], [1, 1], [0, 0]], [1, 1, 1, 0])
     logits = [np.array(row, np.float32) for row in ([1, -1], [-1, 0], [-1, -2], [3, 3])]
-    features = task.features(examples, LETTERS, 8, labels)
-    predictions = task.predict(logits, features, examples, labels)
+    features = task.features(examples, Encoding(LETTERS, 8, labels))
+    predictions = task.predict(Outputs(logits, features, examples, labels))
     assert [row["labels"] for row in predictions] == [["x"], ["z"], [], ["x", "z"]]
     assert predictions[0]["probabilities"]["x"] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)
     assert [row.get("true") for row in predictions] == [["x"], [], ["z", "x"], None]
@@ -95,7 +96,7 @@ def test_mistakes_with_several_labels():
     with pytest.raises(DataError, match="f:0: the label 'q' is not among those of the training"):
         task.check(sets(("x", "q")), ("x", "y"))
     with pytest.raises(UserError, match="class_weights is balanced, but in multilabel"):
-        task.features(sets(("x",)), LETTERS, 8, ("x", "y"), [1.0, 2.0])
+        task.features(sets(("x",)), Encoding(LETTERS, 8, ("x", "y"), [1.0, 2.0]))
 
 
 def test_several_labels_have_the_divergence_of_sigmoids():
@@ -114,7 +115,9 @@ def test_numbers(name):
     task.check(examples, ())
     assert values(task, examples, ()) == ([1, 2.5, 4, 0], [1, 1, 1, 0])
     logits = [np.array([value], np.float32) for value in (2, 1, 4, 7)]
-    predictions = task.predict(logits, task.features(examples, LETTERS, 8, ()), examples, ())
+    predictions = task.predict(
+        Outputs(logits, task.features(examples, Encoding(LETTERS, 8, ())), examples, ())
+    )
     assert [row["value"] for row in predictions] == [2, 1, 4, 7]
     expected = np.corrcoef([1, 2.5, 4], [2, 1, 4])[0, 1]
     assert task.score(predictions, examples)["pearson"] == pytest.approx(expected)

@@ -2,20 +2,17 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from bert_jax.tasks.multiple_choice.reader import (
     ChoiceExample,
-    check_labelled,
-    choice_features,
     read_hellaswag,
     read_questions,
     read_swag,
     typed_choice,
 )
+from bert_jax.tasks.registry import find_task
 from data_pipeline.errors import DataError
-from tests.letters import LETTERS, shown
 
 SWAG_HEADER = ",video-id,fold-ind,startphrase,sent1,sent2,gold-source,ending0,ending1,ending2,"
 SWAG_HEADER += "ending3,label\n"
@@ -42,8 +39,8 @@ def test_hellaswag_reads_labels_as_numbers_text_or_none(tmp_path):
     assert [example.label for example in examples] == [1, 0, None, None]
     some = read_hellaswag(source + "[1:3]").rows
     assert [example.place for example in some] == [f"{source}:2", f"{source}:3"]
-    with pytest.raises(DataError, match=r"d.jsonl:3: the right choice is not given"):
-        check_labelled(examples)
+    with pytest.raises(DataError, match=r"d.jsonl:3: there is no right choice"):
+        find_task("hellaswag").labels_of(examples)
 
 
 def test_questions_of_c3_and_dream(tmp_path):
@@ -110,32 +107,6 @@ QUESTION = {"question": "Who?", "choice": ["M", "W"], "answer": "W"}
 def test_mistakes_in_questions_are_placed(tmp_path, value, message):
     with pytest.raises(DataError, match=message):
         read_questions(write(tmp_path / "c3.json", value))
-
-
-def test_the_context_is_cut_in_front_and_missing_choices_are_rows_of_zeros():
-    examples = [
-        ChoiceExample("a", "abcdef", "?", ("xyz", "u"), 1),
-        ChoiceExample("b", "ab", "", ("x", "y", "z"), None),
-    ]
-    features = choice_features(examples, LETTERS, 9)
-    assert features.cut == 1
-    first, second = features.rows
-    # Each choice keeps as much of the context as it leaves room for.
-    assert [shown(row) for row in first.tokens["input_ids"]] == ["^ef|?xyz|", "^cdef|?u|", "_" * 9]
-    np.testing.assert_array_equal(first.tokens["token_type_ids"][0], [0] * 4 + [1] * 5)
-    assert first.tokens["attention_mask"].sum(axis=-1).tolist() == [9, 9, 0]
-    assert [shown(row) for row in second.tokens["input_ids"]] == ["^ab|x|", "^ab|y|", "^ab|z|"]
-    assert first.length == 9
-    assert second.length == 6
-    assert [(row.values["labels"], row.values["weights"]) for row in features.rows] == [
-        (1, 1.0),
-        (0, 0.0),
-    ]
-
-
-def test_a_choice_that_is_too_long_alone_loses_its_front():
-    (row,) = choice_features([ChoiceExample("a", "abc", "", ("uvwxyz", "u"), 0)], LETTERS, 7).rows
-    assert [shown(ids) for ids in row.tokens["input_ids"]] == ["^|wxyz|", "^abc|u|"]
 
 
 def test_typed_choices():

@@ -6,8 +6,9 @@ import pytest
 
 from bert_jax.models.task_heads import ABSENT
 from bert_jax.tasks.multiple_choice.reader import ChoiceExample
-from bert_jax.tasks.multiple_choice.task import MULTIPLE_CHOICE
+from bert_jax.tasks.multiple_choice.task import TASKS
 from bert_jax.tasks.registry import find_task
+from bert_jax.tasks.task import Encoding, Outputs
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import collate
 from tests.letters import LETTERS
@@ -22,8 +23,8 @@ LOGITS = np.array([[0, 1, 2], [0, 1, ABSENT], [1, 1, ABSENT]], np.float32)
 
 def test_predictions_and_accuracy():
     task = find_task("c3")
-    features = task.features(EXAMPLES, LETTERS, 12, ())
-    predictions = task.predict(list(LOGITS), features, EXAMPLES, ())
+    features = task.features(EXAMPLES, Encoding(LETTERS, 12, ()))
+    predictions = task.predict(Outputs(list(LOGITS), features, EXAMPLES, ()))
     assert [p["index"] for p in predictions] == [2, 1, 0]
     first, second, third = predictions
     assert first["choice"] == "z"
@@ -39,7 +40,7 @@ def test_predictions_and_accuracy():
 
 def test_the_loss_leaves_out_missing_choices_labels_and_rows_that_fill_up():
     task = find_task("dream")
-    features = task.features(EXAMPLES, LETTERS, 12, ())
+    features = task.features(EXAMPLES, Encoding(LETTERS, 12, ()))
     batch = {name: jnp.asarray(array) for name, array in collate(features.rows, 12, 4).items()}
     logits = jnp.asarray(np.vstack([LOGITS, [[ABSENT] * 3]]))
     total, weight = task.loss(logits, batch, 0.0)
@@ -60,10 +61,10 @@ def test_the_submission_of_c3():
     assert find_task("dream").submission([{"index": 2}]) is None
 
 
-@pytest.mark.parametrize("task", MULTIPLE_CHOICE, ids=lambda task: task.name)
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_training_needs_labels(task):
     assert task.labels_of(EXAMPLES[:2]) == ()
-    with pytest.raises(DataError, match="f:3: the right choice is not given"):
+    with pytest.raises(DataError, match="f:3: there is no right choice"):
         task.labels_of(EXAMPLES)
     (typed,) = task.typed(["abc", "x", "y"])
     assert typed.choices == ("x", "y")

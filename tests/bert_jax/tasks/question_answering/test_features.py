@@ -1,6 +1,5 @@
 """Windows beside a question: against brute force, on text with much that tokenizers leave out."""
 
-import itertools
 import json
 import os
 import tarfile
@@ -9,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_jax.tasks.question_answering.features import (
-    maximum_windows,
-    question_features,
-    window_starts,
-)
+from bert_jax.tasks.question_answering.features import question_features
 from bert_jax.tasks.question_answering.reader import Answer, QuestionExample, read_questions
+from bert_jax.tasks.task import Encoding
 from data_pipeline.errors import DataError
+from data_pipeline.finetune.windows import token_windows
 from data_pipeline.tokenization.training import train_tokenizer
 from data_pipeline.tokenization.wordpiece import WordPiece, load_vocab
 
@@ -30,62 +27,18 @@ TEXT = (
 )
 
 
-def _features(examples, max_length=64, tokenizer=TOKENIZER, **options):
+def _features(examples, max_length=64, tokenizer=TOKENIZER, training=True, **options):
     defaults = {
         "doc_stride": 128,
         "max_question_tokens": 64,
         "unanswerable": False,
-        "training": True,
     }
-    return question_features(examples, tokenizer, max_length, **defaults | options)
+    how = Encoding(tokenizer, max_length, training=training)
+    return question_features(examples, how, **defaults | options)
 
 
 def _example(*answers, context=TEXT, question="met in", name="x"):
     return QuestionExample(f"f.json, question {name}", name, question, context, answers)
-
-
-def _slow_starts(length, size, stride):
-    """The loop of run_squad.py."""
-    starts, start = [], 0
-    while True:
-        starts.append(start)
-        if start + size >= length:
-            return starts
-        start += min(size, stride)
-
-
-def _slow_maximum(starts, size, length, position):
-    """`_check_is_max_context` of run_squad.py."""
-    best, number = None, None
-    for index, start in enumerate(starts):
-        held = min(size, length - start)
-        end = start + held - 1
-        if not start <= position <= end:
-            continue
-        score = min(position - start, end - position) + 0.01 * held
-        if best is None or score > best:
-            best, number = score, index
-    return number
-
-
-def test_windows_equal_the_original():
-    random = np.random.default_rng(0)
-    for _ in range(200):
-        length, size = random.integers(1, 60), random.integers(2, 30)
-        stride = random.integers(1, size)
-        starts = window_starts(length, size, stride)
-        assert starts == _slow_starts(length, size, stride)
-        found = maximum_windows(starts, size, length)
-        assert found.tolist() == [_slow_maximum(starts, size, length, p) for p in range(length)]
-
-
-def test_windows_always_overlap_and_cover_everything():
-    for length in range(1, 40):
-        for size in range(2, 12):
-            starts = window_starts(length, size, stride=128)
-            covered = {token for start in starts for token in range(start, start + size)}
-            assert set(range(length)) <= covered
-            assert all(b - a < size for a, b in itertools.pairwise(starts))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +109,7 @@ def test_a_long_context_is_windowed():
         example = _example(answer, context=context)
         rows = _features([example], 40, doc_stride=16, training=False).rows
         ids = TOKENIZER.encode(context)
-        expected = _slow_starts(len(ids), 40 - 2 - 3, 16)
+        expected = [first for first, *_ in token_windows(len(ids), 40 - 2 - 3, 16)]
         assert len(rows) == len(expected)
         token = starts.index(at)
         for row, first in zip(rows, expected, strict=True):
@@ -262,7 +215,7 @@ def test_real_answers_are_where_their_tokens_are(tmp_path, archive, file, vocab)
     with tarfile.open(folder / f"{archive}.tar.xz", "r:xz") as packed:
         packed.extractall(tmp_path, filter="data")
     tokenizer = load_vocab(folder / "vocab" / vocab, lowercase=True)
-    examples = read_questions(str(tmp_path / archive / file))
+    examples = read_questions(str(tmp_path / archive / file)).rows
     rows = _features(examples, 256, tokenizer=tokenizer, training=False).rows
     exact = checked = 0
     for row in rows:

@@ -48,7 +48,7 @@ def test_a_file_is_read(tmp_path):
     ]
     del (unknown := _article(4))["paragraphs"][0]["qas"][0]["answers"]
     source = _write(tmp_path / "squad.json", [*articles, unknown, _article(5, answers=None)])
-    found = read_questions(source)
+    found = read_questions(source).rows
     assert found[0] == QuestionExample(
         f"{source}, question q0", "q0", "Who?", CONTEXT, (Answer("Ada", 0),)
     )
@@ -60,7 +60,7 @@ def test_a_file_is_read(tmp_path):
 def test_a_byte_order_mark_and_numbers_as_ids_are_fine(tmp_path):
     source = _write(tmp_path / "a.json", [_article(0, id=7)])
     (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "a.json").read_bytes())
-    assert read_questions(source)[0].id == "7"
+    assert read_questions(source).rows[0].id == "7"
 
 
 @pytest.mark.parametrize("bounds", [":2", "2:", "-2:", ":-1", "1:3", ":", "0:1"])
@@ -68,7 +68,7 @@ def test_a_slice_of_the_articles(tmp_path, bounds):
     articles = [_article(number) for number in range(5)]
     source = _write(tmp_path / "squad[x].json", articles)
     first, last = (int(number) if number else None for number in bounds.split(":"))
-    found = [example.id for example in read_questions(f"{source}[{bounds}]")]
+    found = [example.id for example in read_questions(f"{source}[{bounds}]").rows]
     assert found == [f"q{number}" for number in range(5)][first:last]
 
 
@@ -152,7 +152,7 @@ def test_rows_of_a_table(tmp_path):
     ]
     path = tmp_path / "squad.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    found = read_questions(str(path))
+    found = read_questions(str(path)).rows
     answers = [example.answers for example in found]
     assert answers == [(Answer("Ada", 0), Answer("Bob", 8)), (), None]
     assert found[1].place == f"{path}:2, question s"
@@ -191,7 +191,7 @@ def test_tensorflow_datasets(monkeypatch):
     )
     library = SimpleNamespace(builder=lambda name, data_dir: builder, as_numpy=iter)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", library)
-    (found,) = read_questions("tfds:squad/v2.0/train[:1]")
+    (found,) = read_questions("tfds:squad/v2.0/train[:1]").rows
     answers = (Answer("Ada", 0), Answer("Bob", 8))
     assert found == QuestionExample(found.place, "r", "Qui ça?", CONTEXT, answers)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_jax.tasks.question_answering.features import Window
+from bert_jax.tasks.question_answering.features import ContextWindow
 from bert_jax.tasks.question_answering.reader import Answer, QuestionExample, read_questions
 from bert_jax.tasks.question_answering.scores import squad2_scores
 from bert_jax.tasks.question_answering.task import QuestionAnswering, best_spans
 from bert_jax.tasks.registry import find_task
+from bert_jax.tasks.task import Encoding, Outputs
 from data_pipeline.errors import DataError
 from data_pipeline.tokenization.wordpiece import WordPiece, load_vocab
 
@@ -40,7 +41,7 @@ def _examples(count, seed=0, words=60, answered=1.0):
 
 
 def _features(task, examples, max_length=32):
-    return task.features(examples, TOKENIZER, max_length, ())
+    return task.features(examples, Encoding(TOKENIZER, max_length, ()))
 
 
 def _knowing(features, length):
@@ -60,7 +61,7 @@ def test_the_best_spans_are_the_best_of_all():
     for _ in range(100):
         size, longest, count = random.integers(1, 20), random.integers(1, 25), random.integers(1, 9)
         position = int(random.integers(1, 5))
-        window = Window(
+        window = ContextWindow(
             position, np.arange(size) * 3, np.arange(size) * 3 + 2, random.random(size) < 0.7
         )
         logits = random.normal(size=(position + size + 4, 2)).astype(np.float32)
@@ -116,7 +117,7 @@ def test_each_question_gets_a_prediction_whatever_the_logits_are(task):
         random.normal(size=(40, 2)) * 100,
     ):
         predictions = task.predict(
-            [logits.astype(np.float32)] * len(features.rows), features, examples, ()
+            Outputs([logits.astype(np.float32)] * len(features.rows), features, examples, ())
         )
         assert [prediction["id"] for prediction in predictions] == [e.id for e in examples]
         for prediction, example in zip(predictions, examples, strict=True):
@@ -139,7 +140,7 @@ def test_each_question_gets_a_prediction_whatever_the_logits_are(task):
 def test_knowing_logits_find_every_answer(length):
     examples = _examples(30)
     features = _features(SQUAD, examples)
-    predictions = SQUAD.predict(_knowing(features, length), features, examples, ())
+    predictions = SQUAD.predict(Outputs(_knowing(features, length), features, examples, ()))
     assert SQUAD.score(predictions, examples) == {"f1": 1, "exact": 1}
     for prediction, example in zip(predictions, examples, strict=True):
         (answer,) = example.answers
@@ -153,7 +154,7 @@ def test_no_answer_has_the_lowest_score_of_all_windows():
     (example,) = _examples(1)
     features = _features(SQUAD2, [example])
     logits = [np.full((32, 2), -number / 2, np.float32) for number in range(len(features.rows))]
-    (prediction,) = SQUAD2.predict(logits, features, [example], ())
+    (prediction,) = SQUAD2.predict(Outputs(logits, features, [example], ()))
     assert prediction["no_answer_score"] == -(len(features.rows) - 1)
     assert prediction["score"] == 0
 
@@ -168,7 +169,7 @@ def test_the_threshold_is_tuned_and_kept():
     ]
     for outputs in logits:
         outputs[0] += 6  # a model that denies too much
-    predictions = SQUAD2.predict(logits, features, examples, ())
+    predictions = SQUAD2.predict(Outputs(logits, features, examples, ()))
     settings = SQUAD2.tune(predictions, examples)
     tuned = SQUAD2.score(SQUAD2.decide(predictions, settings), examples)
     default = SQUAD2.score(SQUAD2.decide(predictions, {}), examples)
@@ -192,7 +193,7 @@ def test_the_threshold_is_tuned_and_kept():
 def test_unlabelled_questions_are_not_scored():
     known, unknown = _examples(1)[0], QuestionExample("p", "u", "w1", "w2", None)
     features = _features(SQUAD, [known, unknown])
-    predictions = SQUAD.predict(_knowing(features, 32), features, [known, unknown], ())
+    predictions = SQUAD.predict(Outputs(_knowing(features, 32), features, [known, unknown], ()))
     assert SQUAD.score(predictions, [known, unknown])["exact"] == 1
     assert SQUAD.score(predictions[1:], [unknown]) == {"f1": 0, "exact": 0}
     assert SQUAD2.tune([], []) == {}
@@ -226,14 +227,14 @@ def test_knowing_logits_answer_real_questions(tmp_path, name, file, vocab):
         packed.extractall(tmp_path, filter="data")
     tokenizer = load_vocab(folder / "vocab" / vocab, lowercase=True)
     task = find_task(name)
-    examples = read_questions(str(tmp_path / file))
-    features = task.features(examples, tokenizer, 512, ())
+    examples = read_questions(str(tmp_path / file)).rows
+    features = task.features(examples, Encoding(tokenizer, 512, ()))
     learned = {
         row.example
         for row in features.rows
         if row.values["weights"] and np.ptp(row.values["labels"]) < task.max_answer_tokens
     }
-    predictions = task.predict(_knowing(features, 512), features, examples, ())
+    predictions = task.predict(Outputs(_knowing(features, 512), features, examples, ()))
     predictions = task.decide(predictions, task.tune(predictions, examples))
     pairs = [(predictions[number], examples[number]) for number in sorted(learned)]
     assert len(pairs) > 100

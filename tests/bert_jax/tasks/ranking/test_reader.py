@@ -4,18 +4,15 @@ import json
 
 import pytest
 
-from bert_jax.tasks.classification.reader import Columns
+from bert_jax.tasks.columns import Columns
 from bert_jax.tasks.ranking.reader import (
     RankingExample,
-    check_ranked,
-    ranking_features,
     read_passages,
     read_responses,
     typed_ranking,
 )
+from bert_jax.tasks.registry import find_task
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.features import context_inputs, pair_inputs
-from tests.letters import LETTERS, shown
 
 COLUMNS = Columns("query", "passage", group="id")
 ROWS = [  # the rows of a group need not follow each other
@@ -66,7 +63,7 @@ def test_without_labels_all_groups_are_there(tmp_path):
     assert not found.unusable
     assert "there is no column 'label'; there are: id, query, passage" in found.unlabelled
     with pytest.raises(DataError, match=r"d.jsonl:1: there is no label"):
-        check_ranked(examples)
+        find_task("rerank").labels_of(examples)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +90,7 @@ def test_missing_columns_and_nothing_to_compare_with(tmp_path):
         read_passages(source, Columns("query", "passage", group="query_id"))
     examples = read_passages(source, COLUMNS).rows
     with pytest.raises(DataError, match="all training rows are relevant"):
-        check_ranked(examples[2:])
+        find_task("rerank").labels_of(examples[2:])
 
 
 DIALOGUES = [
@@ -113,7 +110,7 @@ def dialogue_file(folder, lines=DIALOGUES):
 
 def test_each_turn_after_the_first_against_turns_of_other_dialogues(tmp_path):
     source = dialogue_file(tmp_path)
-    examples, skipped = read_responses(source, 3)
+    examples, skipped, *_ = read_responses(source, 3)
     turns = [
         ["Hello .", "Hi !", "How are you ?"],
         ["One .", "Two .", "Hi !"],
@@ -143,7 +140,7 @@ def test_each_turn_after_the_first_against_turns_of_other_dialogues(tmp_path):
 
 def test_others_are_drawn_evenly(tmp_path):
     lines = [f"q{n} __eou__ a{n}" for n in range(200)]
-    examples, _ = read_responses(dialogue_file(tmp_path, lines), 9)
+    examples, *_ = read_responses(dialogue_file(tmp_path, lines), 9)
     counts: dict[str, int] = {}
     for example in examples:
         for text in example.candidates[1:]:
@@ -154,41 +151,12 @@ def test_others_are_drawn_evenly(tmp_path):
 
 
 def test_mistakes_in_dialogues_are_placed(tmp_path):
-    with pytest.raises(DataError, match=r"d.txt:1: turn 2 is empty"):
+    with pytest.raises(DataError, match=r"d.txt:1: its turn 2 is empty"):
         read_responses(dialogue_file(tmp_path, ["a __eou__ __eou__ b", "c __eou__ d"]), 1)
     with pytest.raises(DataError, match=r"d.txt:1, turn 2: only 1 other texts"):
         read_responses(dialogue_file(tmp_path, ["a __eou__ b", "b __eou__ d"]), 2)
-    with pytest.raises(DataError, match="no line has two turns; they are parted by __eou__"):
+    with pytest.raises(DataError, match="no line has two turns, with __eou__"):
         read_responses(dialogue_file(tmp_path, ["a", "b"]), 1)
-
-
-EXAMPLE = RankingExample("x", ("ab", "cd"), ("x", "yy", "zzzzzz"), (True, False, False))
-
-
-def test_features_of_a_dialogue_keep_its_end():
-    features = ranking_features([EXAMPLE], LETTERS, 9, (0.5, 2.0), None, context_inputs)
-    assert [shown(row.tokens["input_ids"]) for row in features.rows] == [
-        "^ab|cd|x|",
-        "^b|cd|yy|",
-        "^|zzzzzz|",
-    ]
-    assert [row.values["labels"].item() for row in features.rows] == [1, 0, 0]
-    assert [row.values["weights"].item() for row in features.rows] == [2.0, 0.5, 0.5]
-    assert features.cut == 1  # one example, though two of its candidates
-
-
-def test_features_of_a_passage_keep_its_beginning():
-    example = RankingExample("x", ("ab",), ("uvwxyz",), None)
-    (row,) = ranking_features([example], LETTERS, 9, (1.0, 1.0), None, pair_inputs).rows
-    assert shown(row.tokens["input_ids"]) == "^ab|uvwx|"
-    assert row.values["weights"] == 0
-
-
-def test_training_takes_so_many_others_for_each_relevant_one():
-    both = RankingExample("y", ("a",), tuple("uvwxyz"), (False, True, False, False, True, False))
-    features = ranking_features([EXAMPLE, both], LETTERS, 9, (1.0, 1.0), 1, context_inputs)
-    assert [row.example for row in features.rows] == [0, 0, 1, 1, 1, 1]
-    assert [shown(row.tokens["input_ids"])[-2] for row in features.rows[2:]] == list("uvwy")
 
 
 def test_typed_ranking():

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bert_jax.tasks.classification.reader import ColumnOptions
+from bert_jax.tasks.columns import ColumnOptions
 from bert_jax.tasks.ranking.reader import RankingExample
 from bert_jax.tasks.registry import find_task
+from bert_jax.tasks.task import Encoding, Outputs
 from tests.letters import LETTERS
 
 EXAMPLES = [
@@ -20,10 +21,10 @@ SCORES = [[1.0, 3.0, -2.0], [0.0, 0.0], [5.0]]
 
 
 def predictions(task):
-    features = task.features(EXAMPLES, LETTERS, 12, LABELS)
+    features = task.features(EXAMPLES, Encoding(LETTERS, 12, LABELS))
     # Only the difference of the two logits counts.
     logits = [np.array([7.0, 7.0 + s], np.float32) for row in SCORES for s in row]
-    return task.predict(logits, features, EXAMPLES, LABELS)
+    return task.predict(Outputs(logits, features, EXAMPLES, LABELS))
 
 
 def test_candidates_are_ordered_and_scored():
@@ -50,19 +51,19 @@ def test_candidates_are_ordered_and_scored():
 
 def test_training_on_responses_takes_one_other_each_and_counts_so():
     task = find_task("response_selection")
-    rows = task.features(EXAMPLES[:2], LETTERS, 12, LABELS, training=True).rows
+    rows = task.features(EXAMPLES[:2], Encoding(LETTERS, 12, LABELS, training=True)).rows
     assert [row.values["labels"].item() for row in rows] == [1, 0, 0, 1]
-    assert len(task.features(EXAMPLES[:2], LETTERS, 12, LABELS).rows) == 5
+    assert len(task.features(EXAMPLES[:2], Encoding(LETTERS, 12, LABELS)).rows) == 5
     assert task.class_counts(EXAMPLES[:2], LABELS) == {"irrelevant": 2, "relevant": 2}
     counts = find_task("rerank").class_counts(EXAMPLES[:2], LABELS)
     assert counts == {"irrelevant": 3, "relevant": 2}
     three = dataclasses.replace(task, trained_others=3)
-    assert len(three.features(EXAMPLES[:1], LETTERS, 12, LABELS, training=True).rows) == 3
+    assert len(three.features(EXAMPLES[:1], Encoding(LETTERS, 12, LABELS, training=True)).rows) == 3
 
 
 def test_class_weights_reach_the_rows():
     task = find_task("rerank")
-    rows = task.features(EXAMPLES, LETTERS, 12, LABELS, [0.5, 2.0]).rows
+    rows = task.features(EXAMPLES, Encoding(LETTERS, 12, LABELS, [0.5, 2.0])).rows
     assert [row.values["weights"].item() for row in rows] == [2, 0.5, 0.5, 0.5, 2, 0]
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from bert_jax.tasks.scores import relation_scores
+from bert_jax.tasks.relations.scores import relation_scores
 
 RELATIONS = ("Cause-Effect", "Component-Whole", "Message-Topic")
 LABELS = [f"{name}({pair})" for name in RELATIONS for pair in ("e1,e2", "e2,e1")] + ["Other"]

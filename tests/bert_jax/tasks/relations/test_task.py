@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bert_jax.tasks.registry import find_task
+from bert_jax.tasks.task import Encoding, Outputs
 from data_pipeline.errors import DataError
 from data_pipeline.tokenization.wordpiece import WordPiece
 
@@ -32,10 +33,10 @@ def test_predictions_name_entities_and_relations(source):
     examples = task.read(source).rows
     labels = task.labels_of(examples)
     assert len(labels) == 19
-    features = task.features(examples, TOKENIZER, 16, labels)
+    features = task.features(examples, Encoding(TOKENIZER, 16, labels))
     numbers = [int(row.values["labels"]) for row in features.rows]
     logits = 5 * np.eye(19, dtype=np.float32)[numbers]
-    predictions = task.predict(list(logits), features, examples, labels)
+    predictions = task.predict(Outputs(list(logits), features, examples, labels))
     json.dumps(predictions)
     assert predictions[1]["text"] == "a b c"
     assert predictions[1]["e1"] == {"text": "c", "start": 4, "end": 5}

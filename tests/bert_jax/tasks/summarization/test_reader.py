@@ -5,20 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from bert_jax.tasks.classification.reader import Columns
+from bert_jax.tasks.columns import Columns
+from bert_jax.tasks.registry import find_task
 from bert_jax.tasks.summarization.reader import (
     Sentence,
-    SummaryExample,
-    check_summaries,
     chosen_sentences,
     read_articles,
     split_article,
-    summary_features,
     typed_article,
-    windows,
 )
 from data_pipeline.errors import DataError
-from tests.letters import LETTERS, shown
 
 COLUMNS = Columns("article", label="summary")
 ARTICLE = 'A heading\n\nThe cat sat.  It slept (a lot.) Then\tit ran!\r\nHe said: "No." She left.'
@@ -148,7 +144,7 @@ def test_reading_counts_what_is_not_in_the_article(tmp_path):
     assert found.usable().skipped == [f"{source}:3: its summary has no sentence of the article"]
     assert not found.unlabelled
     with pytest.raises(DataError, match=r"d.jsonl:4: there is no summary"):
-        check_summaries(found.usable().rows)
+        find_task("summarize").labels_of(found.usable().rows)
 
 
 def test_an_article_may_be_a_list_of_sentences(tmp_path):
@@ -177,41 +173,3 @@ def test_typed_article():
     assert [s.text for s in typed_article("One. Two.", "en").sentences] == ["One.", "Two."]
     with pytest.raises(DataError, match="empty"):
         typed_article(" ", "en")
-
-
-def test_windows_score_every_sentence_once_and_fit():
-    random = np.random.default_rng(2)
-    for _ in range(200):
-        lengths = random.integers(1, 20, random.integers(1, 40)).tolist()
-        found = windows(lengths, 24)
-        assert [i for _, first, end in found for i in range(first, end)] == list(
-            range(len(lengths))
-        )
-        for number, (start, first, end) in enumerate(found):
-            assert sum(lengths[start:end]) <= 24
-            assert start == 0 or sum(lengths[start - 1 : end]) > 24  # nothing more fits in front
-            if number:
-                assert first + 1 == end or sum(lengths[first:end]) <= 12
-
-
-def example(*texts, chosen=None):
-    return SummaryExample("x", tuple(Sentence(text, 0, 1) for text in texts), chosen, None)
-
-
-def test_features_have_a_cls_for_each_sentence():
-    features = summary_features(
-        [example("ab", "c", "de", chosen=(False, True, True)), example("abcdefghijk")], LETTERS, 10
-    )
-    first, second, third = features.rows
-    assert shown(first.tokens["input_ids"]) == "^ab|^c|"
-    assert first.tokens["token_type_ids"].tolist() == [0] * 4 + [1] * 3
-    assert shown(second.tokens["input_ids"]) == "^c|^de|"
-    assert second.tokens["token_type_ids"].tolist() == [0] * 3 + [1] * 4
-    assert shown(third.tokens["input_ids"]) == "^abcdefgh|"
-    assert features.cut == 1
-    values = [{k: v.tolist() for k, v in row.values.items()} for row in features.rows]
-    assert values == [
-        {"cls_positions": [0, 4], "sentence_mask": [1, 1], "labels": [0, 1], "weights": [1, 1]},
-        {"cls_positions": [3, 0], "sentence_mask": [1, 0], "labels": [1, 0], "weights": [1, 0]},
-        {"cls_positions": [0, 0], "sentence_mask": [1, 0], "labels": [0, 0], "weights": [0, 0]},
-    ]

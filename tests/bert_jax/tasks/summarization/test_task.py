@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bert_jax.tasks.registry import find_task
+from bert_jax.tasks.task import Encoding, Outputs
 from data_pipeline.finetune.features import collate
 from tests.letters import LETTERS
 
@@ -40,12 +41,12 @@ def logits_for(features, scores):
 @pytest.mark.parametrize("length", [100, 20])  # one window, several windows
 def test_as_many_sentences_as_the_probabilities_say_in_the_articles_order(examples, length):
     task = find_task("summarize")
-    features = task.features(examples, LETTERS, length, ())
+    features = task.features(examples, Encoding(LETTERS, length, ()))
     assert (len(features.rows) > 2) == (length == 20)
     # Probabilities 0.1, 0.7, 0.2, 0.9 and so two sentences; 0.1 alone, and so one.
     odds = [0.1 / 0.9, 0.7 / 0.3, 0.2 / 0.8, 0.9 / 0.1, 0.1 / 0.9]
     logits = logits_for(features, np.log(odds))
-    first, second = task.predict(logits, features, examples, ())
+    first, second = task.predict(Outputs(logits, features, examples, ()))
     assert first["summary"] == "Dogs run far. Fish swim."
     assert [sentence["probability"] for sentence in first["sentences"]] == [0.7, 0.9]
     for sentence in first["sentences"]:
@@ -64,7 +65,7 @@ def test_a_summary_of_other_sentences_is_not_scored(tmp_path):
     task = find_task("summarize")
     found = task.read(str(tmp_path / "d.jsonl"))
     assert list(found.unusable) == [1]
-    features = task.features(found.rows, LETTERS, 100, ())
+    features = task.features(found.rows, Encoding(LETTERS, 100, ()))
     assert [row.values["weights"].any() for row in features.rows] == [True, False]
     assert task.count_judged(found.rows, features) == 1
     predictions = [{"summary": "Dogs run far. Fish swim."}, {"summary": "Cats sit."}]
@@ -83,7 +84,7 @@ def test_baselines(examples):
 
 def test_the_loss_is_the_mean_over_labelled_sentences(examples):
     task = find_task("summarize")
-    features = task.features(examples, LETTERS, 100, ())
+    features = task.features(examples, Encoding(LETTERS, 100, ()))
     batch = {name: jnp.asarray(array) for name, array in collate(features.rows, 100, 3).items()}
     scores = np.array([[1, 2, -1, 0.5], [3, 9, 9, 9], [9, 9, 9, 9]], np.float32)
     total, weight = task.loss(jnp.asarray(scores), batch, 0.0)
@@ -95,6 +96,6 @@ def test_the_loss_is_the_mean_over_labelled_sentences(examples):
 def test_chinese_summaries_are_joined_without_spaces():
     task = find_task("summarize_zh")
     examples = task.typed(["你好。再见！"])
-    features = task.features(examples, LETTERS, 100, ())
-    (prediction,) = task.predict(logits_for(features, [2, 2]), features, examples, ())
+    features = task.features(examples, Encoding(LETTERS, 100, ()))
+    (prediction,) = task.predict(Outputs(logits_for(features, [2, 2]), features, examples, ()))
     assert prediction["summary"] == "你好。再见！"

@@ -1,11 +1,11 @@
-import itertools
 import random
 
 import numpy as np
 import pytest
 
-from bert_jax.tasks.tagging.features import align, tagged_features, windows
+from bert_jax.tasks.tagging.features import align, tagged_features
 from bert_jax.tasks.tagging.reader import Entity, TaggedText, words_of
+from bert_jax.tasks.task import Encoding
 from data_pipeline.errors import DataError
 from data_pipeline.tokenization.training import train_tokenizer
 from data_pipeline.tokenization.wordpiece import WordPiece
@@ -70,28 +70,6 @@ def test_a_piece_of_sentencepiece_begins_behind_its_space():
     assert {0, 5, 12, 18, 22} <= set(begins)
 
 
-@pytest.mark.parametrize("size", [3, 6, 7])
-def test_windows_overlap_and_a_token_counts_where_it_has_most_context(size):
-    for length in range(40):
-        found = windows(length, size)
-        assert found[0][0] == 0
-        assert found[-1][1] == length
-        assert all(end - first == min(size, length) for first, end, _ in found)
-        for (_, end, _), (first, _, _) in itertools.pairwise(found):
-            assert first < end
-        for token in range(length):
-            context = [
-                min(token - first, end - 1 - token) if first <= token < end else -1
-                for first, end, _ in found
-            ]
-            counts = [
-                bool(mine[token - first]) if first <= token < end else False
-                for first, end, mine in found
-            ]
-            assert sum(counts) == 1
-            assert counts.index(True) == context.index(max(context))
-
-
 def test_tags_sit_on_first_pieces_and_count_once():
     generator = random.Random(3)
     words = ["unables", "to", "cats", "a", ",", "see", "uns"]
@@ -102,7 +80,7 @@ def test_tags_sit_on_first_pieces_and_count_once():
         end = generator.randint(first + 1, len(word_spans))
         entity = Entity("X", word_spans[first][0], word_spans[end - 1][1], "here")
         rows, cut, _ = tagged_features(
-            [text(content, entities=(entity,))], TOKENIZER, 10, LABELS, [1, 2, 3]
+            [text(content, entities=(entity,))], Encoding(TOKENIZER, 10, LABELS, [1, 2, 3])
         )
         assert cut == 0
         found = {}
@@ -129,11 +107,11 @@ def test_tags_sit_on_first_pieces_and_count_once():
 
 
 def test_what_is_to_be_tagged_has_no_weight():
-    rows, _, _ = tagged_features([text("a cat", entities=None)], TOKENIZER, 10, LABELS)
+    rows, _, _ = tagged_features([text("a cat", entities=None)], Encoding(TOKENIZER, 10, LABELS))
     assert rows[0].tokens["unit_starts"].tolist() == [0, 1, 3, 0]
     assert not rows[0].tokens["weights"].any()
 
 
 def test_a_window_has_room():
     with pytest.raises(DataError, match="sequence_length 7 is too short to tag in windows"):
-        tagged_features([text("a")], TOKENIZER, 7, LABELS)
+        tagged_features([text("a")], Encoding(TOKENIZER, 7, LABELS))

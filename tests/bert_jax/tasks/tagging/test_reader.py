@@ -3,10 +3,10 @@ import random
 
 import pytest
 
+from bert_jax.tasks.registry import find_task
 from bert_jax.tasks.tagging.reader import (
     Entity,
     apart,
-    entity_types,
     read_tagged_texts,
     tags_at,
     words_of,
@@ -39,7 +39,7 @@ def entities(row):
 
 def test_conll_2003(tmp_path):
     source = write(tmp_path, CONLL)
-    rows, note = read_tagged_texts(source, "word")
+    rows, _, note, *_ = read_tagged_texts(source, "word")
     assert note == "tags in IOB1"
     assert [row.text for row in rows] == ["EU rejects German", "Peter Blackburn Oslo"]
     assert [row.place for row in rows] == [f"{source}:3", f"{source}:9"]
@@ -47,28 +47,29 @@ def test_conll_2003(tmp_path):
     assert entities(rows[1]) == [("PER", "Peter Blackburn"), ("PER", "Oslo")]
     assert rows[0].words == ((0, 2), (3, 10), (11, 17))
     assert rows[1].entities[1].place == f"{source}:11"
-    assert entity_types(rows) == ("MISC", "ORG", "PER")
+    types = [f"{prefix}-{name}" for name in ("MISC", "ORG", "PER") for prefix in "BI"]
+    assert find_task("tag").labels_of(rows) == ("O", *types)
 
 
 def test_one_character_a_line(tmp_path):
     source = write(tmp_path, "曹 B-PER\r\n翠 I-PER\r\n说 O\r\n\r\n\u3000 O\n好 O\n")
-    rows, note = read_tagged_texts(source, "character")
+    rows, _, note, *_ = read_tagged_texts(source, "character")
     assert note == "tags in BIO"
     assert [row.text for row in rows] == ["曹翠说", "\u3000好"]
     assert entities(rows[0]) == [("PER", "曹翠")]
 
 
 def test_tabs_part_columns_where_there_are_any(tmp_path):
-    rows, _ = read_tagged_texts(write(tmp_path, "New York\tS-LOC \n, too\tO\n"), "word")
+    rows, *_ = read_tagged_texts(write(tmp_path, "New York\tS-LOC \n, too\tO\n"), "word")
     assert entities(rows[0]) == [("LOC", "New York")]
 
 
 def test_words_alone_are_to_be_tagged(tmp_path):
-    rows, note = read_tagged_texts(write(tmp_path, "a\nb\n\nc"), "word")
+    rows, _, note, *_ = read_tagged_texts(write(tmp_path, "a\nb\n\nc"), "word")
     assert note == "no tags"
     assert [(row.text, row.entities) for row in rows] == [("a b", None), ("c", None)]
-    with pytest.raises(DataError, match=r"f.txt:1: there are no tags; training needs them"):
-        entity_types(rows)
+    with pytest.raises(DataError, match=r"f.txt:1: there is no tag; training needs"):
+        find_task("tag").labels_of(rows)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_spans_have_inclusive_ends(tmp_path):
     source = spans_file(
         tmp_path, {"text": "只要还有属于魔兽3玩家", "label": label}, {"text": "一", "id": 0}
     )
-    rows, note = read_tagged_texts(source, "piece")
+    rows, _, note, *_ = read_tagged_texts(source, "piece")
     assert note == ""
     assert rows[0].entities == (
         Entity("name", 0, 2, f"{source}:1"),
@@ -115,7 +116,7 @@ def test_spans_have_inclusive_ends(tmp_path):
 def test_spans_that_tags_cannot_say_are_counted(tmp_path):
     label = {"book": {"《招商银行》": [[0, 5]]}, "company": {"招商银行": [[1, 4]]}}
     source = spans_file(tmp_path, {"text": "《招商银行》", "label": label})
-    rows, note = read_tagged_texts(source, "piece")
+    rows, _, note, *_ = read_tagged_texts(source, "piece")
     assert note == "entities that overlap longer ones, so that tags cannot say them: 1"
     assert len(rows[0].entities) == 2
     assert tags_at(range(6), rows[0].entities) == ["B-book"] + ["I-book"] * 5
@@ -154,9 +155,9 @@ def test_spans_that_are_not_known(tmp_path):
 
 
 def test_training_needs_an_entity(tmp_path):
-    rows, _ = read_tagged_texts(write(tmp_path, "a O\n"), "word")
+    rows, *_ = read_tagged_texts(write(tmp_path, "a O\n"), "word")
     with pytest.raises(DataError, match="all training words have the tag 'O'"):
-        entity_types(rows)
+        find_task("tag").labels_of(rows)
 
 
 def test_words_of_a_raw_text():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bert_jax.tasks.scores import entity_scores
+from bert_jax.tasks.tagging.scores import entity_scores
 
 
 def test_by_hand():

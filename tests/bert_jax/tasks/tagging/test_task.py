@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bert_jax.tasks.registry import find_task
+from bert_jax.tasks.task import Encoding, Outputs
 from data_pipeline.errors import DataError
 from data_pipeline.tokenization.wordpiece import WordPiece
 
@@ -37,8 +38,8 @@ def test_texts_whose_entities_are_not_known_are_not_scored(tmp_path):
     known, other = task.read(columns(tmp_path, "a/B-PER b/O", "c/B-PER d/O")).rows
     examples = [known, dataclasses.replace(other, entities=None)]
     labels = ("O", "B-PER", "I-PER")
-    features = task.features([known, other], TOKENIZER, 8, labels)
-    predictions = task.predict(perfect(features, labels), features, examples, labels)
+    features = task.features([known, other], Encoding(TOKENIZER, 8, labels))
+    predictions = task.predict(Outputs(perfect(features, labels), features, examples, labels))
     assert len(predictions[1]["entities"]) == 1
     assert task.score(predictions, examples)["precision"] == 1
     assert task.confusion(predictions, examples) == (["PER", "O"], ["PER", "O"])
@@ -63,7 +64,7 @@ def test_entities_that_no_tags_say_are_counted(tmp_path, name, unit, entities, l
     task = find_task(name)
     examples = task.read(str(path)).rows
     labels = task.labels_of(examples)
-    features = task.features(examples, TOKENIZER, 16, labels)
+    features = task.features(examples, Encoding(TOKENIZER, 16, labels))
     line = f"entities that begin or end within a {unit}, so that tags cannot say them: {lost}"
     assert features.notes == ((f"{line}, such as {path}:1",) if lost else ())
 
@@ -79,9 +80,11 @@ def test_predictions_of_windows_come_together(tmp_path):
     assert (skipped, note) == ([], "tags in BIO")
     labels = task.labels_of(examples)
     assert labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
-    features = task.features(examples, TOKENIZER, 8, labels)
+    features = task.features(examples, Encoding(TOKENIZER, 8, labels))
     assert len(features.rows) > 3
-    predictions = task.predict(perfect(features, labels, noise=1), features, examples, labels)
+    predictions = task.predict(
+        Outputs(perfect(features, labels, noise=1), features, examples, labels)
+    )
     assert predictions[0]["place"] == f"{source}:1"
     assert predictions[0]["words"][:5] == ["a", "bx", "cx", "bx", "d"]
     assert predictions[0]["tags"][:5] == ["O", "B-PER", "I-PER", "B-PER", "O"]
@@ -110,11 +113,11 @@ def test_invalid_tags_are_repaired(tmp_path):
     task = find_task("tag")
     examples = task.read(columns(tmp_path, "a/B-PER b/I-PER c/B-LOC d/O e/O"))[0]
     labels = task.labels_of(examples)
-    features = task.features(examples, TOKENIZER, 16, labels)
+    features = task.features(examples, Encoding(TOKENIZER, 16, labels))
     said = ["I-PER", "I-LOC", "I-LOC", "O", "I-PER"]
     logits = np.zeros((7, len(labels)), np.float32)
     logits[np.arange(1, 6), [labels.index(tag) for tag in said]] = 1
-    (prediction,) = task.predict([logits], features, examples, labels)
+    (prediction,) = task.predict(Outputs([logits], features, examples, labels))
     assert prediction["tags"] == ["B-PER", "B-LOC", "I-LOC", "O", "B-PER"]
     found = [(e["type"], e["text"]) for e in prediction["entities"]]
     assert found == [("PER", "a"), ("LOC", "b c"), ("PER", "e")]
@@ -138,8 +141,8 @@ def test_characters_of_spans(tmp_path):
     source.write_text("".join(lines), encoding="utf-8")
     examples = task.read(str(source)).rows
     labels = ("O", "B-name", "I-name", "B-org", "I-org")
-    features = task.features(examples, TOKENIZER, 16, labels)
-    predictions = task.predict(perfect(features, labels), features, examples, labels)
+    features = task.features(examples, Encoding(TOKENIZER, 16, labels))
+    predictions = task.predict(Outputs(perfect(features, labels), features, examples, labels))
     assert predictions[0]["entities"] == [
         {"type": "org", "text": "北京 大学", "start": 1, "end": 6},
         {"type": "name", "text": "ax", "start": 7, "end": 9},

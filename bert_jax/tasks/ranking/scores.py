@@ -1,0 +1,34 @@
+"""How far up the relevant candidates stand."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def ranking_scores(
+    groups: Sequence[tuple[Sequence[bool], Sequence[float]]], cuts: Sequence[int] = (1, 2, 5)
+) -> dict[str, float]:
+    """How far up the relevant candidates of each query stand: means over the queries.
+
+    "mrr" is one over the rank of the first relevant candidate. "recall@k" is the share of a query's
+    relevant candidates that are among its first k; with one it is 0 or 1, as in R_10@k of response
+    selection. Where scores are equal the irrelevant ones stand first, so that a model that says the
+    same of all is not rewarded; a score that is not a number stands last if it is relevant, else
+    first.
+
+    Args:
+      groups: (which candidates are relevant, at least one; their scores) of each query.
+      cuts: the k.
+    """
+    reciprocal = []
+    recalls: dict[int, list[float]] = {k: [] for k in cuts}
+    for relevant, scores in groups:
+        true = np.asarray(relevant, bool)
+        values = np.where(np.isnan(scores), np.where(true, -np.inf, np.inf), scores)
+        order = np.lexsort((true, -values))  # by score, then the irrelevant first
+        ranks = np.flatnonzero(true[order]) + 1
+        reciprocal.append(1 / ranks[0])
+        for k in cuts:
+            recalls[k].append(float(np.mean(ranks <= k)))
+    means = {"mrr": reciprocal} | {f"recall@{k}": values for k, values in recalls.items()}
+    return {name: float(np.mean(values)) if values else 0.0 for name, values in means.items()}
