@@ -22,7 +22,7 @@ def test_fill_mask_prints_pieces_with_probabilities(whole_run, capsys):
         (["fill-mask", "--checkpoint", "{run}", "[MASK] " * 40], ["42 tokens", "at most 32"]),
         (["fill-mask", "--checkpoint", "/nowhere", "a [MASK]"], ["/nowhere holds no checkpoint"]),
         (["fill-mask", "--checkpoint", "{run}", "--step=7", "a [MASK]"], ["no checkpoint of step"]),
-        (["fill-mask", "--checkpoint", "{run}", "--top=0", "a [MASK]"], ["--top is 0"]),
+        (["fill-mask", "--checkpoint", "{run}", "--top=0", "a [MASK]"], ["top is 0"]),
         (["fil-mask"], ["did you mean 'fill-mask'"]),
     ],
 )
