@@ -28,7 +28,8 @@ def _check(value: Any, name: str, interval: str | None) -> None:
         for number, item in enumerate(value):
             _check(item, f"{name}.{number}" if dataclasses.is_dataclass(item) else name, interval)
     elif interval and value is not None and not _contains(interval, value):
-        raise UserError(f"{name} is {value}; it must be {_in_words(interval)}")
+        words = "finite" if value == math.inf else _in_words(interval)
+        raise UserError(f"{name} is {value}; it must be {words}")
 
 
 def _contains(interval: str, value: float) -> bool:

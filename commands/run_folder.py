@@ -84,7 +84,6 @@ class RunFolder:
             first_start=self.first_start,
             profile=self.path / "profile" if profile else None,
         )
-        self.checkpoints.wait()
         return outcome
 
     def rows(self) -> list[dict[str, Any]]:
@@ -132,6 +131,8 @@ def opened(
             if not distributed.is_first():
                 check_shared(work_dir, saved_config)
         checkpoints = Checkpoints(work_dir / "checkpoints", keep, keep_best, base)
+        if jax.process_count() == 1:  # of several, one that fails must not wait for the others
+            stack.callback(checkpoints.close)
         yield RunFolder(work_dir, saved_config, first_start, checkpoints)
         checkpoints.close()
 

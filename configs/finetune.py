@@ -77,7 +77,7 @@ class FinetuneConfig:
     dev: str = ""
     test: str = ""
     work_dir: str = ""
-    export: tuple[str, Path] | None = None
+    export: tuple[Literal["hf"], Path] | None = None
     columns: ColumnOptions = ColumnOptions()
     sequence_length: int = 128
     batch_size: int = field(default=32, metadata={"interval": "[1, inf)"})

@@ -17,7 +17,7 @@ def config_from_hugging_face(values: Mapping[str, Any]) -> EncoderConfig:
         first = next(iter(architectures(values)), "")
         fitting = (name for name, names in known.items() if first.startswith(names.stem))
         model_type = next(fitting, first or DEFAULT)
-    if model_type not in known:
+    if not isinstance(model_type, str) or model_type not in known:
         raise UserError(
             f"the model type is {model_type!r}; only {', '.join(map(repr, known))} can be "
             "converted (RoBERTa counts its positions from 2, DeBERTa and ALBERT have other layers)"

@@ -31,7 +31,7 @@ def config_from_saved(saved: Mapping[str, Any]) -> EncoderConfig:
     """The inverse of `config_to_saved`."""
     values = of_today(saved)
     name = values.pop("model_type")
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise UserError(
             f"the model is of the architecture {name!r}, which is unknown here; there are: "
             f"{', '.join(ARCHITECTURES)}"

@@ -1,5 +1,6 @@
 """Checkpoints by Orbax: asynchronous, atomic, with a retention policy."""
 
+import json
 import logging
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,11 +14,10 @@ import tensorstore
 from flax.traverse_util import flatten_dict
 from jax.tree_util import keystr
 
-from bert_jax.files import read_json
 from bert_jax.parallel.sharding import place
 from bert_jax.training.optimizer import AdamState
 from bert_jax.training.partial import completed, without
-from bert_jax.training.saved_params import open_arrays, saved_steps
+from bert_jax.training.saved_params import open_arrays, readable, steps_in
 from bert_jax.training.step import TrainState
 
 # What goes wrong in Orbax's threads reaches the caller as an exception; its own log repeats that.
@@ -53,7 +53,7 @@ class _Read:
 
     def result(self) -> jax.Array:
         shards = [
-            jax.device_put(self._shards[str(index)].result(), device)
+            jax.device_put(self._shards[str(index)].result(), device, may_alias=False)
             for device, index in self._places.items()
         ]
         return jax.make_array_from_single_device_arrays(
@@ -81,6 +81,7 @@ class Checkpoints:
         keep_best: bool = False,
         base: Mapping[str, np.ndarray] | None = None,
     ):
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._keep, self._keep_best = keep, keep_best
         self._base = base or {}
@@ -118,7 +119,7 @@ class Checkpoints:
         """Step of the last complete checkpoint, None before the first."""
         if "_manager" in vars(self):
             return self._manager.latest_step()
-        return max(saved_steps(self._folder.parent), default=None)
+        return max(steps_in(self._folder), default=None)
 
     @property
     def best_step(self) -> int | None:
@@ -161,7 +162,7 @@ class Checkpoints:
         """The last complete checkpoint, or None if there is none.
 
         Args:
-          shapes: from `train.abstract_state`.
+          shapes: from `step.abstract_state`.
           shardings: likewise; they may differ from those it was saved with.
         """
         step = self.latest_step
@@ -174,15 +175,29 @@ class Checkpoints:
         )
         target = whole._replace(params=without(whole.params, self._base))
         checkpoint = self._folder / str(step)
-        arrays = open_arrays(checkpoint)
-        reads = jax.tree_util.tree_map_with_path(
-            lambda path, like: _Read(arrays[keystr(path, simple=True, separator=".")], like), target
-        )
-        state = jax.tree.map(_Read.result, reads, is_leaf=lambda leaf: isinstance(leaf, _Read))
-        cursor = read_json(checkpoint / "data" / "metadata")["cursor"]
+        remedy = "delete its folder, and the same command goes on from the one before"
+        with readable(checkpoint, remedy):
+            arrays = open_arrays(checkpoint)
+            found = {name: (array.shape, array.dtype.numpy_dtype) for name, array in arrays.items()}
+            wanted = {
+                keystr(path, simple=True, separator="."): (like.shape, like.dtype)
+                for path, like in jax.tree_util.tree_leaves_with_path(target)
+            }
+            if differing := sorted(
+                name for name in {*found, *wanted} if found.get(name) != wanted.get(name)
+            ):
+                name = differing[0]
+                raise ValueError(f"{name} is {found.get(name)}, not {wanted.get(name)}")
+            reads = jax.tree_util.tree_map_with_path(
+                lambda path, like: _Read(arrays[keystr(path, simple=True, separator=".")], like),
+                target,
+            )
+            state = jax.tree.map(_Read.result, reads, is_leaf=lambda leaf: isinstance(leaf, _Read))
+            metadata = (checkpoint / "data" / "metadata").read_text(encoding="utf-8")
+            cursor = json.loads(metadata)["cursor"]
         if self._base:
-            wanted = flatten_dict(whole.params, sep="/")
-            base = {path: place(array, wanted[path]) for path, array in self._base.items()}
+            targets = flatten_dict(whole.params, sep="/")
+            base = {path: place(array, targets[path]) for path, array in self._base.items()}
             state = state._replace(params=completed(state.params, base))
         return Restored(state, cursor)
 
@@ -193,8 +208,8 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits, then releases the background threads."""
-        if "_manager" in vars(self):
-            self._manager.close()
+        if manager := vars(self).pop("_manager", None):
+            manager.close()
 
 
 def save_params(

@@ -37,15 +37,16 @@ def load_params(
       UserError: there is no such checkpoint, or its base is not what it was.
     """
     checkpoint = _find(work_dir, step)
-    with _readable(checkpoint):
+    with readable(checkpoint):
         config = json.loads((checkpoint / "config" / "metadata").read_text(encoding="utf-8"))
         params = _read_part(checkpoint, "params")
-    if any(path.endswith("/norm/layer_norm/scale") for path in flatten_dict(params, sep="/")):
+        base = config.get("base")
+    if "encoder/embeddings/norm/layer_norm/scale" in flatten_dict(params, sep="/"):
         raise UserError(
             f"{checkpoint} is of an earlier version, whose LayerNorm parameters have other names; "
             "train or convert it again"
         )
-    if base := config.get("base"):
+    if base:
         if read_base is None:
             raise UserError(
                 f"{work_dir} holds only what was trained on top of {base['folder']}; make a whole "
@@ -70,7 +71,7 @@ def load_adam(work_dir: Path, step: int | None = None) -> AdamState | None:
       UserError: there is no such checkpoint.
     """
     checkpoint = _find(work_dir, step)
-    with _readable(checkpoint):
+    with readable(checkpoint):
         moments = _moments(_read_part(checkpoint, "opt_state"))
     return AdamState(moments["mu"], moments["nu"]) if moments else None
 
@@ -87,7 +88,11 @@ def _moments(tree: Any) -> dict[str, Any] | None:
 
 def saved_steps(work_dir: Path) -> list[int]:
     """The steps of a run's complete checkpoints, in order; none where there is no run."""
-    folder = work_dir / "checkpoints"
+    return steps_in(work_dir / "checkpoints")
+
+
+def steps_in(folder: Path) -> list[int]:
+    """The steps of the complete checkpoints in a folder, in order; others have a suffix."""
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
 
 
@@ -116,13 +121,14 @@ def _result(work_dir: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def _readable(checkpoint: Path) -> Iterator[None]:
+def readable(checkpoint: Path, remedy: str = "choose another by its step") -> Iterator[None]:
+    """Turns what reading a damaged checkpoint raises into one line, which `remedy` ends."""
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"the checkpoint {checkpoint} cannot be read ({reason}); choose another by its step"
+            f"the checkpoint {checkpoint} cannot be read ({reason}); {remedy}"
         ) from None
 
 
@@ -154,7 +160,17 @@ def open_arrays(checkpoint: Path, part: str = "") -> dict[str, tensorstore.Tenso
         keys = [key["key"] for key in entry["key_metadata"]]
         if part in ("", keys[0]) and not entry["value_metadata"]["skip_deserialize"]:
             name = ".".join(keys)
-            store = {"driver": "ocdbt", "base": f"file://{quote(str(folder))}/", "path": f"{name}/"}
-            driver = "zarr3" if metadata["use_zarr3"] else "zarr"
-            opened[name] = tensorstore.open({"driver": driver, "kvstore": store}, read=True)
+            spec = {
+                "driver": "zarr3" if metadata["use_zarr3"] else "zarr",
+                "kvstore": {
+                    "driver": "ocdbt",
+                    "base": f"file://{quote(str(folder))}/",
+                    "path": f"{name}/",
+                },
+                # Else a part that is missing would be read as zeros.
+                "fill_missing_data_reads": not metadata.get(
+                    "store_array_data_equal_to_fill_value", False
+                ),
+            }
+            opened[name] = tensorstore.open(spec, read=True)
     return {name: array.result() for name, array in opened.items()}

@@ -70,13 +70,12 @@ def exported_seeds(config: FinetuneConfig) -> tuple[int, ...]:
     if not config.export or not (config.export[1] / "config.json").is_file():
         return ()
     record = read_json(config.export_record) if config.export_record.is_file() else {}
-    is_ours = record.get("folder") == str(config.export[1].resolve())
+    ours = [config.export[0], str(config.export[1].resolve())]
+    is_ours = [record.get("format", "hf"), record.get("folder")] == ours
     return tuple(record["seeds"]) if is_ours else ()
 
 
 def _check_export(config: FinetuneConfig, task: Task[Any], name: str, folder: Path) -> None:
-    if name not in EXPORTERS:
-        raise UserError(f"--export {name} is unknown; there are: {', '.join(EXPORTERS)}")
     if seeds := exported_seeds(config):
         raise UserError(
             f"--export {name} {folder} holds the best of the seeds "

@@ -65,7 +65,11 @@ def finetune_seeds(
         best = config.seed_dir(max(results, key=lambda seed: results[seed][run.task.best]))
     if config.export and exported_seeds(config) != config.seeds:
         EXPORTERS[config.export[0]].write(best, config.export[1], console)
-        record = {"folder": str(config.export[1].resolve()), "seeds": list(config.seeds)}
+        record = {
+            "format": config.export[0],
+            "folder": str(config.export[1].resolve()),
+            "seeds": list(config.seeds),
+        }
         write_json(config.export_record, record)
     return best
 

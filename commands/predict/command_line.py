@@ -77,9 +77,7 @@ def read_predict(command: str, arguments: Sequence[str]) -> Predict:
     if request.output:
         _check_output_file(request.output, request.input)
     if bool(request.texts) == bool(request.input):
-        raise UserError(
-            "type texts (run_predict.py --help shows which), or give --input FILE, and not both"
-        )
+        raise UserError(f"type {commands()[command].usage}, or give --input FILE, and not both")
     return request
 
 

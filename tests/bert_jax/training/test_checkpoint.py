@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorstore
 
 from bert_jax.errors import UserError
 from bert_jax.models.bert_architecture import BERT
@@ -86,3 +87,55 @@ def test_no_or_damaged_checkpoints(tmp_path):
             path.write_bytes(b"")
     with pytest.raises(UserError, match=r"cannot be read .*; choose another by its step"):
         load_params(tmp_path)
+
+
+def _saved(folder, arrays):
+    """A checkpoint of a state whose parameters are these arrays."""
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(TrainState(jnp.int32(1), arrays, ()), [0, 0, 0], {"model": {}})
+    checkpoints.close()
+
+
+def _targets(arrays):
+    """What `restore` is asked for: shapes and shardings of a state with such parameters."""
+    state = TrainState(jnp.int32(1), arrays, ())
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+    return shapes, jax.tree.map(lambda _: sharding, shapes)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"a": jnp.ones(8)},  # would be cut
+        {"a": jnp.ones(32)},
+        {"a": jnp.ones(16, jnp.bfloat16)},
+        {"b": jnp.ones(16)},
+        {"a": jnp.ones(16), "b": jnp.ones(16)},
+        {},  # would be forgotten
+    ],
+)
+def test_a_state_of_another_shape_is_refused(tmp_path, wanted):
+    _saved(tmp_path / "checkpoints", {"a": jnp.arange(16.0)})
+    with pytest.raises(UserError, match=r"params\.[ab]"):
+        Checkpoints(tmp_path / "checkpoints").restore(*_targets(wanted))
+
+
+def test_a_missing_part_of_an_array_is_not_read_as_zeros(tmp_path):
+    _saved(tmp_path / "checkpoints", {"a": jnp.arange(1.0, 17.0)})
+    state = (tmp_path / "checkpoints" / "1" / "state").absolute()
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{state}/"}).result()
+    (part,) = (key for key in store.list().result() if key == b"params.a/0")
+    store.delete_range(tensorstore.KvStore.KeyRange(part, part + b"\0")).result()
+    with pytest.raises(UserError, match="cannot be read"):
+        load_params(tmp_path)
+    with pytest.raises(UserError, match="cannot be read"):
+        Checkpoints(tmp_path / "checkpoints").restore(*_targets({"a": jnp.ones(16)}))
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"tree_metadata": []}'])
+def test_a_continued_run_names_a_damaged_checkpoint(tmp_path, damage):
+    _saved(tmp_path / "checkpoints", {"a": jnp.ones(16)})
+    (tmp_path / "checkpoints" / "1" / "state" / "_METADATA").write_text(damage)
+    with pytest.raises(UserError, match=f"{tmp_path}.*cannot be read"):
+        Checkpoints(tmp_path / "checkpoints").restore(*_targets({"a": jnp.ones(16)}))
