@@ -1,6 +1,7 @@
 # make pretrain   the demo: builds a corpus, pre-trains a small BERT, fills masks
 # make test       all tests
-# make parity     the tests against torch and transformers, which it installs into .venv as well
+# make parity     the tests against torch and transformers, which it installs into .venv as well, and
+#                 those of recorded numbers with programs as users have them
 # make tpu-compiler   the TPU compiler of --compile-for, into .venv-tpu; needs no TPU
 # make compile-for-tpu   the tests with it
 # make lint       ruff, mypy and shellcheck
@@ -27,7 +28,7 @@ test: install
 
 # With programs as users have them: tests/conftest.py leaves out most of the compiler's work.
 parity: $(PARITY_READY)
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(RUN) -m pytest tests/parity -n auto
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(RUN) -m pytest tests/parity tests/test_trajectory.py tests/bert_jax/layers -n auto
 
 tpu-compiler: $(TPU_COMPILER)/.installed
 

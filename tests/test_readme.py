@@ -73,7 +73,10 @@ def test_make_parity_adds_its_packages_once(fresh_machine, installer):
     *first, install, run = make(fresh_machine, "parity")
     assert first == (["uv pip install --python .venv/bin/python pip"] if installer == "uv" else [])
     assert re.search(r"python -m pip install .*--constraint constraints.txt .*,parity\]", install)
-    assert run == "python -m pytest tests/parity -n auto"
+    assert (
+        run
+        == "python -m pytest tests/parity tests/test_trajectory.py tests/bert_jax/layers -n auto"
+    )
     assert make(fresh_machine, "parity") == [run]
 
 

@@ -267,7 +267,7 @@ def test_a_pickle_that_would_run_code(folders, tmp_path):
     ],
 )
 def test_another_model(folders, changes, match):
-    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face"), **changes)
+    write_hugging_face(folders[0], to_tensors(random_params(), "hugging_face", TINY), **changes)
     refused("from-hf", folders, match=match)
 
 

@@ -1,6 +1,7 @@
 """GELU and its derivative against the formulas in float64."""
 
 import math
+import os
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +26,12 @@ def reference(x, approximate):
     return x * cdf, cdf + x * density
 
 
+# In tests the compiler takes a tanh that ends at 1 - 7e-7; `make parity` has the one of users.
+FLOAT32 = 1e-5 if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1" else 4e-6
+
+
 @pytest.mark.parametrize("approximate", [False, True])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 4e-6), ("bfloat16", 2**-7)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", FLOAT32), ("bfloat16", 2**-7)])
 def test_value_and_derivative(approximate, dtype, tolerance):
     x = jnp.asarray(X, dtype)
     value, backward = jax.vjp(lambda x: gelu(x, approximate), x)
