@@ -6,7 +6,7 @@ each other. `python scripts/house.py` prints who imports whom.
 
 import pytest
 
-from scripts.house import all_imports
+from scripts.house import ROOT, all_imports, main
 
 FLOORS = {
     "": "data_pipeline < bert_jax < configs < commands < "
@@ -67,3 +67,10 @@ def test_packages_stay_apart(package):
             assert not used & FORBIDDEN[package], name
             if package == "bert_jax" and not name.startswith(MAY_IMPORT_DATA):
                 assert "data_pipeline" not in used, name
+
+
+def test_the_page_for_contributors_has_the_map_as_it_is(capsys):
+    main()
+    found = [line for line in capsys.readouterr().out.splitlines() if line[:10] != "benchmarks"]
+    page = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    assert "\n".join(found) in page, "put what `python scripts/house.py` prints into the page"
