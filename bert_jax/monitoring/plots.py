@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure  # not pyplot: TensorFlow's import in another thread has that
 
 OF_EVERY_RUN = {"learning_rate": "learning rate", "gradient_norm": "gradient norm"}
 MOST_CLASSES = 40  # of a confusion matrix that can be read
@@ -37,9 +34,8 @@ def plot_curves(
     names = [name for name in titles if any(name in row for row in rows)]
     if not names:
         return
-    figure, axes = plt.subplots(
-        -(-len(names) // 2), 2, figsize=(10, 9), sharex=True, layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    axes = figure.subplots(-(-len(names) // 2), 2, sharex=True, squeeze=False)
     for name, axis in zip(names, axes.flat, strict=False):
         trained = [(row["step"], row[name]) for row in train if name in row]
         if trained:
@@ -74,7 +70,8 @@ def plot_confusion(true: Sequence[str], predicted: Sequence[str], path: Path) ->
         if row in place and column in place:
             matrix[place[row], place[column]] += 1
     side = 2.5 + 0.45 * len(classes)
-    figure, axis = plt.subplots(figsize=(side, side), layout="constrained")
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axis = figure.subplots()
     axis.imshow(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
@@ -94,7 +91,6 @@ def _save(figure: Any, path: Path) -> None:
         # Labels in a script that the plotting library's font lacks become boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(aside, format="png", dpi=120)
-    plt.close(figure)
     aside.rename(path)
 
 

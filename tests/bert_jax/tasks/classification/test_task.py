@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -100,7 +101,7 @@ def test_mistakes_with_several_labels():
 
 
 def test_several_labels_have_the_divergence_of_sigmoids():
-    first, second = np.full(2, 5.0), np.full(2, -5.0)
+    first, second = jnp.full(2, 5.0), jnp.full(2, -5.0)
     p = 1 / (1 + np.exp(-5.0))
     expected = p * np.log(p / (1 - p)) + (1 - p) * np.log((1 - p) / p)
     assert find_task("multilabel").divergence(first, second) == pytest.approx(expected, rel=1e-5)
