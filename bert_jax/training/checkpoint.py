@@ -179,20 +179,16 @@ class Checkpoints:
         with readable(checkpoint, remedy):
             arrays = open_arrays(checkpoint)
             found = {name: (array.shape, array.dtype.numpy_dtype) for name, array in arrays.items()}
-            wanted = {
-                keystr(path, simple=True, separator="."): (like.shape, like.dtype)
-                for path, like in jax.tree_util.tree_leaves_with_path(target)
-            }
+            paths, tree = jax.tree_util.tree_flatten_with_path(target)
+            likes = {keystr(path, simple=True, separator="."): like for path, like in paths}
+            wanted = {name: (like.shape, like.dtype) for name, like in likes.items()}
             if differing := sorted(
                 name for name in {*found, *wanted} if found.get(name) != wanted.get(name)
             ):
                 name = differing[0]
                 raise ValueError(f"{name} is {found.get(name)}, not {wanted.get(name)}")
-            reads = jax.tree_util.tree_map_with_path(
-                lambda path, like: _Read(arrays[keystr(path, simple=True, separator=".")], like),
-                target,
-            )
-            state = jax.tree.map(_Read.result, reads, is_leaf=lambda leaf: isinstance(leaf, _Read))
+            reads = [_Read(arrays[name], like) for name, like in likes.items()]
+            state = jax.tree.unflatten(tree, [read.result() for read in reads])
             metadata = (checkpoint / "data" / "metadata").read_text(encoding="utf-8")
             cursor = json.loads(metadata)["cursor"]
         if self._base:
