@@ -1,13 +1,11 @@
 """Pre-training batches from a corpus: order, pairs and masks on the fly, streamed by tf.data.
 
 Planning and masking are NumPy on whole blocks and batches; `stream` runs them in tf.data.
-`collate.Batch` describes the arrays of a batch.
 """
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -20,11 +18,11 @@ from data_pipeline.pretraining.examples import EXAMPLE
 from data_pipeline.pretraining.full_sentences import plan_full_sentences, runs_of_documents
 from data_pipeline.pretraining.masking import MAX_LENGTH, mask_tokens
 from data_pipeline.pretraining.order import Cursor, batches_of_examples, blocks_per_epoch
-from data_pipeline.pretraining.packing import plan_rows
+from data_pipeline.pretraining.packing import pack_examples
 from data_pipeline.pretraining.pairing import plan_block
 from data_pipeline.pretraining.stream import stream
 
-# If so many epochs of held-out pairs have none of one class, there will never be one.
+# If this many epochs of held-out pairs have none of one class, there will never be one.
 _PATIENCE_EPOCHS = 20
 _NAMES = {"train": "train", "heldout": "held-out"}
 
@@ -44,7 +42,7 @@ def batches(
     starts_word: np.ndarray | None = None,
     workers: int = 2,
 ) -> Iterator[Batch]:
-    """The endless stream of training batches: a pure function of the arguments but `workers`.
+    """The endless stream of training batches: a pure function of all arguments but `workers`.
 
     Args:
       corpus: from `shards.open_corpus`.
@@ -54,12 +52,12 @@ def batches(
       sequence_length: L, tokens of a sequence (or row) with its special tokens.
       max_predictions: K, prediction slots of a sequence (or row).
       seed: of order, pairs and masks; give each phase of a training its own.
-      cursor: where to begin, the "cursor" of the last batch that was trained on. It has a meaning
-        only for the same corpus, configuration, sequence length and seed.
+      cursor: where to begin, the "cursor" of the last batch that was trained on. It is valid only
+        for the same corpus, configuration, sequence length and seed.
       host_index, host_count: this host gets slice number host_index of B / host_count rows.
       starts_word: bool [vocab_size], true where a piece starts a word, for masking whole words and
-        spans; a corpus prepared with a word segmenter records its words itself.
-      workers: parallel calls that collate batches.
+        spans; not needed for a corpus prepared with a word segmenter, which records its words.
+      workers: how many batches are collated in parallel.
 
     Returns:
       An iterator of batches (see `collate.Batch`) with batch_size / host_count rows. The arrays may
@@ -70,8 +68,9 @@ def batches(
             f"batch size {batch_size} is not a positive multiple of {host_count} hosts; change it"
         )
     documents = _open_split(corpus, split, config)
-    collate = _collator(corpus, documents, config, sequence_length, max_predictions, starts_word)
-    plan, blocks = _planner(documents, config, sequence_length, max_predictions, seed)
+    plan, blocks, collate = _stages(
+        corpus, documents, config, sequence_length, max_predictions, seed, starts_word
+    )
     start = Cursor(*(int(number) for number in cursor))
     if (
         min(start) < 0
@@ -79,7 +78,7 @@ def batches(
         or (start.offset and start.offset >= len(plan(start.epoch, start.block)))
     ):
         raise DataError(
-            f"cursor {tuple(start)} lies outside this corpus with {blocks} blocks an epoch; it "
+            f"cursor {tuple(start)} lies outside this corpus with {blocks} blocks per epoch; it "
             "must come from a run on the same corpus with the same sequence length and seed"
         )
     rows = batch_size // host_count
@@ -88,7 +87,7 @@ def batches(
     def plans() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for examples, after in batches_of_examples(plan, blocks, batch_size, start):
             chosen = examples[mine]
-            if config.packed:  # rows have room for many examples, but most hold a few
+            if config.packed:  # rows have room for many examples, but most hold only a few
                 chosen = chosen[:, : (chosen["length"][..., 0] > 0).sum(axis=1).max()]
             yield chosen, np.array(after, np.int64)
 
@@ -106,18 +105,12 @@ def evaluation_batches(
     examples: int,
     starts_word: np.ndarray | None = None,
 ) -> list[Batch]:
-    """The fixed held-out set: the same pairs and masks whenever it is made.
+    """The fixed held-out set: the same pairs and masks every time, as `batches` without "cursor".
 
     With pairs, both labels are equally frequent, overall and in each batch (one more of the first
-    where the size is odd), so that a constant answer scores 0.5. Where the held-out documents yield
-    fewer examples than asked for, they are used again with new draws.
-
-    Args:
-      examples: how many (packed: rows), a multiple of `batch_size`.
-      The others are as in `batches`.
-
-    Returns:
-      Batches as from `batches`, without "cursor".
+    where the size is odd), so that a constant answer scores 0.5. If the held-out documents yield
+    too few examples, they are used again with new draws. `examples` is their number (packed: that
+    of rows), a multiple of `batch_size`; the other arguments are those of `batches`.
     """
     if batch_size < 1 or examples < 1 or examples % batch_size:
         raise DataError(
@@ -125,8 +118,9 @@ def evaluation_batches(
             f"{batch_size}; change one of them"
         )
     documents = _open_split(corpus, "heldout", config)
-    collate = _collator(corpus, documents, config, sequence_length, max_predictions, starts_word)
-    plan, blocks = _planner(documents, config, sequence_length, max_predictions, seed)
+    plan, blocks, collate = _stages(
+        corpus, documents, config, sequence_length, max_predictions, seed, starts_word
+    )
     classes = SEGMENTS[config.pairs]
     wanted = [-(-(examples - label) // classes) for label in range(classes)]
     found: list[list[np.ndarray]] = [[] for _ in range(classes)]
@@ -141,7 +135,7 @@ def evaluation_batches(
             )
         planned = plan(*divmod(number, blocks))
         for label in range(classes):
-            # Without pairs all are of one class. Packed, they are rows of several examples.
+            # Without pairs there is one class. Packed, these are rows of several examples.
             rows = planned if classes == 1 else planned[planned["label"] == label]
             rows = rows[: wanted[label] - counts[label]]
             found[label].append(rows)
@@ -153,38 +147,73 @@ def evaluation_batches(
     return [collate(chosen[first : first + batch_size]) for first in range(0, examples, batch_size)]
 
 
-def _planner(
-    split: Split, config: DataConfig, sequence_length: int, max_predictions: int, seed: int
-) -> tuple[Callable[[int, int], np.ndarray], int]:
-    """The function that plans a block of an epoch, and the number of blocks in an epoch.
+def _stages(
+    corpus: Corpus,
+    split: Split,
+    config: DataConfig,
+    sequence_length: int,
+    max_predictions: int,
+    seed: int,
+    starts_word: np.ndarray | None,
+) -> tuple[Callable[[int, int], np.ndarray], int, Callable[[np.ndarray], Batch]]:
+    """The functions that plan and collate the examples of a split.
 
-    The plan is `EXAMPLE` [n], or [n, R] with rows of examples where they are packed.
+    Returns:
+      A function from (epoch, block) to the block's examples, `EXAMPLE` [n], or [n, R] where they
+      are packed into rows; the number of blocks in an epoch; and a function from `EXAMPLE` [B],
+      or [B, R], to a batch.
     """
-    settings: dict[str, Any] = {
-        "sequence_length": sequence_length,
-        "short_sequence_probability": config.short_sequence_probability,
-    }
+    shortest = config.shortest_sequence
+    if not shortest <= sequence_length <= MAX_LENGTH:
+        raise DataError(
+            f"sequence length {sequence_length} is not within {shortest} to {MAX_LENGTH}; change it"
+        )
+    if not 1 <= max_predictions < sequence_length:
+        raise DataError(
+            f"max_predictions {max_predictions} is not within 1 to {sequence_length - 1}, the "
+            "sequence length less one; change it"
+        )
+    if config.masking == "token":
+        starts_word = None
+    elif starts_word is None and not split.has_words:
+        raise ValueError(f"{config.masking} masking needs starts_word")
     units = runs_of_documents(split) if config.pairs == "full_sentences" else split
+    lengths = sequence_length, config.short_sequence_probability
+    probability = config.masked_lm_probability
 
     def plan(epoch: int, block: int) -> np.ndarray:
         draws = Draws(seed, epoch, block)
         if config.pairs == "full_sentences":
-            return plan_full_sentences(split, units, draws, **settings)
+            return plan_full_sentences(units, draws, *lengths)
+        examples = plan_block(split, config.pairs, draws, *lengths)
         if config.packed:
-            return plan_rows(
-                split,
-                draws,
-                max_predictions=max_predictions,
-                masked_lm_probability=config.masked_lm_probability,
-                **settings,
-            )
-        return plan_block(split, config.pairs, draws, **settings)
+            return pack_examples(examples, draws, sequence_length, max_predictions, probability)
+        return examples
 
-    return plan, blocks_per_epoch(units)
+    mask = partial(
+        mask_tokens,
+        masking=config.masking,
+        max_predictions=max_predictions,
+        probability=probability,
+        mask_rate=config.mask_rate,
+        keep_rate=config.keep_rate,
+        mask_id=corpus.special_ids["mask"],
+        vocab_size=corpus.vocab_size,
+    )
+    collate = partial(
+        collate_packed if config.packed else collate_examples,
+        split=split,
+        pairs=config.pairs,
+        sequence_length=sequence_length,
+        special_ids=corpus.special_ids,
+        mask=mask,
+        starts_word=starts_word,
+    )
+    return plan, blocks_per_epoch(units), collate
 
 
 def _open_split(corpus: Corpus, name: str, config: DataConfig) -> Split:
-    """The split, if it has enough documents, as plain arrays (np.memmap indexes slowly)."""
+    """The split, if it has enough documents, as plain arrays, since np.memmap indexes slowly."""
     split = corpus.split(name)
     needed = SEGMENTS[config.pairs]
     if split.documents < needed:
@@ -207,46 +236,3 @@ def _open_split(corpus: Corpus, name: str, config: DataConfig) -> Split:
         for shard in split.shards
     )
     return dataclasses.replace(split, shards=shards)
-
-
-def _collator(
-    corpus: Corpus,
-    split: Split,
-    config: DataConfig,
-    sequence_length: int,
-    max_predictions: int,
-    starts_word: np.ndarray | None,
-) -> Any:
-    """A function from `EXAMPLE` [B], or [B, R] packed, to a batch, for checked arguments."""
-    shortest = config.shortest_sequence
-    if not shortest <= sequence_length <= MAX_LENGTH:
-        raise DataError(
-            f"sequence length {sequence_length} is not within {shortest} to {MAX_LENGTH}; change it"
-        )
-    if not 1 <= max_predictions < sequence_length:
-        raise DataError(
-            f"max_predictions {max_predictions} is not within 1 to {sequence_length - 1}, the "
-            "sequence length less one; change it"
-        )
-    if config.masking == "token":
-        starts_word = None
-    elif starts_word is None and not split.has_words:
-        raise ValueError(f"{config.masking} masking needs starts_word")
-    return partial(
-        collate_packed if config.packed else collate_examples,
-        split=split,
-        pairs=config.pairs,
-        sequence_length=sequence_length,
-        special_ids=corpus.special_ids,
-        mask=partial(
-            mask_tokens,
-            masking=config.masking,
-            max_predictions=max_predictions,
-            probability=config.masked_lm_probability,
-            mask_rate=config.mask_rate,
-            keep_rate=config.keep_rate,
-            mask_id=corpus.special_ids["mask"],
-            vocab_size=corpus.vocab_size,
-        ),
-        starts_word=starts_word,
-    )

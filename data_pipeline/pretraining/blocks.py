@@ -12,7 +12,7 @@ from data_pipeline.pretraining.order import block_documents
 
 
 class Draw(enum.IntEnum):
-    """The purposes of random numbers in a block."""
+    """What the random numbers of a block are for."""
 
     IS_SHORT = 16
     SHORT_LENGTH = 17
@@ -35,7 +35,6 @@ class Draws(NamedTuple):
     block: int
 
     def key(self, purpose: Draw) -> int:
-        """The key of a stream of random numbers."""
         return derive_key(self.seed, purpose, self.epoch, self.block)
 
     def bits(self, purpose: Draw, count: int) -> np.ndarray:
@@ -43,31 +42,21 @@ class Draws(NamedTuple):
         return random_bits(self.key(purpose), np.arange(count))
 
     def shuffled(self, values: np.ndarray) -> np.ndarray:
-        """The values [n, ...] in a random order."""
+        """The rows of `values` in a random order."""
         return values[permute(np.arange(len(values)), len(values), self.key(Draw.SHUFFLE))]
 
 
 class BlockText(NamedTuple):
-    """The D documents of a block and its S sentences, numbered from the block's first.
+    """The D documents of a block and its S sentences, numbered within the block; all int64."""
 
-    Attributes:
-      documents: int64 [D], their numbers in the split.
-      shard: int64 [D].
-      first: int64 [D], the first sentence of each document in its shard.
-      document_start, document_end: int64 [D], first sentence and sentence after the last.
-      document_of: int64 [S], the document of each sentence.
-      starts: int64 [S], token offset of each sentence in its shard.
-      lengths: int64 [S], tokens of each sentence.
-    """
-
-    documents: np.ndarray
-    shard: np.ndarray
-    first: np.ndarray
-    document_start: np.ndarray
-    document_end: np.ndarray
-    document_of: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
+    documents: np.ndarray  # [D], their numbers in the split
+    shard: np.ndarray  # [D]
+    document_start: np.ndarray  # [D], the first sentence of each
+    document_end: np.ndarray  # [D], the sentence after its last
+    document_of: np.ndarray  # [S], the document of each sentence
+    number: np.ndarray  # [S], its number in its shard
+    starts: np.ndarray  # [S], its token offset in its shard
+    lengths: np.ndarray  # [S], its number of tokens
 
 
 def read_block(split: Split, draws: Draws) -> BlockText:
@@ -77,15 +66,15 @@ def read_block(split: Split, draws: Draws) -> BlockText:
     document_end = np.cumsum(last - first)
     document_start = document_end - (last - first)
     document_of = np.repeat(np.arange(len(documents)), last - first)
-    index = ranges(first, last - first)
-    starts, lengths = np.empty_like(index), np.empty_like(index)
-    for number, rows in rows_by_shard(shard[document_of]):
-        offsets = split.shards[number].sentences
-        starts[rows] = offsets[index[rows]]
-        lengths[rows] = offsets[index[rows] + 1]
+    number = ranges(first, last - first)
+    starts, lengths = np.empty_like(number), np.empty_like(number)
+    for shard_number, rows in rows_by_shard(shard[document_of]):
+        offsets = split.shards[shard_number].sentences
+        starts[rows] = offsets[number[rows]]
+        lengths[rows] = offsets[number[rows] + 1]
     lengths -= starts
     return BlockText(
-        documents, shard, first, document_start, document_end, document_of, starts, lengths
+        documents, shard, document_start, document_end, document_of, number, starts, lengths
     )
 
 
@@ -99,7 +88,7 @@ def target_lengths(draws: Draws, count: int, budget: int, short_probability: flo
 def locate_documents(
     split: Split, documents: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where documents lie: int64 [n] each of shard, first sentence, sentence after the last."""
+    """Shard, first sentence and sentence after the last of some documents, int64 [n] each."""
     shard = np.searchsorted(split.first_document, documents, side="right") - 1
     size = split.documents_per_unit
     local = (documents - split.first_document[shard]) * size
@@ -112,7 +101,7 @@ def locate_documents(
 
 
 def ranges(first: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """first[0], first[0] + 1, ... `length[0]` numbers, then those from first[1] on, and so on.
+    """`length[0]` consecutive numbers from first[0] on, then `length[1]` from first[1], and so on.
 
     >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
     [5, 6, 0, 1, 2]
@@ -122,7 +111,7 @@ def ranges(first: np.ndarray, length: np.ndarray) -> np.ndarray:
 
 
 def sort_by_shard(shard: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    """An order that sorts int64 [n] `shard`, and its runs as (shard, first index, end)."""
+    """The order that sorts int64 [n] `shard`, and its runs as (shard, first index, end)."""
     order = np.argsort(shard, kind="stable")
     in_order = shard[order]
     first = np.flatnonzero(np.diff(in_order, prepend=-1))
@@ -132,21 +121,18 @@ def sort_by_shard(shard: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, i
 
 
 def rows_by_shard(shard: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The distinct values of int64 [n] `shard`, each with the indices where it occurs."""
+    """The distinct values of int64 [n] `shard`, each with the indices at which it occurs."""
     order, runs = sort_by_shard(shard)
     return ((number, order[first:last]) for number, first, last in runs)
 
 
 def follow_links(following: np.ndarray, first: np.ndarray, document_end: np.ndarray) -> np.ndarray:
-    """Sentences that `following` leads to from `first`, in increasing order.
+    """The sentences at which chunks start, int64 [N], in increasing order.
 
     Args:
-      following: int64 [S], where the next chunk would start if one started here, further on.
-      first: int64 [D], first sentence of every document.
-      document_end: int64 [S], where the chain of this sentence ends.
-
-    Returns:
-      int64 [N].
+      following: int64 [S], where the next chunk starts if one starts at this sentence.
+      first: int64 [D], first sentence of every document, where its first chunk starts.
+      document_end: int64 [S], the end of the sentence's document.
     """
     # Pointer doubling: after k rounds all starts up to 2**k - 1 steps away are marked.
     total = len(following)

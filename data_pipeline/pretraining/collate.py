@@ -8,7 +8,6 @@ import numpy as np
 from data_pipeline.corpus.shards import Split
 from data_pipeline.pretraining.blocks import ranges, sort_by_shard
 from data_pipeline.pretraining.config import SEGMENTS, Pairs, special_tokens
-from data_pipeline.pretraining.examples import Stretches
 from data_pipeline.pretraining.full_sentences import stretches_of_full_sentences
 
 # B sequences of L tokens with K predictions:
@@ -24,7 +23,7 @@ from data_pipeline.pretraining.full_sentences import stretches_of_full_sentences
 # The tokens are [CLS] A [SEP] B [SEP], or [CLS] A [SEP] without pairs, where A has a [SEP] between
 # two documents.
 #
-# A packed row holds several sequences, one after the other, and then padding. What differs:
+# A packed row holds several sequences one after the other, then padding. What differs:
 #   attention_mask        int32 [B, L]    number of the token's sequence in its row, 1, 2, ...;
 #                                         0 for padding
 #   position_ids          int32 [B, L]    position of a token in its own sequence, 0 for padding
@@ -46,7 +45,7 @@ def collate_examples(
     mask: Mask,
     starts_word: np.ndarray | None = None,
 ) -> Batch:
-    """Reads the tokens of planned examples and masks them.
+    """A batch, without "cursor", of planned examples: reads their tokens and masks them.
 
     Args:
       examples: `EXAMPLE` [B].
@@ -54,19 +53,23 @@ def collate_examples(
       pairs: the kind of examples.
       sequence_length: L.
       special_ids: token ids of "pad", "cls" and "sep".
-      mask: `mask_tokens` without its first five arguments.
+      mask: `mask_tokens` with all but its first five arguments given.
       starts_word: bool [vocab_size], true where a piece starts a word, for a split that does not
-        record it; None where `mask` does not ask for words.
-
-    Returns:
-      A batch without "cursor".
+        record it; None where `mask` needs no words.
     """
     size = len(examples)
-    stretches = _stretches(examples, split, pairs)
-    row = np.repeat(np.arange(size), stretches.counts)  # [T]
-    # A row is [CLS] and its stretches, each of them followed by a [SEP].
-    end = np.cumsum(stretches.length + 1)
-    row_end = end[np.cumsum(stretches.counts) - 1]
+    if pairs == "full_sentences":
+        counts, shard_of, offset, length = stretches_of_full_sentences(examples, split)
+    else:
+        segments = SEGMENTS[pairs]
+        counts = np.full(size, segments)
+        shard_of, offset, length = (
+            examples[field][:, :segments].reshape(-1) for field in ("shard", "offset", "length")
+        )
+    row = np.repeat(np.arange(size), counts)  # [T], of each stretch of text
+    # A row is [CLS] and its stretches, each followed by a [SEP].
+    end = np.cumsum(length + 1)
+    row_end = end[np.cumsum(counts) - 1]
     lengths = np.diff(row_end, prepend=0) + 1
     cls = np.arange(size) * sequence_length
     sep = end + (cls + lengths - 1 - row_end)[row]
@@ -75,12 +78,12 @@ def collate_examples(
     flat_ids = input_ids.reshape(-1)
     flat_ids[cls] = special_ids["cls"]
     flat_ids[sep] = special_ids["sep"]
-    # The stretches are sorted by shard: their N tokens are read one shard after the other and go to
-    # their places together.
-    order, runs = sort_by_shard(stretches.shard)
-    length = stretches.length[order]
+    # The stretches are sorted by shard: their N tokens are read one shard after the other and put
+    # in their places together.
+    order, runs = sort_by_shard(shard_of)
+    length = length[order]
     begin = np.concatenate([[0], np.cumsum(length)])  # [T + 1]
-    source = ranges(stretches.offset[order], length)  # [N]
+    source = ranges(offset[order], length)  # [N]
     target = ranges(sep[order] - length, length)
     parts = [(split.shards[number], slice(begin[a], begin[b])) for number, a, b in runs]
     tokens = np.empty(len(source), np.int32)
@@ -120,25 +123,18 @@ def collate_examples(
 
 
 def collate_packed(rows: np.ndarray, *, sequence_length: int, **others: Any) -> Batch:
-    """Reads and masks the examples of packed rows.
+    """A packed batch, without "cursor", of `EXAMPLE` [B, R] `rows` from `packing.pack_examples`.
 
-    They are collated as if each had a row of its own, as long as the longest of them, so that their
-    masks are the same, and then joined.
-
-    Args:
-      rows: `EXAMPLE` [B, R], the examples of each row first, then zeros; see `packing`.
-      sequence_length: L, tokens of a row.
-      others: as in `collate_examples`; K is for a row.
-
-    Returns:
-      A packed batch without "cursor".
+    The examples are collated as if each had a row of its own, as long as the longest of them, so
+    that their masks are the same, and then joined. `sequence_length` is that of a row; the others
+    are as in `collate_examples`.
     """
     used = rows["length"][..., 0] > 0
     row, number = np.nonzero(used)  # of S sequences
     lengths = rows["length"][used].sum(axis=1) + special_tokens("doc_sentences")
     alone = collate_examples(rows[used], sequence_length=int(lengths.max()), **others)
 
-    # Both in `alone` and in rows, the same tokens and predictions follow each other in order.
+    # The tokens and predictions have the same order in `alone` as in the rows.
     is_token = alone["attention_mask"] > 0
     is_predicted = alone["masked_weights"] > 0
     token_counts = np.bincount(row, lengths, len(rows))
@@ -167,13 +163,3 @@ def collate_packed(rows: np.ndarray, *, sequence_length: int, **others: Any) -> 
         "masked_labels": predictions_in_rows(alone["masked_labels"]),
         "masked_weights": predictions_in_rows(alone["masked_weights"]),
     }
-
-
-def _stretches(examples: np.ndarray, split: Split, pairs: Pairs) -> Stretches:
-    if pairs == "full_sentences":
-        return stretches_of_full_sentences(examples, split)
-    segments = SEGMENTS[pairs]
-    shard, offset, length = (
-        examples[field][:, :segments].reshape(-1) for field in ("shard", "offset", "length")
-    )
-    return Stretches(np.full(len(examples), segments), shard, offset, length)

@@ -8,8 +8,8 @@ from data_pipeline.errors import DataError
 Masking = Literal["token", "whole_word", "span"]
 Pairs = Literal["next_sentence", "sentence_order", "full_sentences", "doc_sentences"]
 
-# Segments of an example. Each ends with a [SEP]; and as many documents are needed, since the random
-# B of a pair comes from another one.
+# Segments of an example. Each ends with a [SEP]. At least as many documents are needed, since the
+# random B of a pair comes from another one.
 SEGMENTS: dict[Pairs, int] = {
     "next_sentence": 2,
     "sentence_order": 2,
@@ -23,21 +23,21 @@ class DataConfig:
     """How pre-training examples are made from a corpus.
 
     Attributes:
-      masked_lm_probability: share of a sequence's tokens to predict, capped by the number of
+      masked_lm_probability: share of a sequence's tokens to predict, at most as many as there are
         prediction slots.
       masking: what is masked together: "token" (BERT), "whole_word", or "span", several consecutive
         words (SpanBERT).
       mask_rate: share of the tokens to predict that are shown as [MASK].
       keep_rate: share that is shown unchanged; the rest are replaced by random pieces.
       pairs: "next_sentence" (BERT) and "sentence_order" (ALBERT) make pairs with an objective of
-        that name; "full_sentences" (RoBERTa) joins sentences across documents, "doc_sentences"
+        that name; "full_sentences" (RoBERTa) joins sentences across documents; "doc_sentences"
         takes a single stretch of a document.
       short_sequence_probability: how often a pass over a document aims at a random shorter length,
         so that training sees short sequences too.
-      packed: put several sequences into a row where they fit, which the model still treats as
-        separate. Only for "doc_sentences", which end with their document: "full_sentences" continue
-        into the next one and fill their rows anyway, and a row holds only one pair, whose [CLS]
-        predicts its label.
+      packed: put several sequences into a row where they fit; the model still keeps them apart.
+        Only for "doc_sentences", which end with their document: "full_sentences" continue into the
+        next one and fill their rows anyway, and a row can hold only one pair, whose [CLS] predicts
+        its label.
     """
 
     masked_lm_probability: float = 0.15

@@ -1,13 +1,12 @@
 """Full sentences across documents, as in RoBERTa.
 
 FULL-SENTENCES of arXiv:1907.11692, section 4.2: consecutive whole sentences of the corpus, as many
-as fit, with a [SEP] between two documents. An example remains one stretch of a shard's tokens; the
-separators are inserted when its batch is collated. Documents are therefore packed in the order of
+as fit, with a [SEP] between two documents. An example is still one stretch of a shard's tokens; the
+separators are inserted when its batch is collated. Documents are therefore used in the order of
 the corpus, in *runs*: see docs/decisions/full-sentences.md.
 """
 
 import dataclasses
-from typing import Literal
 
 import numpy as np
 
@@ -23,10 +22,10 @@ from data_pipeline.pretraining.blocks import (
     target_lengths,
 )
 from data_pipeline.pretraining.config import special_tokens
-from data_pipeline.pretraining.examples import EXAMPLE, Stretches
+from data_pipeline.pretraining.examples import EXAMPLE
 
-# A run ends with an example that is half full on average: runs are long enough to make that rare,
-# and short enough that a block mixes many places of the corpus.
+# The last example of a run is half full on average: runs are long enough to make that rare, and
+# short enough that a block mixes many places of the corpus.
 SENTENCES_PER_RUN = 1 << 9
 
 
@@ -44,12 +43,7 @@ def runs_of_documents(split: Split) -> Split:
 
 
 def plan_full_sentences(
-    split: Split,
-    runs: Split,
-    draws: Draws,
-    *,
-    sequence_length: int,
-    short_sequence_probability: float,
+    runs: Split, draws: Draws, sequence_length: int, short_probability: float
 ) -> np.ndarray:
     """All examples of a block of runs, shuffled: a pure function of its arguments.
 
@@ -58,22 +52,21 @@ def plan_full_sentences(
     every token is used once in an epoch.
 
     Args:
-      split: the documents.
-      runs: `runs_of_documents(split)`.
-      draws: the block of runs, and where all randomness comes from.
+      runs: from `runs_of_documents`.
+      draws: the block of runs, and the source of all randomness.
       sequence_length: tokens of a sequence, including special tokens.
-      short_sequence_probability: how often a run's examples aim at a random shorter length, which
-        they exceed only where a single sentence does.
+      short_probability: how often a run's examples aim at a random shorter length, which only a
+        single long sentence exceeds.
 
     Returns:
       `EXAMPLE` [n], n > 0, with a segment A only.
     """
     budget = sequence_length - special_tokens("full_sentences")
     text = read_block(runs, draws)
-    starts_document = _document_starts(split, text)
+    starts_document = _document_starts(runs, text)
     text, starts_document = _cut_long_sentences(text, starts_document, budget)
     run_of, total = text.document_of, len(text.document_of)
-    target = target_lengths(draws, len(text.documents), budget, short_sequence_probability)
+    target = target_lengths(draws, len(text.documents), budget, short_probability)
 
     # An example of sentences i .. j - 1 has one [SEP] for each of i + 1 .. j - 1 that starts a
     # document: its length is before_end[j] - before_start[i].
@@ -93,15 +86,22 @@ def plan_full_sentences(
     return draws.shuffled(examples)
 
 
-def stretches_of_full_sentences(examples: np.ndarray, split: Split) -> Stretches:
-    """The text of full-sentences examples, `EXAMPLE` [B], split where a document starts."""
+def stretches_of_full_sentences(
+    examples: np.ndarray, split: Split
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Full-sentences examples, `EXAMPLE` [B], split into stretches where a document starts.
+
+    Returns:
+      The number of stretches of each example, int64 [B], and the shard, token offset and number of
+      tokens of each stretch, int64 [T].
+    """
     shard, offset, length = (examples[field][:, 0] for field in ("shard", "offset", "length"))
     # Documents first .. last - 1 of its shard start inside an example.
     first, last = np.empty_like(offset), np.empty_like(offset)
     for number, rows in rows_by_shard(shard):
         for token, document in ((offset[rows], first), (offset[rows] + length[rows] - 1, last)):
-            sentence = _search(split.shards[number].sentences, token, "right") - 1
-            document[rows] = _search(split.shards[number].documents, sentence, "right")
+            sentence = _search(split.shards[number].sentences, token) - 1
+            document[rows] = _search(split.shards[number].documents, sentence)
     count = last - first + 1
     row = np.repeat(np.arange(len(examples)), count)  # [T]
     end = np.cumsum(count)
@@ -113,28 +113,20 @@ def stretches_of_full_sentences(examples: np.ndarray, split: Split) -> Stretches
         begin[inner] = split.shards[number].sentences[documents]
     stop = np.append(begin[1:], 0)
     stop[end - 1] = offset + length
-    return Stretches(count, shard[row], begin, stop - begin)
+    return count, shard[row], begin, stop - begin
 
 
-def _search(array: np.ndarray, values: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
+def _search(array: np.ndarray, values: np.ndarray) -> np.ndarray:
     # Searching with another dtype than the array's would copy the whole array.
-    return np.searchsorted(array, values.astype(array.dtype), side)
+    return np.searchsorted(array, values.astype(array.dtype), side="right")
 
 
-def _document_starts(split: Split, text: BlockText) -> np.ndarray:
+def _document_starts(runs: Split, text: BlockText) -> np.ndarray:
     """bool [S], true for the first sentence of each document in the runs of a block."""
-    found = np.zeros(len(text.document_of), bool)
-    found[text.document_start] = True
-    sentences = text.document_end - text.document_start
-    for number, rows in rows_by_shard(text.shard):
-        documents = split.shards[number].documents
-        first, last = (
-            _search(documents, sentence, "left")
-            for sentence in (text.first[rows], text.first[rows] + sentences[rows])
-        )
-        count = last - first
-        shift = np.repeat(text.document_start[rows] - text.first[rows], count)
-        found[documents[ranges(first, count)] + shift] = True
+    found = np.zeros(len(text.number), bool)
+    for shard, rows in rows_by_shard(text.shard[text.document_of]):
+        documents, sentence = runs.shards[shard].documents, text.number[rows]
+        found[rows] = documents[_search(documents, sentence) - 1] == sentence
     return found
 
 
@@ -152,6 +144,7 @@ def _cut_long_sentences(
         document_start=bounds[text.document_start],
         document_end=bounds[text.document_end],
         document_of=text.document_of[sentence],
+        number=text.number[sentence],
         starts=text.starts[sentence] + done,
         lengths=np.minimum(text.lengths[sentence] - done, budget),
     )

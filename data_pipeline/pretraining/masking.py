@@ -1,9 +1,9 @@
 """Masked-LM targets for a batch: the positions to predict and what is shown there.
 
-Three ways to choose: single tokens and whole words as `create_masked_lm_predictions` in
-create_pretraining_data.py of google-research/bert, and spans of words as SpanBERT
-(arXiv:1907.10529, section 3.1). Every draw is a function of the example's key and the position, and
-so independent of the other examples in the batch.
+Single tokens and whole words are chosen as by `create_masked_lm_predictions` in
+create_pretraining_data.py of google-research/bert, spans of words as in SpanBERT (arXiv:1907.10529,
+section 3.1). Every draw is a function of the example's key and the position, so it does not depend
+on the other examples in the batch.
 """
 
 from typing import NamedTuple
@@ -18,8 +18,8 @@ MAX_LENGTH = 1 << 16  # a position must fit the low bits of a sort key
 _LOW_BITS = np.uint64(MAX_LENGTH - 1)
 _NOT_ELIGIBLE = np.uint64((1 << 64) - 1)
 
-# SpanBERT's geometric distribution of the words in a span. Its mean of 3.8 is that of lengths up to
-# ten: longer ones are drawn again, not cut to ten.
+# SpanBERT's geometric distribution of the number of words in a span. Its mean of 3.8 implies that
+# lengths above ten are drawn again, not clipped to ten.
 _SPAN_PROBABILITY = 0.2
 _MAX_SPAN_WORDS = 10
 _SPAN_LENGTHS = np.cumsum((1 - _SPAN_PROBABILITY) ** np.arange(_MAX_SPAN_WORDS))
@@ -27,17 +27,10 @@ _SPAN_LENGTHS /= _SPAN_LENGTHS[-1]
 
 
 def prediction_counts(lengths: np.ndarray, probability: float, max_predictions: int) -> np.ndarray:
-    """How many predictions a sequence may get: min(K, max(1, round(probability · length))).
+    """How many predictions sequences of int [n] `lengths`, with special tokens, may get: int64 [n].
 
-    As in the original, where `round` rounds half to even.
-
-    Args:
-      lengths: int [n], tokens of each sequence, including [CLS] and [SEP].
-      probability: share of tokens to predict.
-      max_predictions: K.
-
-    Returns:
-      int64 [n].
+    min(max_predictions, max(1, round(probability · length))) as in the original, whose `round`
+    rounds half to even.
     """
     return np.clip(np.rint(probability * lengths).astype(np.int64), 1, max_predictions)
 
@@ -57,26 +50,26 @@ def mask_tokens(
     mask_id: int,
     vocab_size: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Chooses positions and overwrites them in `input_ids`.
+    """Chooses the positions to predict and overwrites them in `input_ids`.
 
-    A row may get `prediction_counts` predictions.
+    A row gets at most `prediction_counts` predictions.
 
-    - "token": exactly so many single tokens, or all eligible ones if there are fewer.
-    - "whole_word": words in random order; one that would overshoot the number is skipped, so that a
-      row may have fewer predictions, or even none.
+    - "token": exactly that many single tokens, or all eligible ones if there are fewer.
+    - "whole_word": words in random order. A word that would exceed the limit is skipped, so a row
+      may get fewer predictions, or even none.
     - "span": spans start at words taken in random order. The number of words in a span is drawn
-      from a geometric distribution with p = 0.2 over 1 to 10, which has a mean of 3.8. The paper
-      gives this distribution, whole words, uniformly random starts, and one decision of what is
-      shown for the whole span. Where a span ends early is our choice: before a special token, a
-      word that is already masked, or one that would overshoot the number of predictions.
+      from a geometric distribution with p = 0.2 over 1 to 10, whose mean is 3.8. This distribution,
+      whole words, uniformly random starts and a single choice of what to show for the whole span
+      are the paper's. Where a span ends early is our choice: before a special token, a word that is
+      already masked, or a word that would exceed the limit.
 
-    A word is a token that starts one together with the following tokens that do not; it ends at a
-    special token at the latest. (In the original, a continuation right after [SEP] belonged to the
-    word before [SEP].)
+    A word is a token that starts one and the tokens after it that do not; it never extends past a
+    special token. (In the original, a continuation right after [SEP] belonged to the word before
+    [SEP].)
 
-    A chosen token is shown as [MASK] with probability `mask_rate`, as itself with `keep_rate`, and
-    as a random piece of the whole vocabulary otherwise. All tokens of a span are treated alike,
-    each with its own random piece.
+    A chosen token is shown as [MASK] with probability `mask_rate`, unchanged with `keep_rate`, and
+    otherwise as a random piece of the whole vocabulary. The tokens of a span share this choice, but
+    each gets its own random piece.
 
     Args:
       input_ids: int32 [B, L], changed in place.
@@ -84,29 +77,22 @@ def mask_tokens(
       lengths: int [B], tokens of each row, including [CLS] and [SEP].
       keys: uint64 [B], scrambled, the source of all randomness of a row.
       starts_word: bool [B, L], true where a token starts a word; not needed for single tokens.
-      masking: what to choose.
-      max_predictions: K.
-      probability: share of tokens to predict.
-      mask_rate, keep_rate: what is shown; not negative, together at most 1.
-      mask_id: the token id of [MASK].
-      vocab_size: number of pieces.
+      masking, max_predictions (K), probability, mask_rate, keep_rate: see `DataConfig`.
+      mask_id, vocab_size: the id of [MASK] and the number of pieces.
 
     Returns:
       masked_positions int32 [B, K], ascending in a row; masked_labels int32 [B, K];
       masked_weights float32 [B, K]; all 0 where unused.
     """
     wanted = prediction_counts(lengths, probability, max_predictions)
-    span_start = None
     if masking == "token":
         selected = _select_tokens(eligible, wanted, keys, max_predictions)
     else:
         assert starts_word is not None
         words = _find_words(eligible, starts_word, keys)
-        if masking == "whole_word":
-            selected = _select_words(words, wanted, eligible.shape)
-        else:
-            selected, span_start = _select_spans(words, wanted, keys, eligible.shape)
-    # P predictions of the whole batch, in order of row and position.
+        most = _MAX_SPAN_WORDS if masking == "span" else 1
+        selected, span_start = _select_spans(words, wanted, keys, eligible.shape, most)
+    # The predictions of the whole batch, ordered by row and position.
     place = np.flatnonzero(selected)
     row, position = np.divmod(place, input_ids.shape[1])
     counts = np.bincount(row, minlength=len(input_ids))
@@ -121,13 +107,13 @@ def mask_tokens(
     labels.reshape(-1)[slot] = originals
     weights.reshape(-1)[slot] = 1.0
 
-    # Counters start at MAX_LENGTH: those below chose the positions.
+    # Counters below MAX_LENGTH chose the positions.
     bits = random_bits(keys[row], position + MAX_LENGTH)
-    # The draw of a span's first position decides for the whole span.
-    choice = uniform(
-        bits if span_start is None else random_bits(keys[row], span_start[place] + MAX_LENGTH)
-    )
-    # The low 32 bits choose the piece; the choice uses them only beyond its sixth decimal.
+    choice_bits = bits
+    if masking == "span":  # the draw of a span's first position decides for the whole span
+        choice_bits = random_bits(keys[row], span_start[place] + MAX_LENGTH)
+    choice = uniform(choice_bits)
+    # The low 32 bits choose the piece; they affect `choice` only beyond its sixth decimal.
     piece = ((bits & np.uint64(0xFFFFFFFF)) * np.uint64(vocab_size)) >> np.uint64(32)
     shown = np.where(choice < mask_rate + keep_rate, originals, piece.astype(np.int32))
     flat_ids[place] = np.where(choice < mask_rate, mask_id, shown)
@@ -149,13 +135,13 @@ def _select_tokens(
 
 
 class _Words(NamedTuple):
-    """The N words of a batch, row after row, and a random order for each row.
+    """The N words of a batch, row after row, and a random order of those of each row.
 
     Attributes:
       place: int64 [N], the first token of each, as row · L + column.
-      length: int64 [N], its tokens.
-      in_order: int64 [R, B], the r-th word of a row as tokens << 16 | column; valid for r < counts.
-      counts: int64 [B], words of each row.
+      length: int64 [N], its number of tokens.
+      in_order: int64 [L, B], first column of the r-th word of a row; valid for r < counts.
+      counts: int64 [B], number of words in each row.
     """
 
     place: np.ndarray
@@ -169,53 +155,34 @@ def _find_words(eligible: np.ndarray, starts_word: np.ndarray, keys: np.ndarray)
     # A piece after a special token starts a word, whatever it looks like.
     start = eligible.copy()
     start[:, 1:] &= starts_word[:, 1:] | ~eligible[:, :-1]
-    # A word reaches to the next start or special token. The last column is one.
+    # A word extends to the next start or special token; the last column is a special token.
     boundary = np.flatnonzero(start | ~eligible)
     word_length = np.diff(boundary, append=size * length)
     is_word = start.reshape(-1)[boundary]
     place, word_length = boundary[is_word], word_length[is_word]
     row, column = np.divmod(place, length)
 
-    # A row's words are sorted by a random number that carries their length and position along.
+    # A row's words are sorted by random upper bits; the lower ones carry their position along.
     ranks = np.full((size, length), _NOT_ELIGIBLE)
     random = random_bits(keys[row], column) & ~np.uint64(0xFFFFFFFF)
     ranks[row, column] = random | (word_length << 16 | column).astype(np.uint64)
     ranks.sort(axis=1)
-    in_order = (ranks & np.uint64(0xFFFFFFFF)).astype(np.int64).T
+    in_order = (ranks & _LOW_BITS).astype(np.int64).T
     return _Words(place, word_length, in_order, np.bincount(row, minlength=size))
 
 
-def _select_words(words: _Words, wanted: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """bool [B, L], true at the tokens of random words, at most `wanted` in each row."""
-    # All rows look at their first word, then at their second, and so on.
-    remaining = wanted.copy()
-    takes = np.zeros((int(words.counts.max(initial=0)), len(wanted)), bool)
-    for number, take in enumerate(takes):
-        word_length = words.in_order[number] >> 16
-        np.less_equal(word_length, remaining, out=take)
-        take &= number < words.counts
-        remaining -= word_length * take
-        if not (remaining * (number + 1 < words.counts)).any():
-            break
-    rank, row = np.nonzero(takes)
-    word_length, column = np.divmod(words.in_order[rank, row], MAX_LENGTH)
-    selected = np.zeros(shape[0] * shape[1], bool)
-    selected[ranges(row * shape[1] + column, word_length)] = True
-    return selected.reshape(shape)
-
-
 def _select_spans(
-    words: _Words, wanted: np.ndarray, keys: np.ndarray, shape: tuple[int, int]
+    words: _Words, wanted: np.ndarray, keys: np.ndarray, shape: tuple[int, int], most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random spans of whole words, at most `wanted` tokens in each row.
+    """Random spans of one to `most` whole words, at most `wanted` tokens in each row.
 
     Returns:
-      bool [B, L], true at their tokens; int64 [B · L], the column where the span of each such token
-      begins.
+      bool [B, L], true at their tokens; int64 [B · L], the first column of the span of each such
+      token.
     """
     place, length = words.place, words.length
     total = len(place)
-    # Word n + 1 stands right after word n; false for the last.
+    # Whether word n + 1 follows word n directly.
     goes_on = np.append(place[1:] == place[:-1] + length[:-1], False)
     number_at = np.empty(shape[0] * shape[1], np.int64)
     number_at[place] = np.arange(total)
@@ -223,18 +190,19 @@ def _select_spans(
     first_column = np.empty(total, np.int64)
     remaining = wanted.copy()
     rows = np.arange(shape[0])
-    steps = np.arange(_MAX_SPAN_WORDS)
-    # All rows look at the span from their first word on, then from their second, and so on.
+    steps = np.arange(most)
+    # All rows try the span that starts at their first word, then at their second, and so on.
     for rank, in_order in enumerate(words.in_order):
         rows = rows[(remaining[rows] > 0) & (rank < words.counts[rows])]
         if not len(rows):
             break
-        column = in_order[rows] & (MAX_LENGTH - 1)
-        limit = _span_words(random_bits(keys[rows], column + 2 * MAX_LENGTH))
+        column = in_order[rows]
         number = np.minimum(number_at[rows * shape[1] + column][:, None] + steps, total - 1)
         tokens = length[number]
-        fits = (steps < limit[:, None]) & ~taken[number]
-        fits &= np.cumsum(tokens, axis=1) <= remaining[rows, None]
+        fits = ~taken[number] & (np.cumsum(tokens, axis=1) <= remaining[rows, None])
+        if most > 1:
+            limit = _span_words(random_bits(keys[rows], column + 2 * MAX_LENGTH))
+            fits &= steps < limit[:, None]
         fits[:, 1:] &= goes_on[number[:, :-1]]
         fits = np.logical_and.accumulate(fits, axis=1)
         taken[number[fits]] = True
@@ -249,5 +217,5 @@ def _select_spans(
 
 
 def _span_words(bits: np.ndarray) -> np.ndarray:
-    """Number of words of a span, int64 in 1 .. 10, for uint64 `bits`."""
+    """Number of words in a span, int64 in 1 .. 10, from uint64 `bits`."""
     return 1 + np.searchsorted(_SPAN_LENGTHS, uniform(bits), side="right")

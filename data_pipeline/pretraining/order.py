@@ -1,10 +1,9 @@
 """The order in which examples are seen, as a pure function of (seed, position).
 
-In every epoch the documents are visited in a new random order, which a keyed permutation gives, so
-that it is never stored. They are processed in blocks of consecutive documents of that order: a
+In every epoch the documents are visited in a new random order, which is computed by a keyed
+permutation and never stored. They are processed in blocks of consecutive documents of that order: a
 block is planned as a whole and its examples are shuffled. A position in the stream, the *cursor*,
-is three integers: (epoch, block, offset of the next example in the block). See
-docs/decisions/input-order.md.
+is (epoch, block, offset of the next example in the block). See docs/decisions/input-order.md.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,10 +14,10 @@ import numpy as np
 from data_pipeline.corpus.shards import Split
 from data_pipeline.keyed_random import derive_key, permute
 
-# Large enough to shuffle well and to amortise the planning, small enough to plan in well under a
-# second and in some tens of megabytes.
+# Large enough to shuffle well and to amortise the planning; planning a block still takes well under
+# a second and some tens of megabytes.
 SENTENCES_PER_BLOCK = 1 << 16
-_DOCUMENT_ORDER = 1  # the purpose of a key: see derive_key
+_DOCUMENT_ORDER = 1  # what the key is for: see derive_key
 
 
 class Cursor(NamedTuple):
@@ -40,24 +39,21 @@ def blocks_per_epoch(split: Split) -> int:
 
 
 def block_documents(split: Split, seed: int, epoch: int, block: int) -> np.ndarray:
-    """int64 [n], the documents of a block in the order of the epoch; the last block is shorter."""
+    """The documents of a block, int64 [n], in the order of the epoch; the last block is shorter."""
     size = documents_per_block(split)
     index = np.arange(block * size, min((block + 1) * size, split.documents))
     return permute(index, split.documents, derive_key(seed, _DOCUMENT_ORDER, epoch))
 
 
 def batches_of_examples(
-    plan_block: Callable[[int, int], np.ndarray],
-    blocks: int,
-    batch_size: int,
-    cursor: Cursor,
+    plan_block: Callable[[int, int], np.ndarray], blocks: int, batch_size: int, cursor: Cursor
 ) -> Iterator[tuple[np.ndarray, Cursor]]:
-    """Cuts the endless stream of examples into batches.
+    """Cuts the endless stream of examples into batches, which may span blocks and epochs.
 
     Args:
       plan_block: maps (epoch, block) to the array [n] of the block's examples, n > 0.
       blocks: number of blocks in an epoch.
-      batch_size: examples in a batch; a batch may reach over blocks and epochs.
+      batch_size: examples in a batch.
       cursor: where to begin.
 
     Yields:

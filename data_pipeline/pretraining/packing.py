@@ -2,8 +2,8 @@
 
 Single stretches of a document ("doc_sentences") end with their document, so that with short
 documents most of a batch would be padding. All sequences of a block are put into rows by *best fit
-decreasing*: the longest first, each into the fullest row that has room for it. As there are few
-lengths, sequences of the same length are placed together, as in the histogram packing of
+decreasing*: the longest first, each into the fullest row that has room for it. Since there are few
+distinct lengths, sequences of the same length are placed together, as in the histogram packing of
 arXiv:2107.02027. See docs/decisions/packing.md.
 """
 
@@ -11,13 +11,11 @@ import bisect
 
 import numpy as np
 
-from data_pipeline.corpus.shards import Split
 from data_pipeline.keyed_random import permute
 from data_pipeline.pretraining.blocks import Draw, Draws
 from data_pipeline.pretraining.config import special_tokens
 from data_pipeline.pretraining.examples import EXAMPLE
 from data_pipeline.pretraining.masking import prediction_counts
-from data_pipeline.pretraining.pairing import plan_block
 
 
 def sequences_per_row(sequence_length: int, max_predictions: int) -> int:
@@ -25,40 +23,29 @@ def sequences_per_row(sequence_length: int, max_predictions: int) -> int:
     return min(sequence_length // (special_tokens("doc_sentences") + 1), max_predictions)
 
 
-def plan_rows(
-    split: Split,
+def pack_examples(
+    examples: np.ndarray,
     draws: Draws,
-    *,
     sequence_length: int,
     max_predictions: int,
     masked_lm_probability: float,
-    short_sequence_probability: float,
 ) -> np.ndarray:
     """The examples of a block in rows, shuffled: a pure function of its arguments.
 
-    The examples are those of `plan_block` with pairs "doc_sentences", each once, with their keys
-    and so with their masks. A row has room for their tokens, including special ones, and for as
-    many predictions as they may get.
+    Each example is used once, with its key and so with its masks. A row of `sequence_length` tokens
+    and `max_predictions` slots has room for the tokens of its examples, including special ones, and
+    for as many predictions as they may get.
 
     Args:
-      split: the documents.
-      draws: the block, and where all randomness comes from.
-      sequence_length: L, tokens of a row, and of the longest example.
-      max_predictions: K, prediction slots of a row.
+      examples: `EXAMPLE` [any], with pairs "doc_sentences".
+      draws: the block, and the source of all randomness.
+      sequence_length, max_predictions: of a row.
       masked_lm_probability: share of the tokens to predict.
-      short_sequence_probability: as in `plan_block`.
 
     Returns:
       `EXAMPLE` [n, R], n > 0, with R = `sequences_per_row`: in each row at least one example, then
       zeros.
     """
-    examples = plan_block(
-        split,
-        "doc_sentences",
-        draws,
-        sequence_length=sequence_length,
-        short_sequence_probability=short_sequence_probability,
-    )
     tokens = examples["length"][:, 0] + special_tokens("doc_sentences")
     predictions = prediction_counts(tokens, masked_lm_probability, max_predictions)
     row = assign_rows(tokens, predictions, sequence_length, max_predictions)
@@ -74,22 +61,19 @@ def plan_rows(
 def assign_rows(
     tokens: np.ndarray, predictions: np.ndarray, row_tokens: int, row_predictions: int
 ) -> np.ndarray:
-    """Best fit decreasing of sequences into rows.
+    """The row of each sequence by best fit decreasing, int64 [n]; rows are 0, 1, ... without gaps.
 
     Args:
       tokens: int64 [n], length of each sequence, 1 .. row_tokens.
-      predictions: int64 [n], slots that it needs, 1 .. row_predictions; the same for sequences of
-        the same length.
+      predictions: int64 [n], the slots it needs, 1 .. row_predictions; sequences of the same length
+        need the same number.
       row_tokens, row_predictions: what a row holds.
-
-    Returns:
-      int64 [n], the row of each sequence; the rows are numbered from 0 without gaps.
     """
     row_of = np.empty(len(tokens), np.int64)
     order = np.argsort(-tokens, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(tokens[order])) + 1)
     rows = 0
-    # Rows by the (tokens, predictions) that they have room for, and these keys in order.
+    # Rows by the (tokens, predictions) they still have room for, and these keys in order.
     open_rows: dict[tuple[int, int], np.ndarray] = {}
     rooms: list[tuple[int, int]] = []
 

@@ -3,8 +3,8 @@
 The rules are those of `create_instances_from_document` and `truncate_seq_pair` in
 create_pretraining_data.py of google-research/bert and google-research/albert. Those walk through a
 document sentence by sentence; here a block of documents is planned at once: for every sentence we
-compute where a chunk starting there would end and where the next one would start, and following
-these links from the first sentence of every document gives the chunks.
+compute where a chunk that starts there ends and where the next one starts. Following these links
+from the first sentence of every document gives the chunks.
 """
 
 import numpy as np
@@ -25,32 +25,28 @@ from data_pipeline.pretraining.examples import EXAMPLE
 
 
 def plan_block(
-    split: Split,
-    pairs: Pairs,
-    draws: Draws,
-    *,
-    sequence_length: int,
-    short_sequence_probability: float,
+    split: Split, pairs: Pairs, draws: Draws, sequence_length: int, short_probability: float
 ) -> np.ndarray:
     """All examples of a block, shuffled: a pure function of its arguments.
 
     A chunk is a run of sentences of one document that reaches the target length.
 
-    - "next_sentence" (BERT): A is a random part of the chunk's sentences. B is the rest (label 0),
-      or, with probability 1/2, a stretch of another document (label 1); then the rest is put back.
+    - "next_sentence" (BERT): A is the first part of the chunk, cut after a random sentence. B is
+      the rest (label 0), or, with probability 1/2, a stretch of another document (label 1); the
+      rest then goes into the next chunk.
     - "sentence_order" (ALBERT, arXiv:1909.11942, section 3.1): A and B are the two parts of the
       chunk (label 0), or, with probability 1/2, they are swapped (label 1).
     - "doc_sentences": A is the chunk.
 
     A chunk of one sentence cannot be split. As in both originals, B is then a stretch of another
-    document and the label is 1. Pairs that are too long are cut to the sequence length.
+    document and the label is 1. Pairs that are too long are truncated to the sequence length.
 
     Args:
       split: the documents; at least two of them for pairs.
       pairs: one of the three.
-      draws: the block, and where all randomness comes from.
+      draws: the block, and the source of all randomness.
       sequence_length: tokens of a sequence, including special tokens.
-      short_sequence_probability: how often a document's chunks aim at a random shorter length.
+      short_probability: how often a document's chunks aim at a random shorter length.
 
     Returns:
       `EXAMPLE` [n], n > 0.
@@ -60,7 +56,7 @@ def plan_block(
     document_end = text.document_end[document_of]
     cumulative = np.concatenate([[0], np.cumsum(text.lengths)])  # [S + 1]
     budget = sequence_length - special_tokens(pairs)
-    target = target_lengths(draws, len(text.documents), budget, short_sequence_probability)  # [D]
+    target = target_lengths(draws, len(text.documents), budget, short_probability)  # [D]
 
     # For every sentence as a chunk's start: where A and the chunk end, and the next one starts.
     index = np.arange(total)
@@ -95,16 +91,11 @@ def plan_block(
     rows = np.flatnonzero(is_random)
     if len(rows):
         other = uniform_below(draws.bits(Draw.DOCUMENT, len(rows)), split.documents - 1)
-        # Uniform among the documents that are not its own.
-        other += other >= text.documents[own[rows]]
-        examples["shard"][rows, 1], examples["offset"][rows, 1], examples["length"][rows, 1] = (
-            _random_stretches(
-                split,
-                other,
-                draws.bits(Draw.SENTENCE, len(rows)),
-                target[own[rows]] - a_length[rows],
-            )
-        )
+        other += other >= text.documents[own[rows]]  # any document but its own
+        bits = draws.bits(Draw.SENTENCE, len(rows))
+        stretches = _random_stretches(split, other, bits, target[own[rows]] - a_length[rows])
+        for field, values in zip(("shard", "offset", "length"), stretches, strict=True):
+            examples[field][rows, 1] = values
     for field in ("offset", "length"):
         examples[field][is_swapped] = examples[field][is_swapped, ::-1]
 
@@ -136,10 +127,11 @@ def _random_stretches(
     """A stretch of whole sentences of each given document, starting at a random one.
 
     Args:
-      documents: int64 [n].
+      split: the documents.
+      documents: int64 [n], their numbers.
       bits: uint64 [n], chooses the first sentence.
-      target: int64 [n], tokens after which the stretch ends; it has at least one sentence and ends
-        with the document at the latest.
+      target: int64 [n], tokens after which the stretch ends. It has at least one sentence and does
+        not go past the end of its document.
 
     Returns:
       Shard, token offset and number of tokens, int64 [n] each.
@@ -151,7 +143,7 @@ def _random_stretches(
     for number, rows in rows_by_shard(shard):
         offsets = split.shards[number].sentences
         begin = offsets[start[rows]].astype(np.int64)
-        # Every sentence has a token at least.
+        # Every sentence has at least one token.
         latest = np.minimum(start[rows] + target[rows], last[rows])
         end = _first_at_least(offsets, begin + target[rows], start[rows] + 1, latest)
         offset[rows] = begin
@@ -164,15 +156,8 @@ def _first_at_least(
 ) -> np.ndarray:
     """The first index in low .. high - 1 at which the sorted `array` reaches the value, else high.
 
-    np.searchsorted would begin in the middle of the whole array, touching pages of a mapped file
-    that nothing else needs.
-
-    Args:
-      array: integer [any].
-      values, low, high: int64 [n], low <= high.
-
-    Returns:
-      int64 [n].
+    `values`, `low` <= `high` and the result are int64 [n]. np.searchsorted would begin in the
+    middle of the whole array, touching pages of a mapped file that nothing else needs.
     """
     while (low < high).any():
         middle = (low + high) // 2

@@ -17,14 +17,14 @@ _BATCHES_AHEAD = 8
 
 
 class _Iterator(Iterator[Batch]):
-    """The iterator of a tf.data dataset, ended in time when the interpreter exits.
+    """The iterator of a tf.data dataset, ended before the interpreter exits.
 
     The dataset's threads call Python. A call made while the interpreter is being torn down never
     returns, and TensorFlow would wait for it forever.
     """
 
     def __init__(self, dataset: Any):
-        # The list is the only owner, and it is emptied when this object goes, or before the exit.
+        # The list is the only owner. It is emptied when this object is deleted, or before the exit.
         self._owner = [dataset.as_numpy_iterator()]
         weakref.finalize(self, self._owner.clear)
 
@@ -35,7 +35,7 @@ class _Iterator(Iterator[Batch]):
 @functools.cache
 def importing() -> threading.Thread:
     """The thread that imports TensorFlow, which takes seconds."""
-    # These can't be imported once the interpreter exits, which TensorFlow might be the first to do.
+    # TensorFlow may be the first to import these, which fails once the interpreter is exiting.
     from concurrent.futures import process, thread  # noqa: F401
 
     importer = threading.Thread(target=import_tensorflow, name="import of TensorFlow")
@@ -50,14 +50,14 @@ def stream(
 ) -> Iterator[Batch]:
     """Collates planned batches in parallel and in order, ahead of the consumer.
 
-    Until TensorFlow is imported, which begins with the third batch, they are collated one by one
-    as they are asked for; meanwhile the consumer compiles its step.
+    TensorFlow is imported once the third batch is asked for. Until that is done, batches are
+    collated one by one, when they are asked for; meanwhile the consumer compiles its step.
 
     Args:
       plans: the planned batches, each with its cursor: `EXAMPLE` [B], or [B, any] packed, and
         int64 [3].
       collate: from such an array to a batch of fixed shapes, without "cursor".
-      workers: parallel calls of `collate`.
+      workers: how many batches are collated in parallel.
 
     Returns:
       An iterator of batches with "cursor". Deleting it ends its threads.
@@ -65,31 +65,20 @@ def stream(
     for number, (examples, cursor) in enumerate(plans):
         batch = collate(examples)
         yield batch | {"cursor": cursor}
-        # Two are asked for ahead of the first step, which Python is still busy with then.
+        # The first step has asked for two in advance, and keeps Python busy at that time.
         if number and not importing().is_alive():
             break
-    yield from _Iterator(_dataset(plans, collate, workers, examples, batch))
-
-
-def _dataset(
-    plans: Iterator[tuple[np.ndarray, np.ndarray]],
-    collate: Callable[[np.ndarray], Batch],
-    workers: int,
-    examples: np.ndarray,
-    batch: Batch,
-) -> Any:
-    """The graph for the remaining batches, which have the shapes of `batch`, made of `examples`."""
     tf = import_tensorflow()
 
-    # TensorFlow has no structured arrays: an example travels as the int64 that it consists of.
+    # TensorFlow has no structured arrays: an example travels as its eight-byte integers.
     def as_integers() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for examples, cursor in plans:
-            yield examples.view(np.int64).reshape(*examples.shape, -1), cursor
+        for planned, cursor in plans:
+            yield planned.view(np.int64).reshape(*planned.shape, -1), cursor
 
-    def load(examples: Any, cursor: Any) -> dict[str, Any]:
+    def load(planned: Any, cursor: Any) -> dict[str, Any]:
         arrays = tf.numpy_function(
             lambda integers: list(collate(integers.view(EXAMPLE)[..., 0]).values()),
-            [examples],
+            [planned],
             [array.dtype for array in batch.values()],
             stateful=False,
         )
@@ -100,7 +89,7 @@ def _dataset(
     options.autotune.enabled = False
     options.threading.private_threadpool_size = workers + 1
     packed = [None] * (examples.ndim - 1)
-    return (
+    dataset = (
         tf.data.Dataset.from_generator(
             as_integers,
             output_signature=(
@@ -113,3 +102,4 @@ def _dataset(
         .prefetch(_BATCHES_AHEAD)
         .with_options(options)
     )
+    yield from _Iterator(dataset)

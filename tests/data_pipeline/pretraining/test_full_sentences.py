@@ -35,11 +35,10 @@ def epoch_plan(split, epoch, *, short=0.0, seed=0, length=LENGTH):
     runs = runs_of_documents(split)
     plans = [
         plan_full_sentences(
-            split,
             runs,
             Draws(seed, epoch, block),
             sequence_length=length,
-            short_sequence_probability=short,
+            short_probability=short,
         )
         for block in range(blocks_per_epoch(runs))
     ]

@@ -14,7 +14,7 @@ from data_pipeline.pretraining.config import Masking
 from data_pipeline.pretraining.examples import EXAMPLE
 from data_pipeline.pretraining.masking import mask_tokens, prediction_counts
 from data_pipeline.pretraining.order import blocks_per_epoch
-from data_pipeline.pretraining.packing import assign_rows, plan_rows, sequences_per_row
+from data_pipeline.pretraining.packing import assign_rows, pack_examples, sequences_per_row
 from data_pipeline.pretraining.pairing import plan_block
 from tests.data_pipeline.conftest import (
     FIRST_TOKEN,
@@ -26,7 +26,7 @@ from tests.data_pipeline.conftest import (
 from tests.data_pipeline.pretraining import slow_reference
 
 LENGTH, SLOTS, PROBABILITY = 32, 5, 0.15
-PLAN = {"sequence_length": LENGTH, "short_sequence_probability": 0.2}
+PLAN = {"sequence_length": LENGTH, "short_probability": 0.2}
 CONFIG = DataConfig(pairs="doc_sentences", packed=True)
 
 
@@ -46,10 +46,8 @@ def short_corpus(make_corpus):
 def planned(split, epoch, block):
     """The same examples in a row each, and packed."""
     draws = Draws(0, epoch, block)
-    packed = plan_rows(
-        split, draws, max_predictions=SLOTS, masked_lm_probability=PROBABILITY, **PLAN
-    )
-    return plan_block(split, "doc_sentences", draws, **PLAN), packed
+    examples = plan_block(split, "doc_sentences", draws, **PLAN)
+    return examples, pack_examples(examples, draws, LENGTH, SLOTS, PROBABILITY)
 
 
 def take(corpus, count, *, batch_size=16, length=LENGTH, slots=SLOTS, config=CONFIG):

@@ -25,7 +25,7 @@ def epoch_plan(split, epoch, *, pairs="next_sentence", length=LENGTH, short=0.1,
             pairs,
             Draws(seed, epoch, block),
             sequence_length=length,
-            short_sequence_probability=short,
+            short_probability=short,
         )
         for block in range(blocks_per_epoch(split))
     ]
