@@ -2,8 +2,7 @@
 
 The steps, each in its own module: sources → clean → sentences → tokenizer (encode) → shards, then
 a report. The result depends on the input and the settings alone, not on the number of processes or
-on interruptions. `python -m data_pipeline.prepare --verify DIR` reads every byte of a corpus and
-checks it against its checksums.
+on interruptions.
 """
 
 import glob
@@ -54,14 +53,8 @@ _EMBEDDED_TEXT = "embedded.txt"
 def prepare(config: PrepareConfig, *, shows_next: bool = True) -> Corpus:
     """Makes a corpus, or opens the one that the same settings made before.
 
-    An interrupted call leaves a folder that is not yet a corpus; the same call continues it.
-
-    Args:
-      config: the settings.
-      shows_next: print the command that trains on the corpus.
-
-    Returns:
-      The opened corpus; its folder also holds the report, `report.md`.
+    An interrupted call leaves a folder that is not yet a corpus; the same call continues it. The
+    folder also gets the report, `report.md`. `shows_next` prints the command that trains on it.
     """
     check_settings(config)
     if os.path.exists(config.output / "corpus.json"):
@@ -75,11 +68,15 @@ def prepare(config: PrepareConfig, *, shows_next: bool = True) -> Corpus:
             "tokenizer": given.description if given else None,
         }
         if config.word_segmenter:
-            made_from["word_segmenter"] = _versions(config)[config.word_segmenter]
+            made_from["word_segmenter"] = importlib.metadata.version(config.word_segmenter)
         journal.expect("made_from", made_from)
-        size = _check_sources(everything)
+        size = _check_sources(everything, config.processes)
+        if not (config.output / CONFIG_FILE).exists():
+            (given or _train(config, everything, size)).save(config.output)
+        tokenizer = load_tokenizer(config.output)
+        progress = _encode(config, tokenizer, everything, size, journal)
         prints = {name: _fingerprint(opened) for name, opened in inputs.items()}
-        return _build(config, given, everything, size, journal, prints, shows_next)
+        return _finish(config, tokenizer, progress, prints, shows_next)
 
 
 def _open_finished(config: PrepareConfig) -> Corpus:
@@ -113,7 +110,7 @@ def _open_finished(config: PrepareConfig) -> Corpus:
 
 
 def _is_changed(config: PrepareConfig, name: str, fingerprint: str) -> bool:
-    """Whether files differ from those a corpus was made from; files that are gone do not."""
+    """Whether files differ from those a corpus was made from; deleted files do not count."""
     if _is_no_file(name) or not (os.path.exists(name) or glob.has_magic(name)):
         return False
     try:
@@ -153,8 +150,8 @@ def _open_input(config: PrepareConfig, name: str) -> Sequence[Source]:
     return [FileSource(file, config.text_field) for file in outside]
 
 
-def _check_sources(inputs: Sequence[Source]) -> int | None:
-    """Reads all files once; returns the bytes of their text, None if a dataset's are unknown."""
+def _check_sources(inputs: Sequence[Source], processes: int) -> int | None:
+    """Reads all files once, gets the other sources ready; the bytes of text, None if unknown."""
     files = [source for source in inputs if isinstance(source, FileSource)]
     on_disk = sum(file.bytes for file in files)
     packed = any(file.path.name.lower().endswith(".gz") for file in files)
@@ -163,49 +160,11 @@ def _check_sources(inputs: Sequence[Source]) -> int | None:
     for source in inputs:
         if isinstance(source, TfdsSource):
             source.download()
-    return total if len(files) == len(inputs) else None
-
-
-def _build(
-    config: PrepareConfig,
-    given: Tokenizer | None,
-    inputs: Sequence[Source],
-    size: int | None,
-    journal: Journal,
-    prints: dict[str, str],
-    shows_next: bool,
-) -> Corpus:
-    for source in inputs:
-        if isinstance(source, EmbeddedSource):
-            _extract(source, config.processes)
+        elif isinstance(source, EmbeddedSource):
+            _extract(source, processes)
             if len(inputs) == 1:
-                size = source.path.stat().st_size
-    if not (config.output / CONFIG_FILE).exists():
-        (given or _train(config, inputs, size)).save(config.output)
-    tokenizer = load_tokenizer(config.output)
-    with CorpusWriter(
-        config.output,
-        token_dtype(tokenizer.vocab_size),
-        config.heldout_fraction,
-        config.max_shard_tokens,
-        journal,
-    ) as writer:
-        chunks = itertools.islice(_chunks(inputs), writer.chunk, None)
-        encoded = encode_chunks(
-            chunks, config.output, config.language, config.processes, config.word_segmenter
-        )
-        sized = ((chunk.source_bytes, chunk) for chunk in encoded)
-        done = min(writer.chunk * sources.CHUNK_BYTES, size or 0)
-        for chunk in tracked(sized, "encoding", size, done):
-            writer.add(chunk)
-        if writer.is_empty:
-            raise DataError("the input holds no sentence; see what --input names")
-        writer.commit()
-    return _finish(config, tokenizer, writer, prints, shows_next)
-
-
-def _chunks(inputs: Sequence[Source]) -> Iterator[Chunk]:
-    return itertools.chain.from_iterable(source.chunks() for source in inputs)
+                return source.path.stat().st_size
+    return total if len(files) == len(inputs) else None
 
 
 def _extract(source: EmbeddedSource, processes: int) -> None:
@@ -223,6 +182,10 @@ def _extract(source: EmbeddedSource, processes: int) -> None:
 
     with worker_pool(processes) as pool:
         source.extract(read_all)
+
+
+def _chunks(inputs: Sequence[Source]) -> Iterator[Chunk]:
+    return itertools.chain.from_iterable(source.chunks() for source in inputs)
 
 
 def _train(config: PrepareConfig, inputs: Sequence[Source], size: int | None) -> Tokenizer:
@@ -246,23 +209,55 @@ def _train(config: PrepareConfig, inputs: Sequence[Source], size: int | None) ->
     )
 
 
+def _encode(
+    config: PrepareConfig,
+    tokenizer: Tokenizer,
+    inputs: Sequence[Source],
+    size: int | None,
+    journal: Journal,
+) -> dict[str, Any]:
+    """Writes the shards; returns the final `CorpusWriter.progress`."""
+    with CorpusWriter(
+        config.output,
+        token_dtype(tokenizer.vocab_size),
+        config.heldout_fraction,
+        config.max_shard_tokens,
+        journal,
+    ) as writer:
+        first: int = writer.progress["chunk"]
+        chunks = itertools.islice(_chunks(inputs), first, None)
+        encoded = encode_chunks(
+            chunks, config.output, config.language, config.processes, config.word_segmenter
+        )
+        sized = ((chunk.source_bytes, chunk) for chunk in encoded)
+        done = min(first * sources.CHUNK_BYTES, size or 0)
+        for chunk in tracked(sized, "encoding", size, done):
+            writer.add(chunk)
+        if writer.is_empty:
+            raise DataError("the input holds no sentence; see what --input names")
+        writer.commit()
+    return writer.progress
+
+
 def _finish(
     config: PrepareConfig,
     tokenizer: Tokenizer,
-    writer: CorpusWriter,
+    progress: dict[str, Any],
     prints: dict[str, str],
     shows_next: bool,
 ) -> Corpus:
     """Writes the report and, last of all, corpus.json."""
     metadata = corpus_metadata(
-        tokenizer.description, tokenizer.vocab_size, tokenizer.special_ids, writer.shards
+        tokenizer.description, tokenizer.vocab_size, tokenizer.special_ids, progress["shards"]
     )
+    libraries = ["numpy", "tokenizers", "sentencepiece", "sentencex"]
     if config.word_segmenter:
         metadata["word_segmenter"] = config.word_segmenter
+        libraries.append(config.word_segmenter)
     corpus = Corpus(config.output, metadata)
-    figures = report.measure(corpus, tokenizer, writer.duplicates, writer.cut)
+    figures = report.measure(corpus, tokenizer, progress["duplicates"], progress["cut"])
     trained = config.vocab is None and config.model is None
-    asked = (config.vocab_size or DEFAULT_VOCAB_SIZE) if trained else None
+    asked = (config.vocab_size or DEFAULT_VOCAB_SIZE) if trained else 0
     metadata |= {
         "heldout_unigram_entropy": figures["heldout_unigram_entropy"],
         "unknown_rate": figures["unknown_rate"],
@@ -270,7 +265,10 @@ def _finish(
         "made_by": {
             "settings": settings_of(config),
             "input": prints,
-            "versions": _versions(config),
+            "versions": {
+                "python": platform.python_version(),
+                **{library: importlib.metadata.version(library) for library in libraries},
+            },
         },
     }
     shown = (
@@ -289,16 +287,6 @@ def _finish(
 def _remove_work_files(folder: Path) -> None:
     for name in (JOURNAL_FILE, JOURNAL_FILE + "-journal", _EMBEDDED_TEXT):
         (folder / name).unlink(missing_ok=True)
-
-
-def _versions(config: PrepareConfig) -> dict[str, str]:
-    libraries = ["numpy", "tokenizers", "sentencepiece", "sentencex"]
-    if config.word_segmenter:
-        libraries.append(config.word_segmenter)
-    return {
-        "python": platform.python_version(),
-        **{library: importlib.metadata.version(library) for library in libraries},
-    }
 
 
 def main(arguments: Sequence[str]) -> None:

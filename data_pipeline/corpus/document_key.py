@@ -1,23 +1,18 @@
-"""The hash of a document: finds duplicates and decides the split, wherever chunks are cut."""
+"""The hash of a document, which finds duplicates and decides the split."""
 
 import dataclasses
 import hashlib
 from collections.abc import Iterable
 
 # A key is a polynomial over the hashes of the paragraphs, modulo a Mersenne prime: the keys of two
-# pieces give the key of the whole wherever it was cut.
+# pieces give the key of the whole, wherever it was cut.
 _MODULUS = (1 << 127) - 1
 _BASE = 0x5DEECE66D2B7E151628AED2A6ABF7158
 
 
 @dataclasses.dataclass(frozen=True)
 class DocumentKey:
-    """The same for two documents exactly when their cleaned paragraphs are the same.
-
-    Attributes:
-      value: 127-bit hash.
-      paragraphs: how many paragraphs it covers.
-    """
+    """A 127-bit hash: the same for two documents if their cleaned paragraphs are the same."""
 
     value: int = 0
     paragraphs: int = 0
@@ -32,12 +27,11 @@ class DocumentKey:
         return self.value / _MODULUS
 
     def digest(self) -> bytes:
-        """Sixteen bytes."""
         return self.value.to_bytes(16, "big")
 
 
 def document_key(paragraphs: Iterable[str]) -> DocumentKey:
-    """The key of some cleaned paragraphs."""
+    """The key of cleaned paragraphs."""
     value = count = 0
     for paragraph in paragraphs:
         digest = hashlib.blake2b(paragraph.encode(), digest_size=16).digest()

@@ -18,31 +18,21 @@ from data_pipeline.tokenization.interface import Tokenizer
 from data_pipeline.tokenization.loading import load_tokenizer
 from data_pipeline.workers import ordered_map, worker_pool
 
-# A longer sentence (a table, base64) is cut: training plans by sentences and would cut it anyway.
+# A longer sentence (a table, base64) is cut: training plans whole sentences and would cut it too.
 MAX_SENTENCE_TOKENS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
 class EncodedChunk:
-    """A chunk's documents as token ids.
+    """A chunk's documents as token ids."""
 
-    Attributes:
-      tokens: uint16 or uint32 [tokens], all ids one after the other.
-      sentence_lengths: int32 [sentences], tokens of each sentence, all positive.
-      document_sentences: int32 [documents], sentences of each document.
-      words: bool [tokens], whether a token starts a word; None without a segmenter.
-      keys: one for each document.
-      ends_document: whether the last document ends here; all others do.
-      source_bytes: bytes of text the chunk had.
-    """
-
-    tokens: np.ndarray
-    sentence_lengths: np.ndarray
-    document_sentences: np.ndarray
-    words: np.ndarray | None
-    keys: list[DocumentKey]
-    ends_document: bool
-    source_bytes: int
+    tokens: np.ndarray  # uint16 or uint32 [tokens], all ids one after the other
+    sentence_lengths: np.ndarray  # int32 [sentences], tokens of each sentence, all positive
+    document_sentences: np.ndarray  # int32 [documents], sentences of each document
+    words: np.ndarray | None  # bool [tokens], whether each starts a word; None without a segmenter
+    keys: list[DocumentKey]  # one for each document
+    ends_document: bool  # whether the last document ends here; all others do
+    source_bytes: int  # of the chunk's text
 
 
 def encode_chunk(
@@ -53,7 +43,7 @@ def encode_chunk(
 ) -> EncodedChunk:
     """Cleans, splits and encodes a chunk, and finds its words if `segment` is given.
 
-    Sentences without tokens are left out, those beyond `MAX_SENTENCE_TOKENS` cut in several.
+    Sentences without tokens are left out, those longer than `MAX_SENTENCE_TOKENS` are cut.
     """
     sentences: list[str] = []
     counts: list[int] = []
@@ -66,21 +56,22 @@ def encode_chunk(
         counts.append(len(sentences) - before)
         keys.append(document_key(paragraphs))
     tokens, lengths = tokenizer.encode_batch(sentences)
-    # Each sentence gives so many: none without tokens. All are of full length but the last.
+    # The parts of each sentence: none without tokens, else all of full length but the last.
     parts = -(-lengths // MAX_SENTENCE_TOKENS)
     part_lengths = np.full(parts.sum(), MAX_SENTENCE_TOKENS, np.int32)
-    part_lengths[np.cumsum(parts)[parts > 0] - 1] = (lengths - (parts - 1) * MAX_SENTENCE_TOKENS)[
-        parts > 0
-    ]
+    last = lengths - (parts - 1) * MAX_SENTENCE_TOKENS
+    part_lengths[np.cumsum(parts)[parts > 0] - 1] = last[parts > 0]
     # Sentences of each document: differences of a running count at its bounds.
     running = np.concatenate([[0], np.cumsum(parts)])
     bounds = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    words = None
+    if segment:
+        words = mark_words(sentences, segment, tokenizer.token_offsets(sentences), lengths)
     return EncodedChunk(
         tokens=tokens.astype(token_dtype(tokenizer.vocab_size)),
         sentence_lengths=part_lengths,
         document_sentences=np.diff(running[bounds]).astype(np.int32),
-        words=segment
-        and mark_words(sentences, segment, tokenizer.token_offsets(sentences), lengths),
+        words=words,
         keys=keys,
         ends_document=chunk.ends_document,
         source_bytes=len(chunk.data),
@@ -94,7 +85,7 @@ def encode_chunks(
     processes: int,
     word_segmenter: str | None = None,
 ) -> Iterator[EncodedChunk]:
-    """Encodes chunks in order with the tokenizer that `folder` holds."""
+    """Encodes chunks in order with the tokenizer in `folder`."""
     settings = folder, language, word_segmenter
     if processes == 1:
         tools = _load_tools(*settings)

@@ -1,8 +1,9 @@
-"""What an unfinished preparation has done, in one SQLite file beside its shards."""
+"""What an unfinished preparation has done so far, in an SQLite file beside its shards."""
 
 import contextlib
 import errno
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,67 +16,57 @@ JOURNAL_FILE = "progress.sqlite"
 
 @contextlib.contextmanager
 def output_folder(folder: Path, settings: dict[str, Any]) -> Iterator["Journal"]:
-    """An output folder, made if need be, and the journal in it.
+    """Makes the output folder if it does not exist, and opens the journal in it.
 
-    A mistake found in the block before anything was committed leaves no trace, so that it does not
+    If a mistake is found in the block before anything was committed, no trace is left that would
     stand in the way of the corrected command.
     """
-    path = folder / JOURNAL_FILE
-    with _full_disk_explained(folder):
-        try:
-            if folder.exists() and not folder.is_dir():
-                raise DataError(f"--output {folder} is a file; name a folder")
-            if not (known := path.exists()) and folder.is_dir() and any(folder.iterdir()):
-                raise DataError(
-                    f"--output {folder} holds other files; name a new or an empty folder"
-                )
-            made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-            folder.mkdir(parents=True, exist_ok=True)
-            journal = Journal(path)
-        except (OSError, sqlite3.OperationalError) as error:
-            if _is_full_disk(error):
-                raise
-            reason = getattr(error, "strerror", error)
-            raise DataError(
-                f"--output {folder} cannot be made or written to ({reason}); name another folder"
-            ) from None
-        except sqlite3.DatabaseError as error:
-            raise DataError(
-                f"{path} is damaged ({error}); delete the folder {folder} and start again"
-            ) from None
-        try:
-            journal.expect("settings", settings)
-            yield journal
-        except BaseException as error:
-            untouched = {file.name for file in folder.iterdir()} == {JOURNAL_FILE}
-            mistake = isinstance(error, DataError) or untouched
-            if mistake and not known and journal.progress() is None:
-                journal.close()
-                _remove(folder, made)
-            raise
-        finally:
-            journal.close()
-
-
-def _remove(folder: Path, made: list[Path]) -> None:
-    """Empties the folder, and removes it and its parents as far as we made them."""
-    for file in folder.iterdir():
-        file.unlink()
-    for empty in made:
-        with contextlib.suppress(OSError):  # another process may use a parent by now
-            empty.rmdir()
-
-
-@contextlib.contextmanager
-def _full_disk_explained(folder: Path) -> Iterator[None]:
+    known = os.path.exists(folder / JOURNAL_FILE)
+    made = [parent for parent in (folder, *folder.parents) if not os.path.exists(parent)]
     try:
-        yield
+        with contextlib.closing(_open_journal(folder)) as journal:
+            try:
+                journal.expect("settings", settings)
+                yield journal
+            except BaseException as error:
+                untouched = {file.name for file in folder.iterdir()} == {JOURNAL_FILE}
+                mistake = isinstance(error, DataError) or untouched
+                if mistake and not known and journal.progress() is None:
+                    journal.close()
+                    for file in folder.iterdir():
+                        file.unlink()
+                    for empty in made:
+                        with contextlib.suppress(OSError):  # others may use a parent by now
+                            empty.rmdir()
+                raise
     except (OSError, sqlite3.OperationalError) as error:
         if not _is_full_disk(error):
             raise
         raise DataError(
             f"the disk of {folder} is full; free some space and repeat the same command, which "
             "continues after the last finished shard"
+        ) from None
+
+
+def _open_journal(folder: Path) -> "Journal":
+    path = folder / JOURNAL_FILE
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"--output {folder} is a file; name a folder")
+        if not path.exists() and folder.is_dir() and any(folder.iterdir()):
+            raise DataError(f"--output {folder} holds other files; name a new or an empty folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        return Journal(path)
+    except (OSError, sqlite3.OperationalError) as error:
+        if _is_full_disk(error):
+            raise
+        reason = getattr(error, "strerror", error)
+        raise DataError(
+            f"--output {folder} cannot be made or written to ({reason}); name another folder"
+        ) from None
+    except sqlite3.DatabaseError as error:
+        raise DataError(
+            f"{path} is damaged ({error}); delete the folder {folder} and start again"
         ) from None
 
 
@@ -88,11 +79,8 @@ class Journal:
     """Progress and the keys of the documents seen, committed together with each finished shard.
 
     A process that dies loses what came after the last commit, including the documents' keys, so
-    that the next one does the same work again with the same outcome. Memory is bounded: the keys
-    live on disk.
-
-    Args:
-      path: the SQLite file, made if it is not there.
+    the next one does the same work again with the same outcome. The keys are kept on disk, so
+    memory is bounded.
     """
 
     def __init__(self, path: Path):
@@ -111,12 +99,7 @@ class Journal:
             raise
 
     def expect(self, name: str, value: dict[str, Any]) -> None:
-        """Records what a preparation is made with, once; later calls must give the same.
-
-        Args:
-          name: of the record.
-          value: in JSON's types.
-        """
+        """Records what a preparation is made with, once; later calls must give the same value."""
         started_with = self._read(name)
         if started_with is None:
             self._write(name, value)
@@ -138,28 +121,25 @@ class Journal:
         return cursor.rowcount == 1
 
     def commit(self, progress: dict[str, Any]) -> None:
-        """Makes `progress` and all keys added so far permanent, both or neither."""
+        """Makes `progress` and all keys added so far permanent: both or neither."""
         self._write("progress", progress)
         self._connection.commit()
 
     def close(self) -> None:
-        """Leaves the file for another run."""
         self._connection.close()
 
     def _read(self, name: str) -> Any:
-        row = self._connection.execute(
-            "SELECT value FROM records WHERE name = ?", (name,)
-        ).fetchone()
+        query = "SELECT value FROM records WHERE name = ?"
+        row = self._connection.execute(query, (name,)).fetchone()
         return json.loads(row[0]) if row else None
 
     def _write(self, name: str, value: Any) -> None:
-        self._connection.execute(
-            "INSERT OR REPLACE INTO records VALUES (?, ?)", (name, json.dumps(value))
-        )
+        row = name, json.dumps(value)
+        self._connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?)", row)
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The settings that differ, such as "language: 'en' → 'zh'", on one line."""
+    """The settings that differ, on one line, such as "language: 'en' → 'zh'"."""
     return ", ".join(
         f"{name}: {_short(before.get(name))} → {_short(now.get(name))}"
         for name in sorted(before.keys() | now.keys())

@@ -1,4 +1,4 @@
-"""How far a long reading is: a bar on a terminal, else a line now and then."""
+"""Progress of a long task: a bar on a terminal, else a line now and then."""
 
 import contextlib
 import sys
@@ -16,11 +16,8 @@ def tracked(
 ) -> Iterator[T]:
     """Passes values on, and shows how many bytes are done, the rate and the time left.
 
-    Args:
-      values: pairs of the bytes that a value stands for and the value.
-      label: what is being done.
-      total: bytes of all values, None if unknown.
-      done: bytes done before.
+    `values` are pairs of a number of bytes and a value made of them, `total` is the sum of these
+    numbers, None if unknown, and `done` is the number of bytes done before.
     """
     start = shown = time.monotonic()
     before = done
@@ -38,17 +35,17 @@ def tracked(
 
 
 def _bar(label: str, total: int | None, done: int) -> Any:
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
 
-    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    bar = Progress("{task.description}", *columns, console=Console(stderr=True))
+    bar = progress.Progress(
+        "{task.description}",
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
     bar.add_task(label, total=total, completed=done)
     return bar
 

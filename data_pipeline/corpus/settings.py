@@ -28,7 +28,7 @@ class PrepareConfig:
     """The corpus folder to make. It and --input must be given."""
 
     language: Language = "en"
-    """How to find sentences: en, zh, or lines (each line is one sentence, for any language)."""
+    """How to find sentences: en, zh, or lines (each line is a sentence, for any language)."""
 
     word_segmenter: Segmenter | None = None
     """Find the words of Chinese with this segmenter (jieba, to be installed), for masking whole
@@ -66,7 +66,7 @@ class PrepareConfig:
 
 
 def check_settings(config: PrepareConfig) -> None:
-    """Refuses settings that no input could make sense of."""
+    """Refuses settings that are wrong for any input."""
     if not config.input:
         raise DataError("--input names no text; give files, folders, patterns or embedded")
     if config.output == Path():
@@ -86,7 +86,7 @@ def check_settings(config: PrepareConfig) -> None:
     check_vocab_size(DEFAULT_VOCAB_SIZE if config.vocab_size is None else config.vocab_size)
     if not 0 <= config.heldout_fraction < 1:
         raise DataError(
-            f"--heldout-fraction {config.heldout_fraction} is not a share; give 0 to below 1"
+            f"--heldout-fraction {config.heldout_fraction} is out of range; give 0 or more, below 1"
         )
     if not 1 <= config.max_shard_tokens <= 1 << 30:
         raise DataError(
@@ -98,14 +98,14 @@ def check_settings(config: PrepareConfig) -> None:
             "more than 0"
         )
     if config.processes < 1:
-        raise DataError(f"--processes {config.processes} can do nothing; give 1 or more")
+        raise DataError(f"--processes {config.processes} is too few; give 1 or more")
 
 
 def settings_of(config: PrepareConfig) -> dict[str, Any]:
     """What the result depends on, in JSON's types."""
     settings = dataclasses.asdict(config)
     del settings["output"], settings["processes"]
-    if config.word_segmenter is None:  # as in corpora made before there was the choice
+    if config.word_segmenter is None:  # as in corpora made before this setting existed
         del settings["word_segmenter"]
     in_json: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return in_json

@@ -1,14 +1,6 @@
 """The corpus on disk: a folder of memory-mapped arrays that `prepare` writes and training reads.
 
-Layout::
-
-    corpus.json                     written last: a folder without it is not a corpus
-    vocab.txt | sentencepiece.model the tokenizer's own file
-    train-00000.tokens.npy          token ids of all documents of the shard, one after the other
-    train-00000.sentences.npy       uint32 [sentences + 1], token offset of each sentence's start
-    train-00000.documents.npy       uint32 [documents + 1], index of each document's first sentence
-    train-00000.words.npy           bool [tokens], whether a token starts a word (optional)
-    heldout-00000.*.npy             the same for the held-out documents
+docs/data.md lists the files. corpus.json is written last: a folder without it is not a corpus.
 """
 
 import dataclasses
@@ -27,8 +19,9 @@ from data_pipeline.files import file_checksum, read_json
 FORMAT_VERSION = 1
 SPLITS = ("train", "heldout")
 ARRAYS = ("tokens", "sentences", "documents")
+COUNTS = ("documents", "sentences", "tokens")
 WORDS = "words"  # one more array, in a corpus whose words a segmenter found
-# Above this many bytes, opening checks lengths only: reading every byte of a large corpus would
+# Above this many bytes, opening checks only lengths: reading every byte of a large corpus would
 # delay each start by minutes. `python -m data_pipeline.prepare --verify DIR` checks everything.
 CHECKSUM_LIMIT_BYTES = 1 << 30
 
@@ -47,24 +40,22 @@ def corpus_metadata(
     """What a `corpus.json` must say.
 
     Args:
-      tokenizer: its description, in which "fingerprint" is required.
-      vocab_size: number of its pieces.
-      special_ids: see `Corpus`.
+      tokenizer: `Tokenizer.description`, of which "fingerprint" is required.
+      vocab_size, special_ids: the tokenizer's.
       shards: by split, the entries from `ShardWriter.finish`; a split may be missing.
     """
-    entries = {split: shards.get(split, []) for split in SPLITS}
-    counts = ("documents", "sentences", "tokens")
+    splits = {}
+    for split in SPLITS:
+        found = shards.get(split, [])
+        splits[split] = {name: sum(shard[name] for shard in found) for name in COUNTS}
+        splits[split]["shards"] = found
     return {
         "format_version": FORMAT_VERSION,
         "tokenizer": tokenizer,
         "vocab_size": vocab_size,
         "special_ids": special_ids,
         "dtype": token_dtype(vocab_size).name,
-        "splits": {
-            split: {name: sum(shard[name] for shard in found) for name in counts}
-            | {"shards": found}
-            for split, found in entries.items()
-        },
+        "splits": splits,
     }
 
 
@@ -80,7 +71,7 @@ class _ArrayFile:
         self._header_bytes = self._file.tell()
 
     def _write_header(self) -> None:
-        # NumPy pads the header, so that a longer shape still fits when it is written again.
+        # NumPy pads the header, so a longer shape still fits when it is written again.
         descr = np.lib.format.dtype_to_descr(self.dtype)
         header = {"descr": descr, "fortran_order": False, "shape": (self.length,)}
         np.lib.format.write_array_header_1_0(self._file, header)
@@ -110,13 +101,10 @@ class _ArrayFile:
 
 
 class ShardWriter:
-    """Writes one shard, a piece of a document at a time, so that a document may have any length.
+    """Writes one shard, such as "train-00000", a piece of a document at a time.
 
-    Args:
-      folder: the corpus folder.
-      name: the shard's name, such as "train-00000".
-      dtype: dtype of the token ids (`token_dtype`).
-      has_words: whether to record which tokens start a word.
+    The token ids have the given dtype; `has_words` records which of them start a word. `tokens` and
+    `sentences` are the numbers written so far, including the open document.
     """
 
     def __init__(self, folder: Path, name: str, dtype: np.dtype, has_words: bool = False):
@@ -136,12 +124,10 @@ class ShardWriter:
 
     @property
     def tokens(self) -> int:
-        """Number of tokens written so far, including the open document."""
         return self._files["tokens"].length
 
     @property
     def sentences(self) -> int:
-        """Number of sentences written so far, including the open document."""
         return self._files["sentences"].length - 1
 
     def add(
@@ -150,10 +136,9 @@ class ShardWriter:
         """Appends sentences to the open document.
 
         Args:
-          tokens: integer [sum of sentence_lengths], the token ids.
+          tokens: integer [tokens], their ids.
           sentence_lengths: integer [sentences], tokens of each sentence, all positive.
-          words: bool [sum of sentence_lengths], whether each token starts a word; only for a shard
-            that records words.
+          words: bool [tokens], whether each starts a word; only for a shard that records words.
         """
         ends = self.tokens + np.cumsum(sentence_lengths, dtype=np.int64)
         self._files["tokens"].append(tokens)
@@ -162,7 +147,7 @@ class ShardWriter:
             self._files[WORDS].append(words)
 
     def end_document(self, keep: bool = True) -> None:
-        """Closes the open document; an empty one, or one not to `keep`, leaves no trace."""
+        """Closes the open document, which leaves no trace if it is empty or not to `keep`."""
         if not keep:
             for array in self._files.keys() & {"tokens", WORDS}:
                 self._files[array].truncate(self._kept_tokens)
@@ -190,7 +175,14 @@ class ShardWriter:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One shard's arrays, mapped and not read: see the layout in this module's docstring."""
+    """One shard's arrays, which are mapped, not read.
+
+    Attributes:
+      tokens: uint16 or uint32 [tokens], the ids of all documents one after the other.
+      sentences: uint32 [sentences + 1], token offset of each sentence's start.
+      documents: uint32 [documents + 1], index of each document's first sentence.
+      words: bool [tokens], whether a token starts a word; None if that is not recorded.
+    """
 
     tokens: np.ndarray
     sentences: np.ndarray
@@ -206,8 +198,8 @@ class Split:
       shards: the shards in order.
       first_document: int64 [shards + 1], number of documents before each shard.
       documents, sentences, tokens: counts over all shards.
-      documents_per_unit: how many consecutive documents of a shard count as one (perhaps fewer at
-        the shard's end); `first_document` and `documents` count these units.
+      documents_per_unit: how many consecutive documents of a shard count as one (fewer at the
+        shard's end); `first_document` and `documents` count these units.
     """
 
     shards: tuple[Shard, ...]
@@ -225,19 +217,13 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """An opened corpus folder.
-
-    Attributes:
-      folder: where it is.
-      metadata: the contents of `corpus.json`.
-    """
+    """An opened corpus folder; `metadata` is the content of its `corpus.json`."""
 
     folder: Path
     metadata: dict[str, Any]
 
     @property
     def vocab_size(self) -> int:
-        """Number of pieces of the tokenizer."""
         return int(self.metadata["vocab_size"])
 
     @property
@@ -271,8 +257,8 @@ class Corpus:
 
 def _map_array(path: Path) -> np.ndarray:
     array = np.load(path, mmap_mode="r")
-    # Training reads a little here and there; reading ahead would fetch up to megabytes that nobody
-    # asked for each time: docs/decisions/input-order.md.
+    # Training reads a little here and there; reading ahead would fetch up to megabytes each time
+    # that nobody asked for: docs/decisions/input-order.md.
     array.base.madvise(mmap.MADV_RANDOM)
     return array
 
@@ -282,27 +268,30 @@ def _arrays(metadata: dict[str, Any]) -> tuple[str, ...]:
     return (*ARRAYS, WORDS) if metadata.get("word_segmenter") else ARRAYS
 
 
-def _check_description(metadata: dict[str, Any], files: list[tuple[Path, dict[str, Any]]]) -> None:
-    """Raises KeyError naming what is missing or impossible."""
+def _described_files(folder: Path, metadata: dict[str, Any]) -> list[tuple[Path, int, str]]:
+    """Path, bytes and CRC-32 of every array; KeyError names what is missing or impossible."""
     metadata["tokenizer"]["fingerprint"]
     special = [metadata["special_ids"][key] for key in ("pad", "unk", "cls", "sep", "mask")]
     if len(set(special)) < 5 or not 0 <= min(special) <= max(special) < metadata["vocab_size"]:
         raise KeyError("special_ids")
+    files = []
     for split in SPLITS:
-        for name in ("documents", "sentences", "tokens"):
-            metadata["splits"][split][name]
-            [shard[name] for shard in metadata["splits"][split]["shards"]]
-    for _, expected in files:
-        expected["bytes"], expected["crc32"]
+        described = metadata["splits"][split]
+        for counted in (described, *described["shards"]):
+            [counted[name] for name in COUNTS]
+        for shard in described["shards"]:
+            for array in _arrays(metadata):
+                file = shard["files"][array]
+                path = folder / f"{shard['name']}.{array}.npy"
+                files.append((path, file["bytes"], file["crc32"]))
+    return files
 
 
 def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> Corpus:
-    """Opens a corpus folder and checks its files against `corpus.json`.
+    """Opens a folder that `data_pipeline.prepare` wrote, and checks it against `corpus.json`.
 
-    Args:
-      folder: the folder that `data_pipeline.prepare` wrote.
-      verify: whether to read every byte for its checksum; by default only where the corpus is
-        smaller than `CHECKSUM_LIMIT_BYTES`. Lengths are always checked.
+    Lengths are always checked. `verify` says whether to read every byte for its checksum, by
+    default only if the corpus is smaller than `CHECKSUM_LIMIT_BYTES`.
     """
     folder = Path(folder)
     path = folder / "corpus.json"
@@ -322,28 +311,20 @@ def open_corpus(folder: str | os.PathLike[str], verify: bool | None = None) -> C
             f"{FORMAT_VERSION}; prepare the corpus again"
         )
     try:
-        files = [
-            (folder / f"{shard['name']}.{array}.npy", shard["files"][array])
-            for split in SPLITS
-            for shard in metadata["splits"][split]["shards"]
-            for array in _arrays(metadata)
-        ]
-        _check_description(metadata, files)
+        files = _described_files(folder, metadata)
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} does not describe a corpus (damaged at {error}); prepare it anew"
+            f"{path} does not describe a corpus (damaged at {error}); prepare the corpus again"
         ) from None
     if verify is None:
-        verify = sum(expected["bytes"] for _, expected in files) <= CHECKSUM_LIMIT_BYTES
+        verify = sum(size for _, size, _ in files) <= CHECKSUM_LIMIT_BYTES
     remedy = "copy or prepare the corpus again"
-    for file, expected in files:
-        size = file.stat().st_size if file.is_file() else None
-        if size != expected["bytes"]:
-            found = "is missing" if size is None else f"has {size:,} bytes"
-            raise DataError(f"{file} {found}, corpus.json says {expected['bytes']:,}; {remedy}")
-    for file, expected in files if verify else ():
-        if (checksum := file_checksum(file)) != expected["crc32"]:
-            raise DataError(
-                f"{file} has checksum {checksum}, corpus.json says {expected['crc32']}; {remedy}"
-            )
+    for file, size, _ in files:
+        found = file.stat().st_size if file.is_file() else None
+        if found != size:
+            state = "is missing" if found is None else f"has {found:,} bytes"
+            raise DataError(f"{file} {state}, corpus.json says {size:,}; {remedy}")
+    for file, _, checksum in files if verify else ():
+        if (read := file_checksum(file)) != checksum:
+            raise DataError(f"{file} has checksum {read}, corpus.json says {checksum}; {remedy}")
     return Corpus(folder, metadata)

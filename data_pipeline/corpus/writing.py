@@ -1,6 +1,7 @@
 """From encoded chunks to shards: no duplicates, two splits, and commits to resume from."""
 
 import contextlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,29 @@ from data_pipeline.corpus.journal import Journal
 from data_pipeline.corpus.shards import SPLITS, ShardWriter
 
 # A longer document continues as another one in the same split: training plans whole documents in
-# memory, and offsets in a shard are 32-bit.
+# memory, and offsets in a shard have 32 bits.
 MAX_DOCUMENT_TOKENS = 1 << 22
 
 
 class CorpusWriter:
     """Writes documents to the shards of both splits; used as a context manager.
 
-    All open shards are finished, and the journal committed, whenever they hold `max_shard_tokens`
-    together. Where that happens depends on the input alone, so an interrupted and repeated run
-    writes the same bytes as one that was not interrupted.
+    Whenever the open shards hold `max_shard_tokens` together, all are finished and the journal is
+    committed. Where that happens depends on the input alone, so a run that was interrupted and
+    repeated writes the same bytes as one that was not.
 
     Args:
       folder: the corpus folder.
       dtype: dtype of the token ids.
       heldout_fraction: expected share of documents in the held-out split.
       max_shard_tokens: tokens after which shards are finished.
-      journal: remembers documents and progress; writing resumes at its last progress.
+      journal: records documents and progress; writing resumes at its last progress.
+
+    Attributes:
+      progress: the `chunk` to continue with and how many of its `documents` are done; the numbers
+        of `duplicates` left out and of documents `cut` because of their length; `cut_in`, the
+        split of a document that was cut and continues; the finished `shards` of each split, as
+        corpus.json lists them.
     """
 
     def __init__(
@@ -44,9 +51,7 @@ class CorpusWriter:
         self._heldout_fraction = heldout_fraction
         self._max_shard_tokens = max_shard_tokens
         self._journal = journal
-        # `documents`: how many of the chunk's documents are done. `cut_in`: the split of a document
-        # that was cut and continues.
-        self._progress: dict[str, Any] = journal.progress() or {
+        self.progress: dict[str, Any] = journal.progress() or {
             "chunk": 0,
             "documents": 0,
             "duplicates": 0,
@@ -60,30 +65,10 @@ class CorpusWriter:
         self._document_tokens = 0
 
     @property
-    def chunk(self) -> int:
-        """Index of the chunk to continue with."""
-        return int(self._progress["chunk"])
-
-    @property
-    def duplicates(self) -> int:
-        """Documents left out because an earlier one was the same."""
-        return int(self._progress["duplicates"])
-
-    @property
-    def cut(self) -> int:
-        """Documents that were cut because they exceeded `MAX_DOCUMENT_TOKENS`."""
-        return int(self._progress["cut"])
-
-    @property
     def is_empty(self) -> bool:
         """Whether there is no document yet."""
-        finished = any(self.shards.values())
+        finished = any(self.progress["shards"].values())
         return not finished and not any(shard.documents for shard in self._open.values())
-
-    @property
-    def shards(self) -> dict[str, list[dict[str, Any]]]:
-        """The finished shards of each split, as corpus.json lists them."""
-        return dict(self._progress["shards"])
 
     def __enter__(self) -> "CorpusWriter":
         return self
@@ -98,7 +83,7 @@ class CorpusWriter:
         last = len(chunk.keys) - 1
         sentences = np.concatenate([[0], np.cumsum(chunk.document_sentences, dtype=np.int64)])
         tokens = np.concatenate([[0], np.cumsum(chunk.sentence_lengths, dtype=np.int64)])
-        for index in range(self._progress["documents"], last + 1):
+        for index in range(self.progress["documents"], last + 1):
             start, end = sentences[index], sentences[index + 1]
             self._add_piece(
                 chunk.keys[index],
@@ -109,20 +94,20 @@ class CorpusWriter:
             ended = index < last or chunk.ends_document
             if ended or self._document_tokens >= MAX_DOCUMENT_TOKENS:
                 self._end_document(goes_on=not ended)
-                self._progress["documents"] = index + 1
+                self.progress["documents"] = index + 1
                 if sum(shard.tokens for shard in self._open.values()) >= self._max_shard_tokens:
                     self.commit()
-        self._progress |= {"chunk": self.chunk + 1, "documents": 0}
+        self.progress |= {"chunk": self.progress["chunk"] + 1, "documents": 0}
 
     def commit(self) -> None:
         """Finishes the open shards and makes everything up to here permanent."""
         for split, shard in self._open.items():
             if shard.documents:
-                self._progress["shards"][split].append(shard.finish())
+                self.progress["shards"][split].append(shard.finish())
             else:
                 shard.discard()
         self._open.clear()
-        self._journal.commit(self._progress)
+        self._journal.commit(self.progress)
 
     def _add_piece(
         self, key: DocumentKey, tokens: np.ndarray, lengths: np.ndarray, words: np.ndarray | None
@@ -132,40 +117,32 @@ class CorpusWriter:
         if not self._key.paragraphs:
             # Decided by the document's first piece: the rest may not have been read yet.
             chosen = SPLITS[key.fraction() < self._heldout_fraction]
-            self._split = self._progress["cut_in"] or chosen
-        # A piece is too long itself where a JSON record is; the keys of its parts follow from it.
+            self._split = self.progress["cut_in"] or chosen
+        # A single piece is too long where a JSON record is; the keys of its parts follow from its.
         bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         limits = np.arange(MAX_DOCUMENT_TOKENS, len(tokens), MAX_DOCUMENT_TOKENS)
         cuts = np.searchsorted(bounds, limits, side="right") - 1
-        parts = zip(
-            np.split(tokens, bounds[cuts]),
-            np.split(lengths, cuts),
-            [None] * (len(cuts) + 1) if words is None else np.split(words, bounds[cuts]),
-            strict=True,
-        )
-        for number, part in enumerate(parts):
+        for number, (first, end) in enumerate(itertools.pairwise([0, *cuts, len(lengths)])):
             if number:
                 self._end_document(goes_on=True)
-            self._append(key + DocumentKey(number, 1) if number else key, *part)
-
-    def _append(
-        self, key: DocumentKey, tokens: np.ndarray, lengths: np.ndarray, words: np.ndarray | None
-    ) -> None:
-        self._key += key
-        self._document_tokens += len(tokens)
-        if self._split not in self._open:
-            name = f"{self._split}-{len(self._progress['shards'][self._split]):05d}"
-            self._open[self._split] = ShardWriter(
-                self._folder, name, self._dtype, has_words=words is not None
+            self._key += key + DocumentKey(number, 1) if number else key
+            part = slice(bounds[first], bounds[end])
+            self._document_tokens += len(tokens[part])
+            if self._split not in self._open:
+                name = f"{self._split}-{len(self.progress['shards'][self._split]):05d}"
+                self._open[self._split] = ShardWriter(
+                    self._folder, name, self._dtype, has_words=words is not None
+                )
+            self._open[self._split].add(
+                tokens[part], lengths[first:end], None if words is None else words[part]
             )
-        self._open[self._split].add(tokens, lengths, words)
 
     def _end_document(self, goes_on: bool) -> None:
         if self._key.paragraphs:
             new = self._journal.add_document(self._key.digest())
             self._open[self._split].end_document(keep=new)
-            self._progress["duplicates"] += not new
-            self._progress["cut"] += new and goes_on and not self._progress["cut_in"]
-        self._progress["cut_in"] = self._split if goes_on else None
+            self.progress["duplicates"] += not new
+            self.progress["cut"] += new and goes_on and not self.progress["cut_in"]
+        self.progress["cut_in"] = self._split if goes_on else None
         self._key = DocumentKey()
         self._document_tokens = 0

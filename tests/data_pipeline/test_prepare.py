@@ -163,7 +163,7 @@ def test_a_document_beyond_the_limit_goes_on_as_another(
     lengths = [len(" ".join(part).split()) for part in found]
     assert len(lengths) > 5
     assert max(lengths) < 500
-    (warning,) = (line for line in _warnings(corpus) if "were cut in parts" in line)
+    (warning,) = (line for line in _warnings(corpus) if "document(s) of more than" in line)
     assert "1 document(s)" in warning
 
 
@@ -319,7 +319,7 @@ def _interrupt_after(monkeypatch, commits, error):
     commit = writing.CorpusWriter.commit
 
     def failing(self):
-        if sum(map(len, self.shards.values())) >= commits:
+        if sum(map(len, self.progress["shards"].values())) >= commits:
             raise error
         commit(self)
 
@@ -381,12 +381,12 @@ def _warnings(corpus):
         ([[s for d in _documents(200) for s in d]], "there is only one document"),
         (
             [["A house."], [s for d in _documents(200) for s in d]],
-            "blank lines between its documents missing",
+            "one document holds more than half of all tokens",
         ),
-        ([[s] for d in _documents(200) for s in d], "have one sentence only"),
+        ([[s] for d in _documents(200) for s in d], "of the documents have only one sentence"),
         (_documents(5), "document(s), too few to evaluate"),
         (_documents(200), "tokens are little to learn from"),
-        (_documents(200), "pieces only, not the 5,000 asked for"),
+        (_documents(200), "not the 5,000 asked for"),
     ],
 )
 def test_warnings(config, documents, message):
