@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import io
 import re
 import sys
@@ -14,7 +15,7 @@ Config = TypeVar("Config")
 
 
 def fail(message: object, code: int = 2) -> NoReturn:
-    """Prints one line on standard error and exits; code 2 is a user's mistake."""
+    """Prints one line on standard error and exits; code 2 means a user's mistake."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
 
@@ -27,31 +28,17 @@ def parse(
     program: str,
     description: str | None = None,
 ) -> Config:
-    """Reads a dataclass from the command line.
+    """Reads a dataclass, whose attributes' documentation is the help text, from the command line.
 
-    Args:
-      config_class: the dataclass; its attributes' documentation becomes the help text.
-      arguments: the words after the program's name.
-      default: an instance whose values stand where no option is given.
-      program: the program's name for the help text.
-      description: shown at the top of the help text.
-
-    Returns:
-      The filled dataclass. Exits with code 2 and one line for an unknown option (with the nearest
-      name) or a value of the wrong type, and with code 0 after `--help`.
+    Exits with code 2 and one line for an unknown option (with the nearest name) or a value of the
+    wrong type, and with code 0 after `--help`. `default` has the values of options not given.
     """
-
-    def read(words: Sequence[str]) -> Config:
-        if default is None:
-            return tyro.cli(config_class, args=words, prog=program, description=description)
-        return tyro.cli(
-            config_class, default=default, args=words, prog=program, description=description
-        )
-
+    given = {} if default is None else {"default": default}
+    read = functools.partial(tyro.cli, config_class, prog=program, description=description, **given)
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages):
-            return read(arguments)
+            return read(args=arguments)
     except SystemExit as exit_:
         if exit_.code in (0, None):
             raise
@@ -59,7 +46,7 @@ def parse(
     if unknown := re.match(r"Unrecognized options: (--[\w.-]+)", message):
         help_text = io.StringIO()
         with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
-            read(["--help"])
+            read(args=["--help"])
         options = list(dict.fromkeys(re.findall(r"--[a-z][\w.-]*", help_text.getvalue())))
         if nearest := _nearest(unknown.group(1), options):
             message += f"; did you mean {nearest}?"
@@ -67,7 +54,7 @@ def parse(
 
 
 def _nearest(typed: str, options: Sequence[str]) -> str | None:
-    """The option that is meant, if one is near: by its last part, its initials, its letters.
+    """The option that is most likely meant: by its last part, its initials or its letters.
 
     >>> options = ["--phases.0.steps", "--phases.0.learning-rate", "--optimizer.learning-rate"]
     >>> _nearest("--learning-rate", options), _nearest("--optimizer.lr", options)
@@ -79,28 +66,21 @@ def _nearest(typed: str, options: Sequence[str]) -> str | None:
     >>> _nearest("--colour", options)
     """
     typed = typed.replace("_", "-")
-    # One that is not of a numbered part is meant first.
-    ordered = sorted(options, key=lambda option: bool(re.search(r"\.\d+\.", option)))
     if f"{typed}.name" in options:
         return f"{typed}.name"
-    last = _last_part(typed)
-    same = [option for option in ordered if _last_part(option) == last]
-    short = [
-        option
-        for option in ordered
-        if len(last) > 1 and "".join(word[:1] for word in _last_part(option).split("-")) == last
-    ]
-    close = difflib.get_close_matches(typed, ordered, n=1, cutoff=0.75)
-    return next(iter([*same, *short, *close]), None)
-
-
-def _last_part(option: str) -> str:
-    return option.removeprefix("--").rpartition(".")[2]
+    # Options that belong to no numbered part come first.
+    ordered = sorted(options, key=lambda option: bool(re.search(r"\.\d+\.", option)))
+    last, *last_parts = (re.split(r"--|\.", option)[-1] for option in (typed, *ordered))
+    initials = ["".join(word[:1] for word in part.split("-")) for part in last_parts]
+    for names in (last_parts, initials if len(last) > 1 else []):
+        if last in names:
+            return ordered[names.index(last)]
+    return next(iter(difflib.get_close_matches(typed, ordered, n=1, cutoff=0.75)), None)
 
 
 def _one_line(box: str) -> str:
-    """What tyro's boxed message says, without the box, as one line."""
-    # Rules part the sections. The title stands in the border, or without a box in a section.
+    """The text of tyro's boxed message, as one line."""
+    # Rules separate the sections. The title is in the border or, without a box, in a section.
     text = "\n".join(line.strip("│ ") for line in box.splitlines())
     sections = re.split(r"^(?:[╭╰].*|[─-]{3,})$", text, flags=re.MULTILINE)
     words = [re.sub(r"\s+", " ", section).strip() for section in sections]

@@ -1,8 +1,8 @@
-"""The one exception of this package that is meant for the person at the keyboard."""
+"""The one exception of this package that is meant for the user."""
 
 
 class DataError(Exception):
-    """A user's mistake: the message is one line that names the value, what was expected, the fix.
+    """A user's mistake: one line with the value found, what was expected and what to do.
 
     Command lines print it without a traceback and exit with code 2.
     """

@@ -16,7 +16,7 @@ _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_text(path: str | Path) -> str:
-    """The whole of a UTF-8 file, without a byte-order mark; line ends are kept as they are."""
+    """The content of a UTF-8 file without a byte-order mark; line ends are kept as they are."""
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -41,10 +41,7 @@ def read_text(path: str | Path) -> str:
 def parse_json(text: str, place: str, remedy: str = "") -> Any:
     """The value of a JSON text, with U+FFFD for each half of a surrogate pair in it.
 
-    Args:
-      text: the JSON.
-      place: where it stands, for the message.
-      remedy: ends the message.
+    An error message names the `place` of the text and ends with the `remedy`.
     """
     try:
         value = json.loads(text)
@@ -73,12 +70,12 @@ def read_json(path: str | Path, remedy: str = "") -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as JSON, see `write_text`."""
+    """Writes `value` as JSON; see `write_text`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file in UTF-8 aside and renames it, so that a reader never sees half of it."""
+    """Writes a UTF-8 file under another name and renames it, so that nobody reads half of it."""
     aside = path.with_name(path.name + ".tmp")
     with open(aside, "w", encoding="utf-8") as file:
         file.write(text)
@@ -88,7 +85,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
-    """A JSON object a line."""
+    """One JSON object per line."""
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 

@@ -1,9 +1,9 @@
 """Stateless random numbers: each is a pure function of a key and a counter, on any machine.
 
-NumPy's own generators may change their streams between versions, and keep a state that depends on
-what was drawn before. Here the n-th number of a key is computed directly, for whole arrays at once.
-The mixer is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
-number generators", OOPSLA 2014, figure 14).
+NumPy's own generators may change their streams between versions, and their state depends on what
+was drawn before. Here the n-th number of a key is computed directly, for whole arrays at once. The
+mixer is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+generators", OOPSLA 2014, figure 14).
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ def _mix(bits: np.ndarray) -> np.ndarray:
 def derive_key(*words: int) -> int:
     """A 64-bit key from a sequence of integers, such as (seed, purpose, epoch, block).
 
-    Other words, or the same in another order, give an unrelated key.
+    Other integers, or the same in another order, give an unrelated key.
     """
     key = len(words)
     for word in words:
@@ -40,15 +40,11 @@ def derive_key(*words: int) -> int:
 
 
 def random_bits(key: int | np.ndarray, counter: np.ndarray) -> np.ndarray:
-    """Number `counter` of the stream of `key`: uniform on all 64-bit integers.
+    """Number `counter` of the stream of `key`: uint64 of the broadcast shape, uniform.
 
-    Args:
-      key: an integer, or uint64 of any shape that broadcasts against `counter`. Keys must be
-        scrambled (from `derive_key` or `random_bits`): the streams of 1 and 2 would be related.
-      counter: integers of any shape but (), not negative.
-
-    Returns:
-      uint64 of the broadcast shape.
+    The key is an integer, or uint64 of any shape. It must be scrambled, that is, come from
+    `derive_key` or `random_bits`: the streams of 1 and 2 would be related. The counters are
+    integers of any shape but (), not negative.
     """
     steps = counter.astype(np.uint64) * np.uint64(_GOLDEN_GAMMA)
     return _mix(np.add(key if isinstance(key, np.ndarray) else np.uint64(key), steps))
@@ -70,16 +66,11 @@ def coin(bits: np.ndarray) -> np.ndarray:
 
 
 def coin_sum(key: int, count: np.ndarray) -> np.ndarray:
-    """Binomial(count, 1/2), an independent draw for each entry of `count`.
+    """Binomial(count, 1/2): an independent draw, int64 [n], for each entry of int64 [n] `count`.
 
-    Args:
-      key: from `derive_key`.
-      count: int64 [n], how many coins each entry tosses, not negative.
-
-    Returns:
-      int64 [n], how many came up heads.
+    The key comes from `derive_key`.
     """
-    # Each word of a stream is 64 coins, the last word of an entry a part of them.
+    # Each word of a stream is 64 coins, of which the last word of an entry uses only some.
     words = (count + 63) // 64
     first = np.cumsum(words) - words
     bits = random_bits(key, np.arange(words.sum()))
@@ -91,19 +82,12 @@ def coin_sum(key: int, count: np.ndarray) -> np.ndarray:
 
 
 def permute(index: np.ndarray, size: int, key: int) -> np.ndarray:
-    """Where a random permutation of 0 .. size - 1 sends `index`; nothing of length `size` is built.
+    """Where a random permutation of 0 .. size - 1 sends integers [n] `index`: int64 [n].
 
-    A Feistel network permutes the next power of four; an output beyond `size` is sent through again
-    until it falls inside ("cycle walking": Black and Rogaway, "Ciphers with arbitrary finite
-    domains", CT-RSA 2002), less than four times on average.
-
-    Args:
-      index: integers [n] in 0 .. size - 1.
-      size: length of the permutation, 1 to 2**62.
-      key: from `derive_key`; chooses the permutation.
-
-    Returns:
-      int64 [n].
+    The key, from `derive_key`, chooses the permutation; `size` is 1 to 2**62, and nothing of that
+    length is built. A Feistel network permutes the next power of four; an output beyond `size` is
+    sent through again until it falls inside ("cycle walking": Black and Rogaway, "Ciphers with
+    arbitrary finite domains", CT-RSA 2002), fewer than four times on average.
     """
     half_bits = max(1, (int(size - 1).bit_length() + 1) // 2)
     shift, low = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)

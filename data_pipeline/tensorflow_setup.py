@@ -1,4 +1,4 @@
-"""TensorFlow, imported where it is first needed, since that takes seconds."""
+"""TensorFlow, imported when it is first needed, since that takes seconds."""
 
 import os
 from typing import Any

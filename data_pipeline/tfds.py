@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets, whose library is imported when the first one is opened."""
+"""Data sets of TensorFlow Datasets. The library is imported when the first one is opened."""
 
 import contextlib
 import os
@@ -23,11 +23,10 @@ def is_dataset(name: str) -> bool:
 
 
 class Dataset:
-    """A data set, which is downloaded when it is asked to be.
+    """A data set, such as "tfds:wikipedia/20230601.en"; `download` gets its data.
 
-    Args:
-      name: such as "tfds:wikipedia/20230601.en". The data are kept in the folder that the
-        environment variable TFDS_DATA_DIR names, by default in the library's own.
+    They are kept in the folder that the environment variable TFDS_DATA_DIR names, by default in the
+    library's own.
     """
 
     def __init__(self, name: str):
@@ -40,12 +39,8 @@ class Dataset:
             self.info = self._builder.info
 
     def download(self, split: str) -> None:
-        """Downloads the data unless they are there, and checks that they have the split.
-
-        Args:
-          split: such as "train", "all", "train[:10%]" or "train+test".
-        """
-        self._check(split)  # of some data sets the splits are known only after downloading them
+        """Downloads the data unless they are there; checks `split`, such as "train+test[:10%]"."""
+        self._check(split)  # some data sets know their splits only once they are downloaded
         with self._explained():
             self._builder.download_and_prepare()
         self._check(split)
@@ -56,11 +51,9 @@ class Dataset:
             raise DataError(f"{self.name} has the splits {', '.join(splits)}, not {split!r}")
 
     def records(self, split: str, **options: Any) -> Iterable[dict[str, Any]]:
-        """The records of a split that was downloaded, by feature, as NumPy has them.
+        """The records of a downloaded split, by feature, as NumPy values.
 
-        Args:
-          split: as for `download`.
-          options: of the library's `as_dataset`.
+        `options` are those of the library's `as_dataset`.
         """
         import tensorflow_datasets as tfds
 
@@ -72,7 +65,7 @@ class Dataset:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Whatever the library raises, of many kinds: the cause is the name or its data."""
+        """Turns whatever the library raises into a DataError: the cause is the name or its data."""
         try:
             yield
         except Exception as error:

@@ -21,7 +21,7 @@ R = TypeVar("R")
 class _WorkerProcess(SpawnProcess):
     """A spawned process that does not import the script that was started.
 
-    Workers import what they need by name. The script might import jax, which would cost each of
+    Workers import what they need by name. The script might import jax, which would take each of
     them seconds, or start its work without a guard for `__main__`.
     """
 

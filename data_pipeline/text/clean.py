@@ -19,19 +19,12 @@ _DROPPED_ASCII = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+")
 def clean_text(text: str) -> str:
     """Text in Unicode form NFC without control characters and with single spaces.
 
-    What BERT's own tokenization drops is dropped in the same way, without leaving a space, so that
-    cleaned text gives the same WordPiece pieces; only with a cased vocabulary can NFC make a
-    difference.
-
-    Args:
-      text: any string.
-
-    Returns:
-      The text with control and format characters removed, every run of white space (line breaks
-      and no-break spaces too) turned into one space, and none at either end. Cleaning it again
-      changes nothing.
+    Control and format characters are removed, and every run of white space (also line breaks and
+    no-break spaces) becomes one space, none at either end. What BERT's own tokenization drops is
+    dropped in the same way, without leaving a space, so cleaned text gives the same WordPiece
+    pieces; only with a cased vocabulary can NFC make a difference. Cleaning again changes nothing.
     """
     if text.isascii():
         return " ".join(_DROPPED_ASCII.sub("", text).split())
-    # Removed first: a dropped character between a letter and its accent would prevent composition.
+    # Removed first: such a character between a letter and its accent would prevent composition.
     return " ".join(unicodedata.normalize("NFC", _DROPPED.sub("", text)).split())

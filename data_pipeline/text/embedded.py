@@ -1,7 +1,7 @@
-"""The corpus that every installation carries: the documentation of the reader's own Python.
+"""The corpus that every installation has: the documentation of the user's own Python.
 
 The documents are the topics of `pydoc` and the docstrings of the standard library and of all
-installed packages, one document a module. Files are read with `ast`, never imported.
+installed packages, one document per module. Files are read with `ast`, never imported.
 """
 
 import ast
@@ -24,7 +24,7 @@ MapFiles = Callable[[Callable[[Path], list[str]], list[Path]], Iterable[list[str
 
 MINIMUM_SENTENCES = 4
 
-# Tests and demonstrations hold little prose; vendored and generated modules repeat others.
+# Tests and demonstrations have little prose; vendored and generated modules repeat others.
 _SKIPPED_FOLDERS = {
     *("_vendor", "_vendored", "pip", "site-packages", "vendor"),
     *("_api", "mypyc", "raw_ops"),
@@ -62,16 +62,10 @@ _WORD = re.compile(r"[A-Za-z]{2,}")
 
 
 def embedded_documents(map_files: MapFiles = map) -> Iterator[str]:
-    """The documents in a fixed order: topics by name, then modules by path.
+    """The documents, one paragraph per line, in a fixed order: topics by name, modules by path.
 
-    Paragraphs that an earlier document has are left out, and so are documents of fewer than
-    `MINIMUM_SENTENCES` sentences.
-
-    Args:
-      map_files: an ordered map such as a process pool's, to read many files at a time.
-
-    Yields:
-      Documents: one paragraph of prose on each line.
+    Paragraphs of an earlier document are left out, and so are documents of fewer than
+    `MINIMUM_SENTENCES` sentences. `map_files` is an ordered map such as a process pool's.
     """
     split = splitter("en")
     seen: set[str] = set()
@@ -97,12 +91,9 @@ def python_files() -> Iterator[Path]:
 
 
 def module_prose(path: Path) -> list[str]:
-    """The paragraphs of prose in a module's docstrings, in the order of the source.
-
-    A file that cannot be read as Python gives none.
-    """
+    """The prose in a module's docstrings, in the order of the source; none if it is not Python."""
     collecting = gc.isenabled()
-    gc.disable()  # a syntax tree has no cycles; looking for them takes a third of the time
+    gc.disable()  # a syntax tree has no cycles; searching for them takes a third of the time
     try:
         source = path.read_bytes()
         quotes = source.count(b'"""') + source.count(b"'''")
@@ -124,7 +115,7 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
     if isinstance(node, documented) and (text := ast.get_docstring(node, clean=True)):
         yield text
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return  # what is inside a function documents nothing public
+        return  # nothing inside a function is public
     for inner in getattr(node, "body", ()):
         if isinstance(inner, (*documented, ast.If, ast.Try)):
             yield from _docstrings(inner)
@@ -148,7 +139,7 @@ def prose(text: str) -> list[str]:
 
 
 def _blocks(text: str) -> Iterator[list[str]]:
-    """Runs of lines without blank lines, code fences and literal blocks left out."""
+    """Runs of lines between blank lines, without code fences and literal blocks."""
     fenced = False
     literal: int | None = None  # the indentation of the line that ended with "::"
     block: list[str] = []
@@ -156,10 +147,9 @@ def _blocks(text: str) -> Iterator[list[str]]:
         if line.lstrip().startswith(("```", "~~~")):
             fenced = not fenced
         elif not fenced and line.strip():
-            indentation = len(line) - len(line.lstrip())
-            if literal is not None and indentation > literal:
+            if literal is not None and _indentation(line) > literal:
                 continue
-            literal = indentation if line.rstrip().endswith("::") else None
+            literal = _indentation(line) if line.rstrip().endswith("::") else None
             block.append(line.rstrip())
             continue
         if block:
@@ -168,7 +158,7 @@ def _blocks(text: str) -> Iterator[list[str]]:
 
 
 def _items(block: list[str]) -> Iterator[str]:
-    """The paragraphs of a block: list items and descriptions of parameters stand alone."""
+    """The paragraphs of a block: each list item and each description of a parameter is one."""
     if any(_CODE.match(line) for line in block):
         return
     lines: list[str] = []
@@ -178,11 +168,10 @@ def _items(block: list[str]) -> Iterator[str]:
         heading = _ADORNMENT.match(following) or _ADORNMENT.match(line)
         type_line = deeper and _PARAMETER_TYPE.match(line) and " : " in line
         starts = _BULLET.match(line) or _PARAMETER.match(line)
-        if heading or type_line or starts:
+        # The lines before may also be an indented description that ends here.
+        ends = lines and _indentation(line) < _indentation(block[index - 1])
+        if heading or type_line or starts or ends:
             yield " ".join(lines)
-            lines = []
-        elif lines and _indentation(line) < _indentation(block[index - 1]):
-            yield " ".join(lines)  # the end of an indented description
             lines = []
         if heading or type_line:
             continue
@@ -201,7 +190,7 @@ def _plain(text: str) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    """Whether a paragraph reads as sentences: words and not much else, with an end."""
+    """Whether a paragraph reads like sentences: mostly words, with an end."""
     return bool(
         len(text) >= 25
         and _PROSE_START.match(text)
@@ -214,11 +203,7 @@ def _is_prose(text: str) -> bool:
 
 
 class EmbeddedSource:
-    """The embedded corpus as a `Source`, extracted once into a text file.
-
-    Args:
-      path: where the text goes.
-    """
+    """The embedded corpus as a `Source`, extracted once into a text file at `path`."""
 
     name = "embedded"
 
@@ -227,7 +212,7 @@ class EmbeddedSource:
         self.identity = ["embedded", sys.version]
 
     def extract(self, map_files: MapFiles = map) -> None:
-        """Writes the text: a paragraph on each line, a blank line after each document."""
+        """Writes the text: one paragraph per line, a blank line after each document."""
         aside = self.path.with_name(self.path.name + ".tmp")
         with open(aside, "w", encoding="utf-8") as file:
             for document in embedded_documents(map_files):

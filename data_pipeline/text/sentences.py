@@ -20,7 +20,7 @@ _ABBREVIATION = re.compile(
 _NUMBER = re.compile(r"[(\[]?(?:\d|[IVXLC]+\b)")
 # ... and before closing brackets or bare punctuation.
 _NO_WORD = re.compile(r"[\W_]*$")
-# Where it does not end one: after a closing bracket that holds the full stop.
+# Where it misses the end of one: after a full stop inside a closing bracket.
 _BRACKETED_END = re.compile(r"""(?<=[.!?][)\]])\s+(?=["“‘(\[]?[A-Z])""")
 
 _CHINESE_SENTENCE = re.compile(
@@ -29,21 +29,16 @@ _CHINESE_SENTENCE = re.compile(
 
 
 def splitter(language: str) -> Callable[[str], list[str]]:
-    """The sentence splitter of a language.
+    """A function from a cleaned paragraph to its sentences, without the spaces between them.
 
-    Args:
-      language: "en" (the `sentencex` library with a few repairs), "zh" (after 。！？； and ASCII
-        !? with the closing quotes and brackets that follow) or "lines" (the text is one sentence).
-
-    Returns:
-      A function from one cleaned paragraph to its sentences, which lose nothing but the spaces
-      between them; none is empty.
+    The language is "en" (the `sentencex` library with a few repairs), "zh" (splits after 。！？；
+    and ASCII !? with the closing quotes and brackets that follow) or "lines" (no splits).
     """
     splitters = {"en": _split_english, "zh": _split_chinese, "lines": _keep_line}
     if language not in splitters:
         raise DataError(
             f"there is no sentence splitter for language {language!r}, only for "
-            f"{', '.join(get_args(Language))}; put one sentence on each line and use lines"
+            f"{', '.join(get_args(Language))}; put each sentence on a line of its own and use lines"
         )
     return splitters[language]
 

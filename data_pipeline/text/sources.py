@@ -1,6 +1,6 @@
 """Where text comes from: files, folders, patterns and TensorFlow Datasets, read in bounded chunks.
 
-A source yields `Chunk`s of about a megabyte, so a document may be larger than memory. Where chunks
+A source yields `Chunk`s of about a megabyte, so a document may be larger than memory. Where they
 are cut depends on the source alone, so every run over the same files sees the same chunks.
 """
 
@@ -38,7 +38,7 @@ class Chunk:
       data: UTF-8 bytes: lines of text where a blank line ends a document, or JSON Lines where
         each record is a document.
       text_field: the field of the JSON records that holds the text; None for plain text.
-      ends_document: whether the last document ends here (always for JSON) rather than continuing in
+      ends_document: whether the last document ends here (always for JSON) instead of continuing in
         the source's next chunk.
     """
 
@@ -48,15 +48,10 @@ class Chunk:
 
 
 class Source(Protocol):
-    """One place that text comes from.
+    """One place that text comes from."""
 
-    Attributes:
-      name: for error messages.
-      identity: changes when the source's content changes (name, bytes, time of change).
-    """
-
-    name: str
-    identity: list[Any]
+    name: str  # for error messages
+    identity: list[Any]  # changes when the content changes: name, bytes, time of modification
 
     def chunks(self) -> Iterator[Chunk]:
         """The whole source from its beginning."""
@@ -64,10 +59,10 @@ class Source(Protocol):
 
 
 def chunk_documents(chunk: Chunk) -> list[list[str]]:
-    """The paragraphs (lines) of each document of a chunk, as they stand in the source.
+    """The paragraphs (lines) of each document of a chunk, as they are in the source.
 
-    Every blank line starts another document, so a list may be empty; the first document continues
-    the last one of the chunk before, unless that chunk ended it.
+    Every blank line starts another document, so a list may be empty. The first document continues
+    the last one of the previous chunk, unless that chunk ended it.
     """
     if chunk.text_field is not None:
         records = [json.loads(line) for line in chunk.data.split(b"\n") if line.strip()]
@@ -82,17 +77,12 @@ def chunk_documents(chunk: Chunk) -> list[list[str]]:
 
 
 def _lines(text: str) -> list[str]:
-    # Not splitlines(), to which a form feed or U+2028 inside a paragraph is a line's end too.
+    # splitlines() would also end lines at a form feed or U+2028 inside a paragraph.
     return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
 
 
 class FileSource:
-    """A plain text or JSON Lines file, compressed with gzip if its name ends in .gz.
-
-    Args:
-      path: the file.
-      text_field: the field of a JSON record that holds the text.
-    """
+    """A plain text or JSON Lines file, compressed with gzip if its name ends in .gz."""
 
     def __init__(self, path: Path, text_field: str):
         try:
@@ -107,11 +97,6 @@ class FileSource:
         self.text_field = text_field if json_lines else None
 
     def chunks(self) -> Iterator[Chunk]:
-        for data, last in self._blocks():
-            yield Chunk(data, self.text_field, last or self.text_field is not None)
-
-    def _blocks(self) -> Iterator[tuple[bytes, bool]]:
-        """Blocks that end with a line, and whether each is the file's last."""
         opened = gzip.open if self.path.name.lower().endswith(".gz") else open
         with opened(self.path, "rb") as file:
             rest = file.read(len(_BOM)).removeprefix(_BOM)
@@ -120,8 +105,8 @@ class FileSource:
                 cut = self._cut(data)
                 rest = data[cut:]
                 if cut:
-                    yield data[:cut], False
-        yield rest, True
+                    yield Chunk(data[:cut], self.text_field, self.text_field is not None)
+        yield Chunk(rest, self.text_field, True)
 
     def _cut(self, data: bytes) -> int:
         """How many bytes of `data` to pass on now: up to the end of its last line.
@@ -141,22 +126,23 @@ class FileSource:
         return cut
 
     def check(self) -> Iterator[int]:
-        """Reads the whole file and refuses it where it could not be used; yields bytes read."""
+        """Reads the whole file and refuses what could not be used; yields numbers of bytes read."""
         empty = True
         offset = line = 0
         try:
-            for data, _ in self._blocks():
+            for chunk in self.chunks():
+                data = chunk.data
                 try:
-                    text = data.decode()
+                    texts: Iterable[str] = [data.decode()]
                 except UnicodeDecodeError as error:
                     raise DataError(
                         f"{self.name} is not UTF-8 text: see byte {offset + error.start:,} "
                         f"(0x{data[error.start]:02x}); convert it with: iconv -f ENCODING -t UTF-8"
                     ) from None
-                if self.text_field is None:
+                if self.text_field is not None:
+                    texts = self._records(data, line)
+                for text in texts:
                     empty = empty and not clean_text(text)
-                for record in self._records(data, line):
-                    empty = empty and not clean_text(record)
                 line += data.count(b"\n")
                 offset += len(data)
                 yield len(data)
@@ -167,9 +153,8 @@ class FileSource:
             raise DataError(f"{self.name} is empty or holds no text; remove it from the input")
 
     def _records(self, data: bytes, lines_before: int) -> Iterator[str]:
-        """The texts of JSON Lines, checked one by one; none for plain text."""
-        lines = [] if self.text_field is None else data.split(b"\n")
-        for number, record in enumerate(lines, lines_before + 1):
+        """The texts of JSON Lines, checked one by one."""
+        for number, record in enumerate(data.split(b"\n"), lines_before + 1):
             if not record.strip():
                 continue
             place = f"{self.name}, line {number:,}"
@@ -184,12 +169,7 @@ class FileSource:
 
 
 class TfdsSource:
-    """A data set of TensorFlow Datasets, streamed in a fixed order once it is downloaded.
-
-    Args:
-      name: such as "tfds:wikipedia/20230601.en".
-      text_field: the feature that holds the text.
-    """
+    """A data set, such as "tfds:wikipedia/20230601.en", streamed in a fixed order."""
 
     def __init__(self, name: str, text_field: str):
         self.name = name
@@ -210,7 +190,6 @@ class TfdsSource:
         self.identity = [self._dataset.info.full_name]  # with its version
 
     def download(self) -> None:
-        """Fetches the data unless they are there."""
         self._dataset.download("train")
 
     def chunks(self) -> Iterator[Chunk]:
@@ -254,7 +233,7 @@ def text_chunks(documents: Iterable[str]) -> Iterator[Chunk]:
 
 def find_files(pattern: str) -> list[Path]:
     """The files that one value of --input names, sorted: a file, a folder's tree, or a pattern."""
-    # os.path treats a name that is too long as one that does not exist.
+    # To os.path, a name that is too long does not exist.
     is_folder = os.path.isdir(pattern)
     exists = is_folder or os.path.isfile(pattern)
     found = [

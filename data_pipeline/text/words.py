@@ -1,4 +1,4 @@
-"""Words in text that is written without spaces, found by a segmenter during preparation."""
+"""Words in text written without spaces, found by a segmenter during preparation."""
 
 import importlib.util
 import warnings
@@ -13,7 +13,7 @@ Segmenter = Literal["jieba"]
 
 
 def check_segmenter(name: str) -> None:
-    """Raises DataError where the segmenter is unknown or not installed."""
+    """Refuses a segmenter that is unknown or not installed."""
     if name not in get_args(Segmenter):
         raise DataError(
             f"--word-segmenter {name} is unknown; give {', '.join(get_args(Segmenter))}"
@@ -29,13 +29,13 @@ def load_segmenter(name: str) -> Callable[[str], list[str]]:
     """A function that cuts a sentence into its words, spaces and punctuation."""
     check_segmenter(name)
     with warnings.catch_warnings():
-        # Caused by the library's own source: escape sequences, pkg_resources.
+        # The library's own source causes them: escape sequences, pkg_resources.
         warnings.simplefilter("ignore")
         import jieba
 
     tokenizer = jieba.Tokenizer()
-    # Its own `initialize` would share a cache file in the temporary folder with all other programs
-    # and versions, so that the words could depend on them.
+    # Its own `initialize` would use a cache file in the temporary folder that other programs and
+    # versions share, so the words could depend on them.
     tokenizer.FREQ, tokenizer.total = tokenizer.gen_pfdict(tokenizer.get_dict_file())
     tokenizer.initialized = True
     segment: Callable[[str], list[str]] = tokenizer.lcut
@@ -48,19 +48,15 @@ def mark_words(
     offsets: np.ndarray,
     lengths: np.ndarray,
 ) -> np.ndarray:
-    """Which tokens start a word.
+    """Which tokens start a word, bool [tokens].
 
-    A token belongs to the word that its first character is in, and a space to the word after it.
+    A token belongs to the word that has its first character, and a space to the word after it.
 
     Args:
       sentences: texts that neither begin nor end with a space.
       segment: from `load_segmenter`.
-      offsets: int64 [tokens], the character of its sentence that each token begins at
-        (`Tokenizer.token_offsets`).
+      offsets: int64 [tokens], from `Tokenizer.token_offsets`.
       lengths: int64 [sentences], tokens of each sentence.
-
-    Returns:
-      bool [tokens].
     """
     parts = [part for sentence in sentences for part in segment(sentence)]
     sizes = np.fromiter(map(len, parts), np.int64, len(parts))

@@ -1,4 +1,4 @@
-"""From a text in which a person typed [MASK] to the model's inputs."""
+"""From a text with [MASK] in it to the model's inputs."""
 
 import numpy as np
 
@@ -10,21 +10,15 @@ from data_pipeline.tokenization.interface import Tokenizer
 def fill_mask_inputs(
     tokenizer: Tokenizer, text: str, max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs for filling the masks of a text.
+    """Inputs for filling the masks of a text: input ids, int32 [L], and mask positions, int32 [K].
 
-    Args:
-      tokenizer: that of the model.
-      text: contains [MASK] at least once.
-      max_length: the model's longest sequence, including [CLS] and [SEP].
-
-    Returns:
-      (input_ids int32 [L], with [CLS] and [SEP]; positions of [MASK] int32 [K]).
+    The ids include [CLS] and [SEP], and so does `max_length`, that of the model.
     """
     special = tokenizer.special_ids
     ids = [special["cls"], *tokenizer.encode(clean_text(text), allow_special=True), special["sep"]]
     if len(ids) > max_length:
         raise DataError(
-            f"the text has {len(ids)} tokens with [CLS] and [SEP], the model reads at most "
+            f"the text has {len(ids)} tokens with [CLS] and [SEP], but the model reads at most "
             f"{max_length}; shorten it"
         )
     input_ids = np.array(ids, np.int32)

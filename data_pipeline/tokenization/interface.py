@@ -1,6 +1,7 @@
-"""What the rest of the pipeline knows of a tokenizer."""
+"""What the rest of the pipeline knows about a tokenizer."""
 
 import abc
+import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -9,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline.files import write_json
+
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_PIECES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 
-# In a trained vocabulary, these characters, and the frequent ones that make up this share of the
-# text, get pieces of their own; the rest become [UNK] (WordPiece) or bytes (SentencePiece).
+# In a trained vocabulary, these characters and the frequent ones that make up this share of the
+# text get pieces of their own; the rest become [UNK] (WordPiece) or bytes (SentencePiece).
 REQUIRED_CHARACTERS = "".join(map(chr, range(ord("!"), ord("~") + 1)))
 CHARACTER_COVERAGE = 0.9999
 
@@ -32,16 +35,30 @@ class Tokenizer(abc.ABC):
       description: kind, lowercase and fingerprint (SHA-256 of the saved vocabulary or model).
     """
 
-    vocab_size: int
-    special_ids: dict[str, int]
+    kind: str
+    file: str  # that a vocabulary or model of this kind is saved in
     starts_word: np.ndarray
-    description: dict[str, Any]
+
+    def __init__(
+        self,
+        content: bytes,
+        pieces: Sequence[str],
+        special_ids: dict[str, int],
+        lowercase: bool | None,
+    ):
+        self._content = content  # of the file
+        self._pieces = pieces
+        self.vocab_size = len(pieces)
+        self.special_ids = special_ids
+        self.description: dict[str, Any] = {
+            "kind": self.kind,
+            "lowercase": lowercase,
+            "fingerprint": hashlib.sha256(content).hexdigest(),
+        }
 
     @abc.abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Encodes texts without adding special pieces.
-
-        Text that looks like a special piece, such as "[MASK]", is ordinary text here.
+        """Encodes texts without adding special pieces; "[MASK]" in a text is ordinary text.
 
         Returns:
           The ids of all texts one after the other, uint32 [sum of lengths], and the number of ids
@@ -50,10 +67,9 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def token_offsets(self, texts: Sequence[str]) -> np.ndarray:
-        """Where each id of `encode_batch(texts)` comes from: its first character.
+        """The first character of each id of `encode_batch(texts)`: its index in its own text.
 
-        Returns:
-          int64 [sum of lengths], the index of that character in its own text.
+        Returns int64 [sum of lengths].
         """
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
@@ -61,7 +77,7 @@ class Tokenizer(abc.ABC):
         if not allow_special:
             return self.encode_batch([text])[0].tolist()
         ids_by_name = {piece: self.special_ids[key] for key, piece in SPECIAL_PIECES.items()}
-        # re.split puts the separators, here the special pieces, at the odd places.
+        # re.split puts the separators, here the special pieces, at the odd indices.
         parts = _SPECIAL_PATTERN.split(text)
         ordinary, lengths = self.encode_batch([part.strip() for part in parts[::2]])
         ids = np.split(ordinary, np.cumsum(lengths)[:-1])
@@ -74,17 +90,18 @@ class Tokenizer(abc.ABC):
     def decode(self, ids: Iterable[int]) -> str:
         """Text of some ids; special pieces appear by their names."""
 
-    @abc.abstractmethod
     def id_to_piece(self, token_id: int) -> str:
         """The piece of an id, special pieces by their names such as "[MASK]"."""
+        return self._pieces[token_id]
 
-    @abc.abstractmethod
     def save(self, folder: Path) -> None:
         """Writes the tokenizer's files into an existing folder."""
+        (folder / self.file).write_bytes(self._content)
+        write_json(folder / CONFIG_FILE, self.description)
 
 
 def join_ids(ids: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """The ids of some texts as `Tokenizer.encode_batch` returns them."""
+    """The ids of texts as `Tokenizer.encode_batch` returns them."""
     lengths = np.fromiter(map(len, ids), np.int64, len(ids))
     joined = np.fromiter(itertools.chain.from_iterable(ids), np.uint32, int(lengths.sum()))
     return joined, lengths

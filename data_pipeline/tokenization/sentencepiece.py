@@ -1,6 +1,5 @@
 """SentencePiece models, unigram or BPE, as tokenizers of the pipeline."""
 
-import hashlib
 import io
 import itertools
 from collections.abc import Iterable, Sequence
@@ -9,10 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.files import write_json
 from data_pipeline.tokenization.interface import (
     CHARACTER_COVERAGE,
-    CONFIG_FILE,
     REQUIRED_CHARACTERS,
     SPECIAL_PIECES,
     Tokenizer,
@@ -23,23 +20,25 @@ from data_pipeline.tokenization.interface import (
 class SentencePiece(Tokenizer):
     """A SentencePiece model, unigram or BPE.
 
-    The special pieces are the model's own where it has them under a usual name ([MASK] or <mask>
-    and so on; its unknown piece always). Those it lacks get ids after its last one, so `vocab_size`
-    may exceed the model's by up to four.
+    The special pieces are the model's own if it has them under a usual name ([MASK] or <mask> and
+    so on; its unknown piece always). Those it lacks get ids after its last one, so `vocab_size` may
+    exceed the model's by up to four.
 
     Args:
       model: the serialized model.
       lowercase: whether the model was trained on lower-cased text; None for a given model, which
-        brings its own normalisation.
+        has its own normalisation.
       name: what error messages call the model.
     """
+
+    kind = "sentencepiece"
+    file = "sentencepiece.model"
 
     def __init__(self, model: bytes, lowercase: bool | None, name: str = "the model"):
         import sentencepiece
 
-        self._bytes = model
         try:
-            if not model:  # the library would take that as no model given
+            if not model:  # to the library, that would mean no model
                 raise RuntimeError
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError:
@@ -48,30 +47,24 @@ class SentencePiece(Tokenizer):
             ) from None
         size = self._processor.get_piece_size()
         pieces = [self._processor.id_to_piece(i) for i in range(size)]
-        self.special_ids = {}
+        special_ids = {}
         for key, piece in SPECIAL_PIECES.items():
             names = (piece, f"<{key}>")
             found = [i for i in map(self._processor.piece_to_id, names) if pieces[i] in names]
             if key == "unk":
                 found = [self._processor.unk_id()]
-            self.special_ids[key] = found[0] if found else len(pieces)
+            special_ids[key] = found[0] if found else len(pieces)
             if not found:
                 pieces.append(piece)
-        for key, token_id in self.special_ids.items():
+        for key, token_id in special_ids.items():
             pieces[token_id] = SPECIAL_PIECES[key]
-        self.vocab_size = len(pieces)
-        self._pieces = pieces
+        super().__init__(model, pieces, special_ids, lowercase)
         self.starts_word = np.array([piece.startswith("▁") for piece in pieces])
-        self.starts_word[list(self.special_ids.values())] = True
-        self.description = {
-            "kind": "sentencepiece",
-            "lowercase": lowercase,
-            "fingerprint": hashlib.sha256(model).hexdigest(),
-        }
+        self.starts_word[list(special_ids.values())] = True
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         ids, lengths = join_ids(self._processor.encode(list(texts), num_threads=1))
-        # A model may hold [MASK] as a user-defined piece, which it would find in the text.
+        # A model may have [MASK] as a user-defined piece, which it would find in the text.
         ids[np.isin(ids, list(self.special_ids.values()))] = self.special_ids["unk"]
         return ids, lengths
 
@@ -90,13 +83,6 @@ class SentencePiece(Tokenizer):
             for is_special, run in runs
         )
 
-    def id_to_piece(self, token_id: int) -> str:
-        return self._pieces[token_id]
-
-    def save(self, folder: Path) -> None:
-        (folder / "sentencepiece.model").write_bytes(self._bytes)
-        write_json(folder / CONFIG_FILE, self.description)
-
 
 def load_model(path: Path, lowercase: bool | None = None) -> SentencePiece:
     """Reads a SentencePiece `.model` file."""
@@ -110,7 +96,7 @@ def load_model(path: Path, lowercase: bool | None = None) -> SentencePiece:
 def train_sentencepiece(
     texts: Sequence[str], model_type: str, vocab_size: int, lowercase: bool
 ) -> SentencePiece:
-    """Trains a model; see `data_pipeline.tokenization.training`."""
+    """Trains a model; see `training.train_tokenizer`."""
     import sentencepiece
 
     model = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Training of tokenizers, of either kind."""
+"""Training of tokenizers of either kind."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,7 +15,7 @@ Kind = Literal["wordpiece", "sentencepiece-unigram", "sentencepiece-bpe"]
 
 
 def check_vocab_size(vocab_size: int) -> None:
-    """Refuses a number of pieces that no vocabulary can be trained to."""
+    """Refuses a number of pieces that no vocabulary can be trained to have."""
     if not _MINIMUM_VOCAB_SIZE <= vocab_size <= _MAXIMUM_VOCAB_SIZE:
         raise DataError(
             f"--vocab-size {vocab_size:,} is out of range; give {_MINIMUM_VOCAB_SIZE} to "
@@ -26,16 +26,10 @@ def check_vocab_size(vocab_size: int) -> None:
 def train_tokenizer(
     texts: Sequence[str], kind: Kind, vocab_size: int, lowercase: bool
 ) -> Tokenizer:
-    """Trains a tokenizer; the same texts in the same order give the same tokenizer.
+    """Trains a tokenizer on cleaned sentences or paragraphs, with special pieces as ids 0 to 4.
 
-    Args:
-      texts: cleaned sentences or paragraphs.
-      kind: "wordpiece", "sentencepiece-unigram" or "sentencepiece-bpe".
-      vocab_size: the number of pieces asked for; little text may give fewer.
-      lowercase: whether to lower-case the text (WordPiece strips accents too).
-
-    Returns:
-      A tokenizer with [PAD] [UNK] [CLS] [SEP] [MASK] as its ids 0 to 4.
+    The same texts in the same order give the same tokenizer. Little text may give fewer pieces than
+    `vocab_size`. `lowercase` lower-cases the text; WordPiece strips accents too.
     """
     check_vocab_size(vocab_size)
     if kind == "wordpiece":

@@ -1,7 +1,6 @@
-"""BERT's WordPiece tokenizer: what google-research/bert, tokenization.py makes of a text."""
+"""BERT's WordPiece tokenizer, with the pieces of tokenization.py in google-research/bert."""
 
 import functools
-import hashlib
 import itertools
 import unicodedata
 from collections import Counter
@@ -12,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.files import read_text, write_json
+from data_pipeline.files import read_text
 from data_pipeline.tokenization.interface import (
     CHARACTER_COVERAGE,
-    CONFIG_FILE,
     REQUIRED_CHARACTERS,
     SPECIAL_PIECES,
     Tokenizer,
@@ -35,7 +33,7 @@ _CJK = (
     range(0x2A700, 0x2CEB0),
     range(0x2F800, 0x2FA20),
 )
-_NONCHARACTER = "\uffff"  # stands for a lone surrogate, which neither vocabularies nor UTF-8 have
+_NONCHARACTER = "\uffff"  # replaces a lone surrogate, which neither vocabularies nor UTF-8 have
 
 
 def _cleaned(character: str) -> str:
@@ -62,7 +60,7 @@ def _separated_without_accents(character: str) -> str:
 class _CharacterTable(dict[int, str]):
     """What each character becomes, by its code point, for `str.translate`.
 
-    Filled as characters are met, from the Unicode data of the running Python, as in the original.
+    Filled as characters occur, from the Unicode data of the running Python, as in the original.
     """
 
     def __init__(self, replacement: Callable[[str], str]):
@@ -81,12 +79,8 @@ _SEPARATED_WITHOUT_ACCENTS = _CharacterTable(_separated_without_accents)
 def split_words(text: str, lowercase: bool) -> list[str]:
     """The words of a text, which WordPiece then cuts into pieces.
 
-    Control and format characters vanish without leaving a space, punctuation marks and CJK
-    characters are words of their own.
-
-    Args:
-      text: any text.
-      lowercase: whether to lower-case the text and to strip its accents.
+    Control and format characters are removed without leaving a space; punctuation marks and CJK
+    characters are words of their own. `lowercase` also strips accents.
 
     >>> split_words("Ça coûte $5, là-bas", lowercase=True)
     ['ca', 'coute', '$', '5', ',', 'la', '-', 'bas']
@@ -98,7 +92,7 @@ def split_words(text: str, lowercase: bool) -> list[str]:
     if text.isascii():
         return text.lower().translate(_SEPARATED).split()
     # Cleaned first and separated last, as in the original: the neighbours of a capital sigma decide
-    # which small sigma it becomes, and decomposition makes marks (U+037E becomes ";").
+    # which small sigma it becomes, and decomposition makes punctuation (U+037E becomes ";").
     text = text.replace("\ufffd", "")
     if not text.isprintable():  # all else that cleaning changes is not printable
         text = text.translate(_CLEANED)
@@ -108,7 +102,7 @@ def split_words(text: str, lowercase: bool) -> list[str]:
 
 @functools.cache
 def _characters_kept(character: str, lowercase: bool) -> int:
-    """How many characters of words a character becomes, whatever its neighbours are."""
+    """How many characters of words a character becomes, whatever its neighbours."""
     return sum(map(len, split_words(character, lowercase)))
 
 
@@ -117,9 +111,12 @@ class WordPiece(Tokenizer):
 
     Args:
       pieces: the vocabulary in the order of its ids; pieces inside a word begin with "##".
-      lowercase: whether text is lower-cased and its accents stripped, as the uncased models do.
+      lowercase: whether text is lower-cased and its accents stripped, as by the uncased models.
       name: what error messages call the vocabulary.
     """
+
+    kind = "wordpiece"
+    file = "vocab.txt"
 
     def __init__(self, pieces: Sequence[str], lowercase: bool, name: str = "the vocabulary"):
         ids = {piece: index for index, piece in enumerate(pieces)}
@@ -132,26 +129,20 @@ class WordPiece(Tokenizer):
         missing = [piece for piece in SPECIAL_PIECES.values() if piece not in ids]
         if missing:
             raise DataError(
-                f"{name} lacks {', '.join(missing)}; a BERT vocabulary has one piece a line, "
+                f"{name} lacks {', '.join(missing)}; a BERT vocabulary has one piece per line, "
                 f"{' '.join(SPECIAL_PIECES.values())} among them"
             )
-        self.vocab_size = len(pieces)
-        self.special_ids = {key: ids[piece] for key, piece in SPECIAL_PIECES.items()}
+        content = "".join(piece + "\n" for piece in pieces).encode()
+        special_ids = {key: ids[piece] for key, piece in SPECIAL_PIECES.items()}
+        super().__init__(content, list(pieces), special_ids, lowercase)
         self.starts_word = np.array([not piece.startswith("##") for piece in pieces])
-        self._pieces = list(pieces)
-        self._bytes = "".join(piece + "\n" for piece in pieces).encode()
         self._lowercase = lowercase
         self._backend = _backend(ids)
         self._cache: dict[str, tuple[int, ...]] = {}
-        self.description = {
-            "kind": "wordpiece",
-            "lowercase": lowercase,
-            "fingerprint": hashlib.sha256(self._bytes).hexdigest(),
-        }
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        # No piece crosses words, so each distinct word is encoded once: text repeats its words so
-        # much that this is several times faster than encoding whole sentences.
+        # No piece crosses words, so each distinct word is encoded only once: text repeats its words
+        # so much that this is several times faster than encoding whole sentences.
         words = [split_words(text, self._lowercase) for text in texts]
         cache = self._cache
         if len(cache) > _MAX_CACHED_WORDS:
@@ -182,16 +173,9 @@ class WordPiece(Tokenizer):
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(map(self.id_to_piece, ids)).replace(" ##", "")
 
-    def id_to_piece(self, token_id: int) -> str:
-        return self._pieces[token_id]
-
-    def save(self, folder: Path) -> None:
-        (folder / "vocab.txt").write_bytes(self._bytes)
-        write_json(folder / CONFIG_FILE, self.description)
-
 
 def load_vocab(path: Path, lowercase: bool) -> WordPiece:
-    """Reads a `vocab.txt`: UTF-8, one piece a line, its id is the line's number from 0."""
+    """Reads a `vocab.txt`: UTF-8, one piece per line, whose id is the line's number from 0."""
     lines = read_text(path).split("\n")
     if not lines[-1]:
         del lines[-1]
@@ -199,11 +183,11 @@ def load_vocab(path: Path, lowercase: bool) -> WordPiece:
 
 
 def train_wordpiece(texts: Sequence[str], vocab_size: int, lowercase: bool) -> WordPiece:
-    """Trains a vocabulary; see `data_pipeline.tokenization.training`."""
+    """Trains a vocabulary; see `training.train_tokenizer`."""
     from tokenizers import pre_tokenizers, trainers
 
-    # By itself the trainer numbers the "##" characters in the order of a hash map, and breaks ties
-    # by these numbers: naming all characters first makes the outcome reproducible.
+    # The trainer itself would number the "##" characters in the order of a hash map, and break ties
+    # by these numbers: naming all characters beforehand makes the outcome reproducible.
     texts = [" ".join(split_words(text, lowercase)) for text in texts]
     required = "".join(split_words(REQUIRED_CHARACTERS, lowercase))
     kept, inside = _alphabet(texts, required, limit=vocab_size // 2)
