@@ -45,8 +45,6 @@ from data_pipeline.tokenization.training import train_tokenizer
 from data_pipeline.tokenization.wordpiece import load_vocab
 from data_pipeline.workers import worker_pool
 
-__all__ = ["PrepareConfig", "main", "prepare"]
-
 _EMBEDDED_TEXT = "embedded.txt"
 
 
@@ -82,8 +80,8 @@ def prepare(config: PrepareConfig, *, shows_next: bool = True) -> Corpus:
 def _open_finished(config: PrepareConfig) -> Corpus:
     corpus = open_corpus(config.output)
     try:
-        made_with = dict(corpus.metadata["made_by"]["settings"])
-        prints = dict(corpus.metadata["made_by"].get("input", {}))
+        made_by = corpus.metadata["made_by"]
+        made_with, prints = dict(made_by["settings"]), dict(made_by.get("input", {}))
     except (KeyError, TypeError, ValueError):
         raise DataError(
             f"{config.output} holds a corpus whose corpus.json does not say how it was made; "
@@ -151,7 +149,7 @@ def _open_input(config: PrepareConfig, name: str) -> Sequence[Source]:
 
 
 def _check_sources(inputs: Sequence[Source], processes: int) -> int | None:
-    """Reads all files once, gets the other sources ready; the bytes of text, None if unknown."""
+    """Reads all files and gets other sources ready; returns the bytes of text, None if unknown."""
     files = [source for source in inputs if isinstance(source, FileSource)]
     on_disk = sum(file.bytes for file in files)
     packed = any(file.path.name.lower().endswith(".gz") for file in files)

@@ -51,10 +51,7 @@ class Dataset:
             raise DataError(f"{self.name} has the splits {', '.join(splits)}, not {split!r}")
 
     def records(self, split: str, **options: Any) -> Iterable[dict[str, Any]]:
-        """The records of a downloaded split, by feature, as NumPy values.
-
-        `options` are those of the library's `as_dataset`.
-        """
+        """The records of a downloaded split, NumPy values by feature; options of `as_dataset`."""
         import tensorflow_datasets as tfds
 
         with self._explained():

@@ -79,8 +79,7 @@ class Journal:
     """Progress and the keys of the documents seen, committed together with each finished shard.
 
     A process that dies loses what came after the last commit, including the documents' keys, so
-    the next one does the same work again with the same outcome. The keys are kept on disk, so
-    memory is bounded.
+    the next one does the same work again with the same outcome. The keys need no memory.
     """
 
     def __init__(self, path: Path):

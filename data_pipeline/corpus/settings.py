@@ -84,21 +84,15 @@ def check_settings(config: PrepareConfig) -> None:
     if config.vocab_size is not None and (config.vocab or config.model):
         raise DataError("--vocab-size is for a tokenizer to train; a given one has its own size")
     check_vocab_size(DEFAULT_VOCAB_SIZE if config.vocab_size is None else config.vocab_size)
-    if not 0 <= config.heldout_fraction < 1:
-        raise DataError(
-            f"--heldout-fraction {config.heldout_fraction} is out of range; give 0 or more, below 1"
-        )
-    if not 1 <= config.max_shard_tokens <= 1 << 30:
-        raise DataError(
-            f"--max-shard-tokens {config.max_shard_tokens} is out of range; give 1 to {1 << 30:,}"
-        )
-    if not 0 < config.tokenizer_sample_mb < math.inf:
-        raise DataError(
-            f"--tokenizer-sample-mb {config.tokenizer_sample_mb} is not an amount of text; give "
-            "more than 0"
-        )
-    if config.processes < 1:
-        raise DataError(f"--processes {config.processes} is too few; give 1 or more")
+    for name, is_good, expected in (
+        ("heldout_fraction", 0 <= config.heldout_fraction < 1, "0 or more, below 1"),
+        ("max_shard_tokens", 1 <= config.max_shard_tokens <= 1 << 30, f"1 to {1 << 30:,}"),
+        ("tokenizer_sample_mb", 0 < config.tokenizer_sample_mb < math.inf, "more than 0"),
+        ("processes", config.processes >= 1, "1 or more"),
+    ):
+        if not is_good:
+            option = f"--{name.replace('_', '-')} {getattr(config, name)}"
+            raise DataError(f"{option} is out of range; give {expected}")
 
 
 def settings_of(config: PrepareConfig) -> dict[str, Any]:

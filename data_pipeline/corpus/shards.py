@@ -39,10 +39,8 @@ def corpus_metadata(
 ) -> dict[str, Any]:
     """What a `corpus.json` must say.
 
-    Args:
-      tokenizer: `Tokenizer.description`, of which "fingerprint" is required.
-      vocab_size, special_ids: the tokenizer's.
-      shards: by split, the entries from `ShardWriter.finish`; a split may be missing.
+    `tokenizer` is its description, of which "fingerprint" is required. `shards` has the entries
+    from `ShardWriter.finish` by split; a split may be missing.
     """
     splits = {}
     for split in SPLITS:
@@ -135,10 +133,8 @@ class ShardWriter:
     ) -> None:
         """Appends sentences to the open document.
 
-        Args:
-          tokens: integer [tokens], their ids.
-          sentence_lengths: integer [sentences], tokens of each sentence, all positive.
-          words: bool [tokens], whether each starts a word; only for a shard that records words.
+        `sentence_lengths`, integer [sentences], are the tokens of each, all positive; `words`, bool
+        [tokens], says which start a word and is only for a shard that records words.
         """
         ends = self.tokens + np.cumsum(sentence_lengths, dtype=np.int64)
         self._files["tokens"].append(tokens)
@@ -168,42 +164,30 @@ class ShardWriter:
         }
 
     def discard(self) -> None:
-        """Removes what was written."""
         for file in self._files.values():
             file.discard()
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One shard's arrays, which are mapped, not read.
+    """One shard's arrays, which are mapped, not read."""
 
-    Attributes:
-      tokens: uint16 or uint32 [tokens], the ids of all documents one after the other.
-      sentences: uint32 [sentences + 1], token offset of each sentence's start.
-      documents: uint32 [documents + 1], index of each document's first sentence.
-      words: bool [tokens], whether a token starts a word; None if that is not recorded.
-    """
-
-    tokens: np.ndarray
-    sentences: np.ndarray
-    documents: np.ndarray
-    words: np.ndarray | None = None
+    tokens: np.ndarray  # uint16 or uint32 [tokens], the ids of all documents one after the other
+    sentences: np.ndarray  # uint32 [sentences + 1], token offset of each sentence's start
+    documents: np.ndarray  # uint32 [documents + 1], index of each document's first sentence
+    words: np.ndarray | None = None  # bool [tokens], whether a token starts a word, if recorded
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """All shards of one split.
+    """All shards of one split, in order, and counts over all of them.
 
-    Attributes:
-      shards: the shards in order.
-      first_document: int64 [shards + 1], number of documents before each shard.
-      documents, sentences, tokens: counts over all shards.
-      documents_per_unit: how many consecutive documents of a shard count as one (fewer at the
-        shard's end); `first_document` and `documents` count these units.
+    `documents_per_unit` consecutive documents of a shard count as one in `first_document` and
+    `documents` (fewer at the shard's end).
     """
 
     shards: tuple[Shard, ...]
-    first_document: np.ndarray
+    first_document: np.ndarray  # int64 [shards + 1], number of documents before each shard
     documents: int
     sentences: int
     tokens: int

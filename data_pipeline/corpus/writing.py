@@ -24,18 +24,11 @@ class CorpusWriter:
     committed. Where that happens depends on the input alone, so a run that was interrupted and
     repeated writes the same bytes as one that was not.
 
-    Args:
-      folder: the corpus folder.
-      dtype: dtype of the token ids.
-      heldout_fraction: expected share of documents in the held-out split.
-      max_shard_tokens: tokens after which shards are finished.
-      journal: records documents and progress; writing resumes at its last progress.
-
-    Attributes:
-      progress: the `chunk` to continue with and how many of its `documents` are done; the numbers
-        of `duplicates` left out and of documents `cut` because of their length; `cut_in`, the
-        split of a document that was cut and continues; the finished `shards` of each split, as
-        corpus.json lists them.
+    `dtype` is that of the token ids, `heldout_fraction` the expected share of held-out documents.
+    Writing resumes at the last `progress` of the journal: the `chunk` to continue with and how many
+    of its `documents` are done; the numbers of `duplicates` left out and of documents `cut` because
+    of their length; `cut_in`, the split of a document that was cut and continues; the finished
+    `shards` of each split, as corpus.json lists them.
     """
 
     def __init__(

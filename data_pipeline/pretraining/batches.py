@@ -123,11 +123,10 @@ def evaluation_batches(
     )
     classes = SEGMENTS[config.pairs]
     wanted = [-(-(examples - label) // classes) for label in range(classes)]
-    found: list[list[np.ndarray]] = [[] for _ in range(classes)]
-    counts = [0] * classes
+    found = [plan(0, 0)[:0]] * classes
     number = 0
-    while any(count < want for count, want in zip(counts, wanted, strict=True)):
-        if number >= _PATIENCE_EPOCHS * blocks and 0 in counts:
+    while any(len(rows) < want for rows, want in zip(found, wanted, strict=True)):
+        if number >= _PATIENCE_EPOCHS * blocks and not all(map(len, found)):
             raise DataError(
                 f"the {documents.documents} held-out documents yield no pairs of consecutive "
                 "sentences; prepare the corpus with more than one sentence in a document, or set "
@@ -137,13 +136,11 @@ def evaluation_batches(
         for label in range(classes):
             # Without pairs there is one class. Packed, these are rows of several examples.
             rows = planned if classes == 1 else planned[planned["label"] == label]
-            rows = rows[: wanted[label] - counts[label]]
-            found[label].append(rows)
-            counts[label] += len(rows)
+            found[label] = np.concatenate([found[label], rows])[: wanted[label]]
         number += 1
-    chosen = np.zeros((examples, *planned.shape[1:]), EXAMPLE)
-    for label in range(classes):
-        chosen[label::classes] = np.concatenate(found[label])
+    chosen = np.zeros((examples, *found[0].shape[1:]), EXAMPLE)
+    for label, rows in enumerate(found):
+        chosen[label::classes] = rows
     return [collate(chosen[first : first + batch_size]) for first in range(0, examples, batch_size)]
 
 

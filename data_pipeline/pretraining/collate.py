@@ -32,8 +32,6 @@ from data_pipeline.pretraining.full_sentences import stretches_of_full_sentences
 #   cursor                int64 [3]       epoch, block and offset of the row after this batch
 Batch = dict[str, np.ndarray]
 
-Mask = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]
-
 
 def collate_examples(
     examples: np.ndarray,
@@ -42,7 +40,7 @@ def collate_examples(
     pairs: Pairs,
     sequence_length: int,
     special_ids: dict[str, int],
-    mask: Mask,
+    mask: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]],
     starts_word: np.ndarray | None = None,
 ) -> Batch:
     """A batch, without "cursor", of planned examples: reads their tokens and masks them.

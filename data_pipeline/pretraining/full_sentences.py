@@ -51,15 +51,9 @@ def plan_full_sentences(
     documents. A sentence longer than a sequence is cut into pieces, which count as sentences. So
     every token is used once in an epoch.
 
-    Args:
-      runs: from `runs_of_documents`.
-      draws: the block of runs, and the source of all randomness.
-      sequence_length: tokens of a sequence, including special tokens.
-      short_probability: how often a run's examples aim at a random shorter length, which only a
-        single long sentence exceeds.
-
-    Returns:
-      `EXAMPLE` [n], n > 0, with a segment A only.
+    The arguments are those of `pairing.plan_block`, with `runs` from `runs_of_documents`. Only a
+    single long sentence exceeds a random shorter length. Returns `EXAMPLE` [n], n > 0, with a
+    segment A only.
     """
     budget = sequence_length - special_tokens("full_sentences")
     text = read_block(runs, draws)
@@ -91,9 +85,8 @@ def stretches_of_full_sentences(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Full-sentences examples, `EXAMPLE` [B], split into stretches where a document starts.
 
-    Returns:
-      The number of stretches of each example, int64 [B], and the shard, token offset and number of
-      tokens of each stretch, int64 [T].
+    Returns the number of stretches of each example, int64 [B], and the shard, token offset and
+    number of tokens of each stretch, int64 [T].
     """
     shard, offset, length = (examples[field][:, 0] for field in ("shard", "offset", "length"))
     # Documents first .. last - 1 of its shard start inside an example.

@@ -135,19 +135,12 @@ def _select_tokens(
 
 
 class _Words(NamedTuple):
-    """The N words of a batch, row after row, and a random order of those of each row.
+    """The N words of a batch, row after row, and a random order of those of each row; int64."""
 
-    Attributes:
-      place: int64 [N], the first token of each, as row · L + column.
-      length: int64 [N], its number of tokens.
-      in_order: int64 [L, B], first column of the r-th word of a row; valid for r < counts.
-      counts: int64 [B], number of words in each row.
-    """
-
-    place: np.ndarray
-    length: np.ndarray
-    in_order: np.ndarray
-    counts: np.ndarray
+    place: np.ndarray  # [N], the first token of each, as row · L + column
+    length: np.ndarray  # [N], its number of tokens
+    in_order: np.ndarray  # [L, B], first column of the r-th word of a row; valid for r < counts
+    counts: np.ndarray  # [B], number of words in each row
 
 
 def _find_words(eligible: np.ndarray, starts_word: np.ndarray, keys: np.ndarray) -> _Words:

@@ -50,14 +50,8 @@ def batches_of_examples(
 ) -> Iterator[tuple[np.ndarray, Cursor]]:
     """Cuts the endless stream of examples into batches, which may span blocks and epochs.
 
-    Args:
-      plan_block: maps (epoch, block) to the array [n] of the block's examples, n > 0.
-      blocks: number of blocks in an epoch.
-      batch_size: examples in a batch.
-      cursor: where to begin.
-
-    Yields:
-      The examples [batch_size] and the cursor of the example after them.
+    `plan_block` maps (epoch, block) to the examples of one of the `blocks` of an epoch, at least
+    one. Yields the examples [batch_size, ...] and the cursor of the example after them.
     """
     epoch, block, offset = cursor
     examples = plan_block(epoch, block)

@@ -32,15 +32,9 @@ def pack_examples(
 ) -> np.ndarray:
     """The examples of a block in rows, shuffled: a pure function of its arguments.
 
-    Each example is used once, with its key and so with its masks. A row of `sequence_length` tokens
-    and `max_predictions` slots has room for the tokens of its examples, including special ones, and
-    for as many predictions as they may get.
-
-    Args:
-      examples: `EXAMPLE` [any], with pairs "doc_sentences".
-      draws: the block, and the source of all randomness.
-      sequence_length, max_predictions: of a row.
-      masked_lm_probability: share of the tokens to predict.
+    Each of the `EXAMPLE` [any] with pairs "doc_sentences" is used once, with its key and so with
+    its masks. A row of `sequence_length` tokens and `max_predictions` slots has room for the tokens
+    of its examples, including special ones, and for as many predictions as they may get.
 
     Returns:
       `EXAMPLE` [n, R], n > 0, with R = `sequences_per_row`: in each row at least one example, then

@@ -41,15 +41,9 @@ def plan_block(
     A chunk of one sentence cannot be split. As in both originals, B is then a stretch of another
     document and the label is 1. Pairs that are too long are truncated to the sequence length.
 
-    Args:
-      split: the documents; at least two of them for pairs.
-      pairs: one of the three.
-      draws: the block, and the source of all randomness.
-      sequence_length: tokens of a sequence, including special tokens.
-      short_probability: how often a document's chunks aim at a random shorter length.
-
-    Returns:
-      `EXAMPLE` [n], n > 0.
+    `draws` has the block and is the source of all randomness. `sequence_length` includes special
+    tokens. `short_probability` is how often a document's chunks aim at a random shorter length.
+    Pairs need a split of at least two documents. Returns `EXAMPLE` [n], n > 0.
     """
     text = read_block(split, draws)
     document_of, total = text.document_of, len(text.document_of)  # of S sentences
@@ -124,17 +118,10 @@ def truncate_pair(lengths: np.ndarray, budget: int) -> np.ndarray:
 def _random_stretches(
     split: Split, documents: np.ndarray, bits: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A stretch of whole sentences of each given document, starting at a random one.
+    """A stretch of whole sentences, at least one, of each of the documents, int64 [n].
 
-    Args:
-      split: the documents.
-      documents: int64 [n], their numbers.
-      bits: uint64 [n], chooses the first sentence.
-      target: int64 [n], tokens after which the stretch ends. It has at least one sentence and does
-        not go past the end of its document.
-
-    Returns:
-      Shard, token offset and number of tokens, int64 [n] each.
+    uint64 `bits` choose its first sentence. It ends once it has `target` tokens, int64 [n], or at
+    the end of its document. Returns shard, token offset and number of tokens, int64 [n] each.
     """
     shard, first, last = locate_documents(split, documents)
     start = first + uniform_below(bits, last - first)

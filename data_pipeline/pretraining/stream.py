@@ -53,14 +53,9 @@ def stream(
     TensorFlow is imported once the third batch is asked for. Until that is done, batches are
     collated one by one, when they are asked for; meanwhile the consumer compiles its step.
 
-    Args:
-      plans: the planned batches, each with its cursor: `EXAMPLE` [B], or [B, any] packed, and
-        int64 [3].
-      collate: from such an array to a batch of fixed shapes, without "cursor".
-      workers: how many batches are collated in parallel.
-
-    Returns:
-      An iterator of batches with "cursor". Deleting it ends its threads.
+    A planned batch is `EXAMPLE` [B], or [B, any] packed, and its cursor, int64 [3]. `collate` makes
+    a batch of fixed shapes of the former, which gets the latter as "cursor". Deleting the iterator
+    ends its threads.
     """
     for number, (examples, cursor) in enumerate(plans):
         batch = collate(examples)

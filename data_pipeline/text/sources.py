@@ -32,19 +32,14 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """A piece of a source that ends with a line.
+    """A piece of a source, in UTF-8, that ends with a line.
 
-    Attributes:
-      data: UTF-8 bytes: lines of text where a blank line ends a document, or JSON Lines where
-        each record is a document.
-      text_field: the field of the JSON records that holds the text; None for plain text.
-      ends_document: whether the last document ends here (always for JSON) instead of continuing in
-        the source's next chunk.
+    It is text where a blank line ends a document, or JSON Lines where each record is a document.
     """
 
     data: bytes
-    text_field: str | None
-    ends_document: bool
+    text_field: str | None  # the field of the JSON records that has the text; None for plain text
+    ends_document: bool  # else the last document continues in the next chunk; true for JSON
 
 
 class Source(Protocol):

@@ -50,13 +50,9 @@ def mark_words(
 ) -> np.ndarray:
     """Which tokens start a word, bool [tokens].
 
-    A token belongs to the word that has its first character, and a space to the word after it.
-
-    Args:
-      sentences: texts that neither begin nor end with a space.
-      segment: from `load_segmenter`.
-      offsets: int64 [tokens], from `Tokenizer.token_offsets`.
-      lengths: int64 [sentences], tokens of each sentence.
+    A token belongs to the word that has its first character, and a space to the word after it. The
+    sentences neither begin nor end with a space. `offsets`, int64 [tokens], are from
+    `Tokenizer.token_offsets`; `lengths`, int64 [sentences], are the tokens of each sentence.
     """
     parts = [part for sentence in sentences for part in segment(sentence)]
     sizes = np.fromiter(map(len, parts), np.int64, len(parts))

@@ -16,26 +16,20 @@ from data_pipeline.tokenization.wordpiece import (
     split_words,
 )
 
-# Pieces that stand for no text and say nothing of its case: [MASK], [unused1], and the <S> and <T>
-# of the original's Chinese vocabulary, which is lower-cased.
+# Pieces that represent no text and say nothing about its case: [MASK], [unused1], and the <S> and
+# <T> of the original's Chinese vocabulary, which is lower-cased.
 _MARKER = re.compile(r"\[.*\]|<.*>")
 
 
 def load_foreign_tokenizer(
     folder: Path, lowercase: bool | None = None, new_pieces: Sequence[str] = ()
 ) -> tuple[WordPiece, str]:
-    """Reads `vocab.txt`, or the vocabulary in `tokenizer.json`, of another implementation.
+    """Reads `vocab.txt`, or the vocabulary in `tokenizer.json`, of a TF1 or Hugging Face model.
 
-    Tokens that were added to it later follow; one that is not a word by our rules is refused.
-
-    Args:
-      folder: of a TF1 checkpoint or a Hugging Face model.
-      lowercase: whether text is lower-cased; None to go by `tokenizer_config.json` or
-        `tokenizer.json` and, if neither says, by whether a piece has an upper-case letter.
-      new_pieces: appended to the vocabulary.
-
-    Returns:
-      (the tokenizer, how `lowercase` was determined, in words).
+    Tokens that were added to the model later follow, and then `new_pieces`; one that is not a word
+    by our rules is refused. Without `lowercase`, whether text is lower-cased is taken from
+    `tokenizer_config.json` or `tokenizer.json` or, if neither says, from whether a piece has an
+    upper-case letter. Returns the tokenizer and how this was determined, in words.
     """
     config, backend = _json(folder / CONFIG_FILE), _json(folder / "tokenizer.json")
     settings = _settings(folder, config, backend)
@@ -80,7 +74,7 @@ def _check_new(piece: str, pieces: Sequence[str], lowercase: bool) -> None:
     if piece in pieces:
         raise DataError(f"the new token {piece!r} is in the vocabulary already; take it out")
     if not piece or piece != "".join(piece.split()):
-        raise DataError(f"the new token {piece!r} is empty or has white space; write one a line")
+        raise DataError(f"the new token {piece!r} is empty or has white space; write one per line")
     words = _words(piece, lowercase)
     stem = piece.removeprefix("##")
     if words == [stem] and 0 < len(stem) <= MAX_WORD_CHARACTERS:
@@ -101,7 +95,7 @@ def _check_new(piece: str, pieces: Sequence[str], lowercase: bool) -> None:
 
 
 def _words(piece: str, lowercase: bool) -> list[str]:
-    """The words of a piece; for one inside a word, what is left of it there, without "##"."""
+    """The words of a piece; of one inside a word ("##"), what is left of it there."""
     if not piece.startswith("##"):
         return split_words(piece, lowercase)
     first, *rest = split_words(f"a{piece[2:]}", lowercase)
@@ -111,15 +105,8 @@ def _words(piece: str, lowercase: bool) -> list[str]:
 def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -> str:
     """Writes what AutoTokenizer reads: `vocab.txt`, `tokenizer.json`, `tokenizer_config.json`.
 
-    `transformers` has no BERT tokenizer for a SentencePiece model, which is copied as it is.
-
-    Args:
-      tokenizer: ours.
-      folder: an existing folder.
-      max_length: longest sequence of the model.
-
-    Returns:
-      What was written, in words.
+    `transformers` has no BERT tokenizer for a SentencePiece model, which is copied as it is. The
+    folder must exist; `max_length` is that of the model. Returns what was written, in words.
     """
     if not isinstance(tokenizer, WordPiece):
         assert isinstance(tokenizer, SentencePiece)
@@ -142,7 +129,7 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=lowercase, lowercase=lowercase
     )
-    if not lowercase:  # that one does not compose accents, as clean_text does
+    if not lowercase:  # BertNormalizer does not compose accents, as clean_text does
         backend.normalizer = normalizers.Sequence([normalizers.NFC(), backend.normalizer])
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.add_special_tokens(
@@ -171,8 +158,8 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
     return "vocab.txt, tokenizer.json, tokenizer_config.json"
 
 
-# What our tokenizer does, in terms of `tokenizer.json`. Words longer than 100 characters are [UNK]
-# in `transformers`, longer than 200 in the original and ours.
+# What our tokenizer does, in terms of `tokenizer.json`. Words of more than 100 characters are [UNK]
+# in `transformers`, those of more than 200 in the original and ours.
 _EXPECTED: dict[tuple[str, str], tuple[Any, ...]] = {
     ("model", "continuing_subword_prefix"): ("##",),
     ("model", "max_input_chars_per_word"): (100, MAX_WORD_CHARACTERS),
@@ -183,7 +170,7 @@ _EXPECTED: dict[tuple[str, str], tuple[Any, ...]] = {
 
 
 def _settings(folder: Path, config: dict[str, Any], backend: dict[str, Any]) -> dict[str, bool]:
-    """Lower-casing and stripping of accents as the folder's files say, where they do."""
+    """Whether to lower-case and to strip accents, as far as the folder's files say."""
     if "Japanese" in str(config.get("tokenizer_class")):
         raise DataError(
             f"{folder}: its tokenizer is a {config['tokenizer_class']}; only BERT's own WordPiece "
@@ -194,7 +181,7 @@ def _settings(folder: Path, config: dict[str, Any], backend: dict[str, Any]) -> 
         name: _object(path, name, backend[name]) if name in backend else {}
         for name in ("model", "pre_tokenizer")
     }
-    if "pre_tokenizer" in backend:  # where null means that words are not split
+    if "pre_tokenizer" in backend:  # null there means that words are not split
         parts["pre_tokenizer"].setdefault("type", None)
     bert = parts["normalizer"] = _normalizer(path, backend)
     for (part, name), expected in _EXPECTED.items():
@@ -213,14 +200,14 @@ def _settings(folder: Path, config: dict[str, Any], backend: dict[str, Any]) -> 
                 settings[ours] = value
     if bert.get("handle_chinese_chars", config.get("tokenize_chinese_chars", True)) is False:
         raise DataError(
-            f"{folder}: its tokenizer does not split Chinese characters; ours does, as the "
+            f"{folder}: its tokenizer does not split Chinese characters; ours does, like the "
             "original's, so it cannot be converted"
         )
     return settings
 
 
 def _normalizer(path: Path, backend: dict[str, Any]) -> dict[str, Any]:
-    """The BertNormalizer of a `tokenizer.json`, perhaps after an NFC, as for our cased ones."""
+    """The BertNormalizer of a `tokenizer.json`, perhaps after an NFC, as in our cased ones."""
     if "normalizer" not in backend:
         return {}
     normalizer = _object(path, "normalizer", backend["normalizer"])
@@ -250,9 +237,9 @@ def _pieces(path: Path, backend: dict[str, Any]) -> list[str]:
 def _added(
     folder: Path, config: dict[str, Any], backend: dict[str, Any], pieces: Sequence[str]
 ) -> list[str]:
-    """The tokens that were added to the vocabulary of a model, in the order of their ids.
+    """The tokens added to the vocabulary, in the order of their ids, without those that are in it.
 
-    Its special pieces and others of the vocabulary are listed among them too, and left out here.
+    The files list special pieces and others of the vocabulary among the added tokens, too.
     """
     path = folder / "tokenizer.json"
     named: list[tuple[Path, Any, Any]] = [

@@ -67,10 +67,7 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def token_offsets(self, texts: Sequence[str]) -> np.ndarray:
-        """The first character of each id of `encode_batch(texts)`: its index in its own text.
-
-        Returns int64 [sum of lengths].
-        """
+        """The index in its own text of the first character of each id of `encode_batch`, int64."""
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """Encodes one text; with `allow_special`, "[MASK]" in it is that piece."""

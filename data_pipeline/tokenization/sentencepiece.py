@@ -24,11 +24,8 @@ class SentencePiece(Tokenizer):
     so on; its unknown piece always). Those it lacks get ids after its last one, so `vocab_size` may
     exceed the model's by up to four.
 
-    Args:
-      model: the serialized model.
-      lowercase: whether the model was trained on lower-cased text; None for a given model, which
-        has its own normalisation.
-      name: what error messages call the model.
+    `lowercase` says whether the serialized model was trained on lower-cased text; it is None for a
+    given one, which has its own normalisation. `name` is for error messages.
     """
 
     kind = "sentencepiece"

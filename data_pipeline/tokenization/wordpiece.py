@@ -109,10 +109,8 @@ def _characters_kept(character: str, lowercase: bool) -> int:
 class WordPiece(Tokenizer):
     """BERT's tokenizer: words and punctuation, then the longest matching pieces from the left.
 
-    Args:
-      pieces: the vocabulary in the order of its ids; pieces inside a word begin with "##".
-      lowercase: whether text is lower-cased and its accents stripped, as by the uncased models.
-      name: what error messages call the vocabulary.
+    The pieces are the vocabulary in the order of its ids; those inside a word begin with "##".
+    `lowercase` also strips accents, as in the uncased models. `name` is for error messages.
     """
 
     kind = "wordpiece"
@@ -204,23 +202,22 @@ def train_wordpiece(texts: Sequence[str], vocab_size: int, lowercase: bool) -> W
         initial_alphabet=kept,
         show_progress=False,
     )
-    backend = _backend(None)
+    backend = _backend({})
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.train_from_iterator(texts, trainer)
     ids = backend.get_vocab()
     return WordPiece(sorted(ids, key=ids.__getitem__), lowercase)
 
 
-def _backend(ids: dict[str, int] | None) -> Any:
+def _backend(ids: dict[str, int]) -> Any:
     """The `tokenizers` library's greedy longest match, for single words."""
     from tokenizers import Tokenizer as Backend
     from tokenizers import models
 
-    options: dict[str, Any] = {
-        "unk_token": SPECIAL_PIECES["unk"],
-        "max_input_chars_per_word": MAX_WORD_CHARACTERS,
-    }
-    return Backend(models.WordPiece(ids, **options) if ids else models.WordPiece(**options))
+    unknown = SPECIAL_PIECES["unk"]
+    return Backend(
+        models.WordPiece(ids, unk_token=unknown, max_input_chars_per_word=MAX_WORD_CHARACTERS)
+    )
 
 
 def _alphabet(texts: Iterable[str], required: str, limit: int) -> tuple[list[str], list[str]]:
