@@ -167,8 +167,8 @@ def test_what_is_left_out_or_changed_is_named():
         "questions longer than 8 tokens and cut: 1 (cut)",
         "questions with their answer once, but not at answer_start, so used where it is: 1 (moved)",
         "questions left out, without an answer: 7 (none0, none1, none2, none3, none4 and 2 more)",
-        "questions left out, as their answers stand at several places: 1 (unsure)",
-        "questions left out, as no token stands for their answer: 1 (vanished)",
+        "questions left out, as their answers occur in several places: 1 (unsure)",
+        "questions left out, as no token is left of their answer: 1 (vanished)",
         "questions left out, as no window holds their whole answer: 1 (long)",
     )
     other = _features(examples, 36, max_question_tokens=8, training=False)
