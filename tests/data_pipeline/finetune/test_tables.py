@@ -1,4 +1,4 @@
-"""Tables: what is read, and what is refused with its place."""
+"""Tables: what is read, and what is rejected with its place."""
 
 import json
 import math
