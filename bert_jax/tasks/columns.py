@@ -1,6 +1,7 @@
 """Which columns of a table make an example, and what users call them."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ class Columns:
     Attributes:
       first: column of the text.
       second: column of its partner; empty for single texts.
-      label: column of the label; a file without it is one to predict.
+      label: column of the label; a file without it can only be predicted.
       header: names of the columns where files have none.
       unlabelled: values of the label that mean "none"; such rows can only be predicted.
       group: column whose equal values make rows one group, for ranking; `first` if it is empty.
@@ -49,14 +50,14 @@ class Columns:
 
 @dataclasses.dataclass(frozen=True)
 class ColumnOptions:
-    """Columns that a user names; None keeps the task's own. See `Columns`.
+    """Columns named by the user; None keeps the task's own. See `Columns`.
 
     Attributes:
       first: column of the text.
       second: column of its partner.
       label: column of the label.
-      header: names of the columns of files that have none.
-      group: column of what the rows of a group share, of tasks that rank.
+      header: names of the columns, for files without a header.
+      group: column whose value the rows of a group share, for tasks that rank.
     """
 
     first: str | None = None
@@ -71,7 +72,7 @@ class ColumnOptions:
 
 
 def text_of(row: Row, column: str, may_be_empty: bool = False) -> str:
-    """The cleaned text of a column; the texts of a list, such as keywords, with spaces between."""
+    """The cleaned text of a column; a list of texts, such as keywords, is joined by spaces."""
     value = row[column]
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = " ".join(value)
@@ -79,14 +80,21 @@ def text_of(row: Row, column: str, may_be_empty: bool = False) -> str:
     return text if may_be_empty else filled(text, row.place, column)
 
 
-def no_labels(source: str, rows: Sequence[Row], column: str, truths: Iterable[object]) -> str:
-    """What is to be said where no row has a label, else nothing.
+def number_of(label: Any, place: str, hint: str = "") -> float:
+    """A label as a finite number."""
+    try:
+        number = float(label)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{place}: the label {label!r} is not a number{hint}")
+    return number
 
-    Args:
-      source: the table.
-      rows: of it.
-      column: where labels stand.
-      truths: of the examples; None for one whose label is not known.
+
+def no_labels(source: str, rows: Sequence[Row], column: str, truths: Iterable[object]) -> str:
+    """The message for a table in which no row has a label, else nothing.
+
+    `truths` are those of the examples, None where one is not known.
     """
     if not rows or any(truth is not None for truth in truths):
         return ""

@@ -6,24 +6,18 @@ from typing import Any
 
 from data_pipeline.errors import DataError
 
-MANY = 200  # classes; so many may well have a row each
+MANY = 200  # classes; up to this number each row may have its own
 
 
 def check_labelled(examples: Iterable[Any], truth: str = "label", what: str = "label") -> None:
-    """Refuses an example that has nothing to learn from.
-
-    Args:
-      examples: each has its `place`, for the message.
-      truth: their attribute that must not be None.
-      what: stands in it.
-    """
+    """Rejects an example whose attribute `truth`, the `what` of messages, is None."""
     for example in examples:
         if getattr(example, truth) is None:
             raise DataError(f"{example.place}: there is no {what}; training needs one in each row")
 
 
 def classes_of(labels: Iterable[str]) -> tuple[str, ...]:
-    """The labels that occur, sorted; refuses them if there is only one, or nearly one a row."""
+    """The labels that occur, sorted; rejects a single one, and nearly as many as rows."""
     found = Counter(labels)
     if len(found) < 2:
         raise DataError(
@@ -40,7 +34,7 @@ def classes_of(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
-    """Sorted: numbers by value, names by their characters.
+    """Sorted: by value if all are numbers, else by characters.
 
     >>> in_order(["10", "9", "-1"]), in_order(["b", "10", "9"])
     (('-1', '9', '10'), ('10', '9', 'b'))
@@ -59,15 +53,7 @@ def check_known(
     kind: str = "label",
     where: str = "the training data",
 ) -> None:
-    """Refuses the name of a class that is not among those that are known.
-
-    Args:
-      place: where the name stands.
-      name: of the class.
-      known: the names that there are.
-      kind: what the task calls a class.
-      where: whose names these are.
-    """
+    """Rejects an unknown class; messages call it a `kind`, and the known ones those of `where`."""
     if name not in known:
         raise DataError(
             f"{place}: the {kind} {shortened(name, 60)!r} is not among those of {where}: "
@@ -76,5 +62,5 @@ def check_known(
 
 
 def shortened(text: str, most: int = 500) -> str:
-    """A text for a message, with no more than so many characters of it."""
+    """A text for a message, cut to `most` characters."""
     return text if len(text) <= most else f"{text[:most]} ..."

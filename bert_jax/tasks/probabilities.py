@@ -1,4 +1,4 @@
-"""Logits as probabilities, and numbers as predictions have them."""
+"""Logits as probabilities, and numbers rounded for predictions."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,21 +6,21 @@ import numpy as np
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """float64 [..., C] of logits [..., C]."""
-    from scipy import special  # takes long, and the options of a task need none of it
+    """float64 [..., C], for logits [..., C]."""
+    from scipy import special  # slow to import, and not needed for the options of a task
 
     return np.asarray(special.softmax(logits.astype(np.float64), axis=-1))
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """float64 [...] of logits [...]."""
+    """float64 [...], for logits [...]."""
     from scipy import special
 
     return np.asarray(special.expit(logits.astype(np.float64)))
 
 
 def rounded(number: float | np.floating) -> float:
-    """With the digits that predictions have."""
+    """Rounded to the digits that predictions have."""
     return round(float(number), 6)
 
 

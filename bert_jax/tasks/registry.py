@@ -1,4 +1,4 @@
-"""The tasks by name, and tasks in files of one's own."""
+"""The tasks by name, and tasks in the user's own files."""
 
 import difflib
 import functools
@@ -13,7 +13,7 @@ from bert_jax.errors import UserError
 from bert_jax.tasks.columns import ColumnOptions
 from bert_jax.tasks.task import Task
 
-# The kinds of tasks, a line each: modules whose TASKS can be named on the command line.
+# The kinds of tasks: modules whose TASKS can be named on the command line.
 KINDS = (
     "bert_jax.tasks.classification.task",
     "bert_jax.tasks.classification.glue",
@@ -28,7 +28,7 @@ KINDS = (
 
 
 def tasks_of(kinds: Iterable[str]) -> dict[str, Task[Any]]:
-    """The tasks of some kinds by name."""
+    """The tasks of these kinds, by name."""
     modules = map(importlib.import_module, kinds)
     return {task.name: task for module in modules for task in module.TASKS}
 
@@ -37,7 +37,7 @@ TASKS = tasks_of(KINDS)
 
 
 def commands() -> dict[str, Task[Any]]:
-    """The commands of run_predict.py, each with the first task that it asks."""
+    """The commands of run_predict.py, each with the first task that it serves."""
     found: dict[str, Task[Any]] = {}
     for task in TASKS.values():
         found.setdefault(task.command, task)
@@ -69,7 +69,7 @@ def _load(path: Path) -> Task[Any]:
     spec = importlib.util.spec_from_file_location(f"task file {path}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UserError(
-            f"the task {path} is no file; give a Python file that defines TASK, or bring it back"
+            f"the task {path} is not a file; give a Python file that defines TASK, or restore it"
         )
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look there for what annotations name

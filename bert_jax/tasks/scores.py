@@ -1,4 +1,4 @@
-"""F1 by counts, which several kinds of tasks are scored by."""
+"""F1 by counts, for several kinds of tasks."""
 
 from collections import Counter
 from collections.abc import Collection

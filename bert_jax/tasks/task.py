@@ -1,11 +1,12 @@
-"""What fine-tuning and prediction know of a task: everything else is the task's own."""
+"""What fine-tuning and prediction know about a task; everything else is the task's own."""
 
 import abc
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,12 +15,14 @@ from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.config import MethodConfig
 from bert_jax.objectives.config import RegularizationConfig
 from bert_jax.tasks.columns import ColumnOptions, Columns
+from bert_jax.tasks.predictions import Prediction, Predictions, Scores
 from data_pipeline import tfds
+from data_pipeline.files import json_lines
 from data_pipeline.finetune.examples import Example, Examples
 from data_pipeline.finetune.features import Feature, Features
 from data_pipeline.tokenization.interface import Tokenizer
 
-if TYPE_CHECKING:  # the options of all tasks are read where jax would only take time
+if TYPE_CHECKING:  # reading the options of all tasks must not wait for jax
     import flax.linen as nn
 
     from bert_jax.objectives.criteria import Divergence, Loss
@@ -27,18 +30,16 @@ if TYPE_CHECKING:  # the options of all tasks are read where jax would only take
     from bert_jax.objectives.objective import BatchSize, Shapes
 
 NOT_REGULARIZED = RegularizationConfig()
-Prediction = dict[str, Any]
-Truth = TypeVar("Truth")
 
 
 class InDatasets(NamedTuple):
-    """How TensorFlow Datasets has the data of a task.
+    """How TensorFlow Datasets stores the data of a task.
 
     Attributes:
-      columns: (column of the task's files, its own name) where they differ.
-      labels: its names of the labels 0, 1 and so on of the task's files; empty where the files have
-        the names.
-      dev: its split of what the task's files call dev.
+      columns: (column of the task's files, its name there) where they differ.
+      labels: its names for the labels 0, 1 and so on of the task's files; empty where the files
+        have the names.
+      dev: the split that corresponds to the task's dev file.
     """
 
     columns: tuple[tuple[str, str], ...] = ()
@@ -47,12 +48,9 @@ class InDatasets(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """How examples become features.
+    """How examples become features: at most `max_length` tokens each.
 
     Attributes:
-      tokenizer: the model's.
-      max_length: tokens of a feature.
-      labels: the classes.
       class_weights: weight of each class in the loss; None weighs all the same.
       training: leave out what cannot be learned from.
     """
@@ -64,21 +62,19 @@ class Encoding(NamedTuple):
     training: bool = False
 
     def target(self, label: str | None) -> tuple[int, float]:
-        """(number, weight in the loss) of a label; the weight of one that is no class is 0."""
+        """(index, weight in the loss) of a label; the weight is 0 if it is not a class."""
         if label not in self.labels:
             return 0, 0.0
-        number = self.labels.index(label)
-        return number, self.class_weights[number] if self.class_weights else 1.0
+        index = self.labels.index(label)
+        return index, self.class_weights[index] if self.class_weights else 1.0
 
 
 class Outputs(NamedTuple, Generic[Example]):
-    """What a model says of examples.
+    """The outputs of a model for some examples.
 
     Attributes:
-      logits: float32, of each feature without its padding rows; the axis of tokens, if there is
-        one, is as long as the batch was.
-      features: what the logits are of.
-      examples: what the features are of.
+      logits: float32, of each feature, without its padding rows; the token axis, if there is one,
+        is as long as in the batch.
       labels: the classes.
     """
 
@@ -101,15 +97,15 @@ class Task(abc.ABC, Generic[Example]):
 
     A kind of task is a subclass, a task an instance of it. What a method does may depend on
     `labels`, the names of the classes, which `labels_of` finds in the training examples and the
-    checkpoint keeps.
+    checkpoint stores.
 
     Attributes:
       name: on the command line.
-      train, dev: names of its files within the folder that --data gives.
-      best: the score that tells which checkpoint is best; the higher the better.
-      in_datasets: how TensorFlow Datasets has the same data.
-
-    One that reads tables has `columns`, too.
+      train, dev: names of its files in the folder given by --data.
+      best: the score that selects the best checkpoint; higher is better.
+      in_datasets: how TensorFlow Datasets stores the same data.
+      columns: of its tables, if it reads any.
+      leaderboard: the file a leaderboard takes: its name without the suffix, and its format.
     """
 
     name: str
@@ -117,22 +113,24 @@ class Task(abc.ABC, Generic[Example]):
     dev: str = "dev.tsv"
     best: str = "accuracy"
     in_datasets: InDatasets = InDatasets()
+    columns: Columns = Columns()
+    leaderboard: tuple[str, Literal["glue", "clue"]] | None = None
 
     has_classes: ClassVar[bool] = True  # R-Drop and label smoothing need classes
-    # Of the model, see `TaskModel`; and its loss, one of `criteria.CRITERIA`.
+    # The model, see `TaskModel`, and its loss, one of `criteria.CRITERIA`.
     states: ClassVar[str] = "pooled"
     layer: ClassVar[str] = "classifier"
     classifier_dropout: ClassVar[float] = 0.1
     criterion: ClassVar[str] = "cross_entropy"
-    # What follows the family's name in the class of transformers with the same output layer; empty
+    # What follows the family's name in the transformers class with the same output layer; empty
     # where there is none.
     head: ClassVar[str] = "ForSequenceClassification"
-    problem_type: ClassVar[str] = ""  # its name for the loss, where it is not to guess
+    problem_type: ClassVar[str] = ""  # transformers' name for the loss, where it cannot be inferred
 
     command: ClassVar[str] = "classify"  # of run_predict.py
-    answers: ClassVar[str] = ""  # what that command finds, in some words
+    answers: ClassVar[str] = ""  # what that command finds, in a few words
 
-    column_options: ClassVar[tuple[str, ...]] = ()  # those of `ColumnOptions` that it has a use for
+    column_options: ClassVar[tuple[str, ...]] = ()  # the fields of `ColumnOptions` that it uses
 
     @property
     def usage(self) -> str:
@@ -141,26 +139,26 @@ class Task(abc.ABC, Generic[Example]):
 
     @abc.abstractmethod
     def read(self, source: str) -> Examples[Example]:
-        """The examples of a file, with labels if it has them; all that can be predicted.
+        """All examples of a file that can be predicted, with labels if it has them.
 
-        They are dataclasses or named tuples, or have a `repr` of what is in them: by it a continued
-        run knows its dev set again.
+        Their `repr` has to show everything in them, as that of a dataclass or named tuple does: a
+        continued run recognizes its dev set by it.
         """
 
     @abc.abstractmethod
     def typed(self, texts: Sequence[str]) -> list[Example]:
-        """Examples of texts that a person typed, as `usage` says."""
+        """Examples of texts typed by a user, as `usage` says."""
 
     def labels_of(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """The names of the classes, in the order of the logits; none for a task without classes."""
         return ()
 
     def check(self, examples: Sequence[Example], labels: tuple[str, ...]) -> None:
-        """Refuses an example whose label is not among those of the training data."""
+        """Rejects an example whose label does not occur in the training data."""
 
     def outputs(self, labels: tuple[str, ...]) -> int:
-        """How many outputs the model's layer has."""
-        return len(labels)
+        """The number of outputs of the model's layer: the classes, or one."""
+        return len(labels) or 1
 
     def model(self, config: EncoderConfig, labels: tuple[str, ...]) -> "nn.Module":
         """The encoder with its output layer: (batch, deterministic) -> logits."""
@@ -172,34 +170,32 @@ class Task(abc.ABC, Generic[Example]):
 
     @property
     def loss(self) -> "Loss":
-        """The loss of the logits and a batch's "labels" and "weights"."""
+        """The loss of the logits, given a batch's "labels" and "weights"."""
         from bert_jax.objectives.criteria import CRITERIA
 
         return CRITERIA[self.criterion].loss
 
     @property
     def divergence(self) -> "Divergence":
-        """How far apart two outputs are, for R-Drop."""
+        """The divergence of two outputs, for R-Drop."""
         from bert_jax.objectives.criteria import CRITERIA
 
         return CRITERIA[self.criterion].divergence
 
     @abc.abstractmethod
     def features(self, examples: Sequence[Example], how: Encoding) -> Features:
-        """What the model is given; an example without a label has the weight 0."""
+        """The model's inputs; an example without a label has weight 0."""
 
     @abc.abstractmethod
     def predict(self, outputs: Outputs[Example]) -> list[Prediction]:
-        """What the outputs say of each example, as JSON values."""
+        """The prediction for each example, as JSON values."""
 
     @abc.abstractmethod
-    def score(
-        self, predictions: Sequence[Prediction], examples: Sequence[Example]
-    ) -> dict[str, float]:
-        """The official scores, `best` among them; shares are within 0 to 1."""
+    def score(self, predictions: Predictions, examples: Sequence[Example]) -> Scores:
+        """The official scores, among them `best`; shares are between 0 and 1."""
 
     def with_columns(self, options: ColumnOptions) -> "Task[Example]":
-        """The task on tables some of whose columns have other names, if it reads tables."""
+        """The task for tables with other column names, if it reads tables."""
         changes = options.changes()
         if not changes:
             return self
@@ -211,7 +207,7 @@ class Task(abc.ABC, Generic[Example]):
                 raise UserError(
                     f"{self.name} has no use for --columns.{option}; leave it out. It takes {known}"
                 )
-        columns = dataclasses.replace(self._columns(), **changes)
+        columns = dataclasses.replace(self.columns, **changes)
         roles = [role for role in ("first", "second", "label") if role in self.column_options]
         for role, other in itertools.combinations(roles, 2):
             if getattr(columns, role) == getattr(columns, other):
@@ -219,66 +215,69 @@ class Task(abc.ABC, Generic[Example]):
                     f"the column {getattr(columns, role)!r} is both {role} and {other}; give each "
                     f"its own: --columns.{role}, --columns.{other}"
                 )
-        fields: dict[str, Any] = {"columns": columns}
-        return dataclasses.replace(self, **fields)
-
-    def _columns(self) -> Columns:
-        return getattr(self, "columns", Columns())
+        return dataclasses.replace(self, columns=columns)
 
     def column_hint(self, column: str) -> str:
         """The options that name a column which a table lacks, as they are typed."""
         roles = [role for role in self.column_options if role != "header"]
-        named = [role for role in roles if getattr(self._columns(), role) == column]
+        named = [role for role in roles if getattr(self.columns, role) == column]
         return ", ".join(f"--columns.{role} NAME" for role in named or roles)
 
     def count_judged(self, examples: Sequence[Example], features: Features) -> int:
-        """How many examples `score` can judge a prediction by."""
+        """How many examples have a truth that `score` can compare a prediction with."""
         return len(
             {row.example for row in features.rows if (row.values | row.tokens)["weights"].any()}
         )
 
-    def baselines(self, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
-        """The scores of answers that need no training, by what they are, to judge a model by."""
+    def baselines(self, examples: Sequence[Example]) -> dict[str, Scores]:
+        """The scores of answers that need no training, by their description."""
         return {}
 
-    def tune(
-        self, predictions: Sequence[Prediction], examples: Sequence[Example]
-    ) -> dict[str, Any]:
-        """What is to be set by the dev set, such as a threshold, as JSON values.
+    def tune(self, predictions: Predictions, examples: Sequence[Example]) -> dict[str, Any]:
+        """Settings chosen on the dev set, such as a threshold, as JSON values.
 
-        It is kept in summary.json, and given to `decide` for all other files.
+        They are kept in summary.json and passed to `decide` for all other files.
         """
         return {}
 
-    def decide(
-        self, predictions: Sequence[Prediction], settings: Mapping[str, Any]
-    ) -> list[Prediction]:
-        """The predictions under what `tune` found; without it (empty) under its default."""
+    def decide(self, predictions: Predictions, settings: Mapping[str, Any]) -> list[Prediction]:
+        """The predictions under the settings of `tune`, or the defaults where these are empty."""
         return list(predictions)
 
     def class_counts(
         self, examples: Sequence[Example], labels: tuple[str, ...]
     ) -> dict[str, int] | None:
         """How often each class occurs; None for a task without classes."""
-        return None
+        counts = Counter(name for example in examples for name in self.classes_in(example))
+        return {label: counts[label] for label in labels} if counts else None
+
+    def classes_in(self, example: Example) -> Iterable[str]:
+        """The known classes of an example, or of its parts."""
+        return ()
 
     def confusion(
-        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+        self, predictions: Predictions, examples: Sequence[Example]
     ) -> tuple[list[str], list[str]] | None:
         """(true classes, predicted classes) for a confusion matrix; None where there is none."""
         return None
 
-    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
-        """(name, content) of the file for the task's leaderboard; None where there is none."""
-        return None
+    def submission(self, predictions: Predictions) -> tuple[str, str] | None:
+        """(name, content) of the file for the task's leaderboard; None where there is none.
 
+        GLUE takes a table with a header, CLUE a JSON object per line. Rows are numbered from 0.
+        """
+        if self.leaderboard is None:
+            return None
+        name, kind = self.leaderboard
+        answers = enumerate(map(self.submitted, predictions))
+        if kind == "clue":
+            return f"{name}.json", json_lines({"id": n, "label": answer} for n, answer in answers)
+        rows = [f"{number}\t{answer}\n" for number, answer in answers]
+        return f"{name}.tsv", "index\tprediction\n" + "".join(rows)
 
-def with_truth(
-    truths: Iterable[Truth | None], predictions: Sequence[Prediction]
-) -> list[tuple[Truth, Prediction]]:
-    """(truth, prediction) of each example whose truth is known; the others are not scored."""
-    pairs = zip(truths, predictions, strict=True)
-    return [(truth, prediction) for truth, prediction in pairs if truth is not None]
+    def submitted(self, prediction: Prediction) -> Any:
+        """The answer in a leaderboard's file."""
+        return prediction["label"]
 
 
 def objective_of(
@@ -289,15 +288,7 @@ def objective_of(
     method: MethodConfig,
     regularization: RegularizationConfig = NOT_REGULARIZED,
 ) -> "FinetuningObjective":
-    """What a fine-tuning for a task trains.
-
-    Args:
-      task: the task.
-      model: the encoder's architecture.
-      labels: the classes.
-      features: some of the task.
-      method, regularization: their settings.
-    """
+    """What fine-tuning trains; `features` are any of the task, for the shapes of batches."""
     import jax
 
     from bert_jax.objectives.finetuning import FinetuningObjective
@@ -305,33 +296,25 @@ def objective_of(
     row = features.rows[0]
 
     def batch_shapes(size: "BatchSize") -> "Shapes":
-        shapes = {
-            name: ((*array.shape[:-1], size.length), array.dtype)
+        tokens = {
+            name: jax.ShapeDtypeStruct((size.rows, *array.shape[:-1], size.length), array.dtype)
             for name, array in row.tokens.items()
-        } | {name: (array.shape, array.dtype) for name, array in row.values.items()}
-        return {
-            name: jax.ShapeDtypeStruct((size.rows, *shape), dtype)
-            for name, (shape, dtype) in shapes.items()
         }
+        values = {
+            name: jax.ShapeDtypeStruct((size.rows, *array.shape), array.dtype)
+            for name, array in row.values.items()
+        }
+        return tokens | values
 
     return FinetuningObjective(
-        task.model(model, labels),
-        task.loss,
-        batch_shapes,
-        regularization,
-        method,
-        task.divergence,
+        task.model(model, labels), task.loss, batch_shapes, regularization, method, task.divergence
     )
 
 
 def resolve(task: "Task[Any]", name: str, folder: str, given: str) -> str:
-    """The source of a split: the one that is given, or the task's own.
+    """The source of the split "train" or "dev": the one given, or the task's own.
 
-    Args:
-      task: whose data it is.
-      name: "train" or "dev".
-      folder: with the task's files, or a data set's name such as "glue/sst2".
-      given: a source; empty for the task's own.
+    `folder` holds the task's files, or is the name of a data set such as "glue/sst2".
     """
     if given:
         return given

@@ -1,1 +1,0 @@
-"""Labelled data: readers of files, features, batches."""

@@ -1,15 +1,16 @@
 """Batches of features: shuffled by length buckets for training, in order for evaluation."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data_pipeline.finetune.buckets import bucket_batches, padding_share
+from data_pipeline.finetune.buckets import BucketBatch, bucket_batches, padding_share
 from data_pipeline.finetune.features import Batch, Feature, collate
 
 
 def steps_per_epoch(features: int, batch_size: int) -> int:
-    """Batches in which every feature is once.
+    """The batches that hold every feature once.
 
     >>> steps_per_epoch(9, batch_size=4)
     3
@@ -17,40 +18,33 @@ def steps_per_epoch(features: int, batch_size: int) -> int:
     return -(-features // batch_size)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class TrainingBatches:
     """The endless batches of a task: a pure function of the features, the seed and the cursor.
 
-    Args:
-      rows: the features.
-      batch_size: rows of a batch; the last batch of an epoch is filled up with zeros.
-      boundaries: of the length buckets, see `buckets`.
-      seed: of the order.
+    The last batch of an epoch is filled up with zeros. The boundaries are those of the length
+    buckets, see `buckets`; the seed is for the order.
     """
 
-    def __init__(
-        self,
-        rows: Sequence[Feature],
-        *,
-        batch_size: int,
-        boundaries: Sequence[int],
-        seed: int,
-    ):
-        self._rows = rows
-        self._lengths = np.array([row.length for row in rows])
-        self._boundaries = tuple(boundaries)
-        self._batch_size = batch_size
-        self._seed = seed
+    rows: Sequence[Feature]
+    _: dataclasses.KW_ONLY
+    batch_size: int
+    boundaries: Sequence[int]
+    seed: int
 
     def padding_share(self) -> float:
-        """Share of the places of the first epoch's batches that hold padding."""
-        return padding_share(self._lengths, self._epoch(0))
+        """Share of padding in the first epoch's batches."""
+        return padding_share(self._lengths(), self._epoch(0))
 
-    def _epoch(self, epoch: int) -> list:
+    def _lengths(self) -> np.ndarray:
+        return np.array([row.length for row in self.rows])
+
+    def _epoch(self, epoch: int) -> list[BucketBatch]:
         return bucket_batches(
-            self._lengths,
-            self._boundaries,
-            batch_size=self._batch_size,
-            seed=self._seed,
+            self._lengths(),
+            self.boundaries,
+            batch_size=self.batch_size,
+            seed=self.seed,
             epoch=epoch,
         )
 
@@ -60,8 +54,8 @@ class TrainingBatches:
         while True:
             batches = self._epoch(epoch)
             for number in range(first, len(batches)):
-                chosen = [self._rows[index] for index in batches[number].indices]
-                batch = collate(chosen, batches[number].length, self._batch_size)
+                chosen = [self.rows[index] for index in batches[number].indices]
+                batch = collate(chosen, batches[number].length, self.batch_size)
                 after = (epoch, number + 1) if number + 1 < len(batches) else (epoch + 1, 0)
                 yield batch | {"cursor": np.array(after, np.int64)}
             epoch, first = epoch + 1, 0
@@ -70,15 +64,10 @@ class TrainingBatches:
 def ordered_batches(
     rows: Sequence[Feature], *, batch_size: int, boundaries: Sequence[int]
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Every feature once, by length, so that little is padding.
+    """Every feature once, by length, so that there is little padding.
 
-    Args:
-      rows: the features.
-      batch_size: rows of a batch; the last one is filled up with zeros.
-      boundaries: increasing lengths that batches are padded to; the longest feature fits the last.
-
-    Yields:
-      (numbers of the features, int64 [n]; their batch).
+    Yields the indices of features, int64 [n], and their batch. It is padded to one of the
+    boundaries, which increase and hold the longest feature; the last batch is filled up with zeros.
     """
     lengths = np.array([row.length for row in rows], np.int64)
     order = np.argsort(lengths, kind="stable")

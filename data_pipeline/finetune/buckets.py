@@ -1,7 +1,7 @@
-"""Batches of examples of about the same length, for fine-tuning: short ones are padded little.
+"""Batches of examples of similar length, so that short ones need little padding.
 
-Each batch is padded to the boundary of a bucket and not to its own longest example, since every
-shape that the model sees is compiled once.
+A batch is padded to the boundary of a bucket and not to its own longest example, since each shape
+is compiled once.
 """
 
 from collections.abc import Sequence
@@ -16,50 +16,37 @@ _EXAMPLES, _BATCHES = 32, 33  # the purposes of keys: see derive_key
 
 
 class BucketBatch(NamedTuple):
-    """One batch.
-
-    Attributes:
-      indices: int64 [n], which examples.
-      length: what they are padded to, a boundary.
-    """
+    """The indices of its examples, int64 [n], and the boundary that they are padded to."""
 
     indices: np.ndarray
     length: int
 
 
-def bucket_boundaries(longest: int, shortest: int = 32) -> tuple[int, ...]:
-    """Powers of two times `shortest` below `longest`, and `longest`.
+def bucket_boundaries(longest: int) -> tuple[int, ...]:
+    """32 and its doubles below `longest`, and `longest`.
 
     >>> bucket_boundaries(384)
     (32, 64, 128, 256, 384)
     """
-    if shortest < 1:
-        raise ValueError(f"shortest is {shortest}; it must be positive")
-    boundaries = []
-    while shortest < longest:
-        boundaries.append(shortest)
-        shortest *= 2
+    boundaries, boundary = [], 32
+    while boundary < longest:
+        boundaries.append(boundary)
+        boundary *= 2
     return (*boundaries, longest)
 
 
 def fitted_boundaries(
-    lengths: np.ndarray,
-    longest: int,
-    *,
-    epochs: int,
-    price: int,
-    number: int = 12,
-    step: int = 4,
+    lengths: np.ndarray, longest: int, *, epochs: int, price: int, number: int = 12, step: int = 4
 ) -> tuple[int, ...]:
-    """The boundaries that cost least, were every batch of one bucket: their padding and `price`.
+    """The boundaries that cost least in padding and `price`, if no batch mixes buckets.
 
     Args:
       lengths: integer [N], tokens of each example, at most `longest`.
-      longest: the last boundary is at most this.
+      longest: the greatest possible boundary.
       epochs: how often each example is read.
-      price: each boundary must spare this many places of padding in all epochs, for it is compiled
-        for on its own.
-      number: of boundaries, at most.
+      price: tokens of padding that each boundary must save in all epochs, to pay for its
+        compilation.
+      number: the most boundaries.
       step: boundaries are multiples of it, or `longest`.
 
     >>> fitted_boundaries(np.array([5, 6, 7, 30, 31, 60]), longest=100, epochs=3, price=200)
@@ -67,9 +54,9 @@ def fitted_boundaries(
     """
     places = np.minimum(-(-lengths // step) * step, longest)
     ends, counts = np.unique(places, return_counts=True)
-    # up_to[i]: examples that are shorter than the i-th candidate.
+    # up_to[i]: examples below the i-th candidate.
     up_to = np.concatenate([[0], np.cumsum(counts)])
-    # cost[i, j]: of one bucket for the examples from the i-th candidate to the j-th.
+    # cost[i, j]: of one bucket with the examples from the i-th candidate to the j-th.
     cost = np.where(
         np.arange(len(ends))[:, None] <= np.arange(len(ends)),
         (up_to[1:] - up_to[:-1, None]) * ends * epochs + price,
@@ -77,7 +64,7 @@ def fitted_boundaries(
     )
     least, chosen = cost[0], [(int(end),) for end in ends]
     for _ in range(min(number, len(ends)) - 1):
-        # What is least with one more bucket, from the candidate after some i to the j-th.
+        # The least cost with one more bucket, from the candidate after some i to the j-th.
         with_last = least[:-1, None] + cost[1:]
         before = with_last.argmin(axis=0)
         better = with_last.min(axis=0) < least
@@ -91,21 +78,13 @@ def fitted_boundaries(
 def bucket_batches(
     lengths: np.ndarray, boundaries: Sequence[int], *, batch_size: int, seed: int, epoch: int
 ) -> list[BucketBatch]:
-    """The batches of an epoch in their order: a pure function of the arguments.
+    """The batches of an epoch, with every example once: a pure function of the arguments.
 
-    The examples are shuffled, then parted into buckets by length. What does not fill a batch of its
-    bucket joins the next longer one, so that all batches have `batch_size` examples but one, of the
-    longest bucket in use, which has the rest. A caller that fills that one up with rows of weight 0
-    has at most as many shapes as boundaries. The batches are shuffled.
-
-    Args:
-      lengths: integer [N], tokens of each example, at least 1.
-      boundaries: increasing; the longest example must fit the last one.
-      batch_size: examples in a batch.
-      seed, epoch: where all randomness comes from.
-
-    Returns:
-      Batches in which every example is once; none without examples.
+    The examples, of `lengths` tokens (integer [N], at least 1), are shuffled, then divided into
+    buckets by length. Examples left over from a bucket join the next longer one, so that all
+    batches have `batch_size` examples but one, of the longest bucket in use, which has the rest. If
+    the caller fills that one up, there are at most as many shapes as boundaries. The batches are
+    then shuffled.
     """
     if batch_size < 1:
         raise DataError(f"batch size {batch_size} is not positive; change it")
@@ -136,7 +115,7 @@ def bucket_batches(
 
 
 def padding_share(lengths: np.ndarray, batches: Sequence[BucketBatch]) -> float:
-    """Share of the batches' places that hold padding; `lengths` as in `bucket_batches`."""
+    """Share of padding in the batches; `lengths` as in `bucket_batches`."""
     places = sum(len(batch.indices) * batch.length for batch in batches)
     tokens = sum(int(lengths[batch.indices].sum()) for batch in batches)
     return 1 - tokens / places if places else 0.0

@@ -1,4 +1,4 @@
-"""What a reader of a task's files gives."""
+"""What the reader of a task's files returns."""
 
 from collections.abc import Mapping
 from typing import Generic, NamedTuple, TypeVar
@@ -10,12 +10,11 @@ class Examples(NamedTuple, Generic[Example]):
     """The examples of a file.
 
     Attributes:
-      rows: the examples.
-      skipped: a line for each that was left out, saying which and why.
-      note: what else there is to say of the file.
-      unusable: of rows that can only be predicted, neither learned from nor scored: number in
-        `rows`, and a line that says which and why.
-      unlabelled: where no row has a label, a line that says so, and how to know.
+      skipped: a line for each row that was left out, saying which and why.
+      note: anything else to tell the user about the file.
+      unusable: by index in `rows`, a line for each that can only be predicted, neither learned from
+        nor scored, saying which and why.
+      unlabelled: if no row has a label, a line that says so and why.
     """
 
     rows: list[Example]
@@ -25,7 +24,7 @@ class Examples(NamedTuple, Generic[Example]):
     unlabelled: str = ""
 
     def usable(self) -> "Examples[Example]":
-        """The same without what can only be predicted, which is skipped then."""
+        """The same with the unusable rows skipped."""
         rows = [row for number, row in enumerate(self.rows) if number not in self.unusable]
         skipped = [*self.skipped, *self.unusable.values()]
         return self._replace(rows=rows, skipped=skipped, unusable={})

@@ -1,4 +1,4 @@
-"""Features: what the model is given for an example, as arrays of their own length."""
+"""Features: the model's input for an example, as arrays without padding."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,10 +17,9 @@ class Feature(NamedTuple):
     Attributes:
       tokens: arrays whose last axis is the n tokens, among them `input_ids`, `token_type_ids` and
         `attention_mask`, int32 [..., n]; a batch pads that axis with zeros.
-      values: arrays of one shape for all features of a task; in a row that only fills up a batch
-        they are zeros.
-      example: number of the example that it belongs to.
-      decoding: what its task's `predict` needs to know of it besides; no part of a batch.
+      values: arrays of one shape for all features of a task; zeros in a row that fills up a batch.
+      example: index of the example that it belongs to.
+      decoding: what else the task's `predict` needs to know; not part of a batch.
     """
 
     tokens: dict[str, np.ndarray]
@@ -42,25 +41,20 @@ def labelled(
 ) -> Feature:
     """A feature whose values are `labels`, int32 if it is an int, and `weights`, float32 [].
 
-    Args:
-      tokens, example: see `Feature`.
-      labels: what is to be learned; of any value where it is not known.
-      weights: how much it counts in the loss; 0 where it is not known.
-      values: more of them.
+    The weight in the loss is 0 where the label is not known.
     """
-    of_all = {
+    target = {
         "labels": np.asarray(labels, np.int32 if isinstance(labels, int) else None),
         "weights": np.asarray(weights, np.float32),
     }
-    return Feature(tokens, of_all | values, example)
+    return Feature(tokens, target | values, example)
 
 
 class Features(NamedTuple):
-    """The features of some examples.
+    """The features of some examples, in their order.
 
     Attributes:
-      rows: the features, in the order of their examples.
-      cut: number of examples that lost tokens to the longest length.
+      cut: number of examples that were too long and lost tokens.
       notes: a line for each kind of example that was left out or changed, with number and names.
     """
 
@@ -78,12 +72,7 @@ class Features(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The token arrays of one sequence or pair.
-
-    Attributes:
-      tokens: see `Feature`; without leading axes.
-      cut: tokens that were left out.
-    """
+    """The token arrays of one sequence or pair, int32 [n], and how many tokens were cut."""
 
     tokens: dict[str, np.ndarray]
     cut: int
@@ -100,15 +89,10 @@ def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
 def pair_inputs(
     tokenizer: Tokenizer, first: np.ndarray, second: np.ndarray | None, max_length: int
 ) -> Inputs:
-    """[CLS] first [SEP], or [CLS] first [SEP] second [SEP], cut to `max_length`.
+    """[CLS] first [SEP], or [CLS] first [SEP] second [SEP], cut to `max_length` tokens.
 
-    Of a pair, the longer side loses its last token until both fit; on ties it is the second, as in
-    the original's `run_classifier.py`.
-
-    Args:
-      tokenizer: for the special pieces.
-      first, second: ids, integer [n]; None for a single text.
-      max_length: of the whole, special pieces among it.
+    `first` and `second` are ids, integer [n]. Of a pair, the longer side loses its last token until
+    both fit, on ties the second, as in the original's `run_classifier.py`.
     """
     if second is None:
         kept = first[: max_length - 2]
@@ -121,16 +105,11 @@ def pair_inputs(
 def context_inputs(
     tokenizer: Tokenizer, context: np.ndarray, second: np.ndarray, max_length: int
 ) -> Inputs:
-    """[CLS] context [SEP] second [SEP], where the context loses its front until both fit.
+    """[CLS] context [SEP] second [SEP] of ids, where the context loses its front until both fit.
 
-    What stands last in the context is next to what follows it: the last turns of a dialogue, the
-    sentence that an ending continues. Only a `second` that is too long by itself is cut as well, at
-    its front too.
-
-    Args:
-      tokenizer: for the special pieces.
-      context, second: ids, integer [n].
-      max_length: of the whole, special pieces among it; at least 4.
+    The end of the context matters most: the last turns of a dialogue, the sentence that an ending
+    continues. `second` is cut, also at its front, only if it is too long by itself. `max_length` is
+    at least 4 tokens.
     """
     budget = max_length - 3
     kept = second[max(len(second) - budget, 0) :]
@@ -158,7 +137,7 @@ def token_arrays(ids: Sequence[int], types: Sequence[int]) -> dict[str, np.ndarr
 
 
 def pair_sizes(first: int, second: int, budget: int) -> tuple[int, int]:
-    """What remains of two lengths when the longer one shrinks until their sum fits.
+    """Two lengths after shrinking the longer one until their sum fits.
 
     >>> pair_sizes(10, 3, 8), pair_sizes(6, 6, 7), pair_sizes(2, 3, 8)
     ((5, 3), (4, 3), (2, 3))
@@ -166,7 +145,7 @@ def pair_sizes(first: int, second: int, budget: int) -> tuple[int, int]:
     excess = first + second - budget
     if excess <= 0:
         return first, second
-    # First the longer one shrinks alone, then both in turn, beginning with the second.
+    # First the longer one shrinks alone, then both in turn, starting with the second.
     alone = min(excess, abs(first - second))
     if first > second:
         first -= alone
@@ -177,13 +156,7 @@ def pair_sizes(first: int, second: int, budget: int) -> tuple[int, int]:
 
 
 def collate(rows: Sequence[Feature], length: int, size: int) -> Batch:
-    """One batch.
-
-    Args:
-      rows: at least one feature, at most `size`.
-      length: what tokens are padded to.
-      size: number of rows; those that are lacking are zeros.
-    """
+    """A batch of `size` rows, filled up with zeros, whose tokens are padded to `length`."""
     batch = {}
     for name, array in rows[0].tokens.items():
         filled = np.zeros((size, *array.shape[:-1], length), array.dtype)

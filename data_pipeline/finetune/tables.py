@@ -1,4 +1,4 @@
-"""Rows of tables: TSV, CSV, JSON Lines, JSON and TensorFlow Datasets, each with its place."""
+"""Rows of tables, with their places: TSV, CSV, JSON Lines, JSON and TensorFlow Datasets."""
 
 import csv
 import json
@@ -17,11 +17,7 @@ _SLICED = re.compile(r"(.+)\[(-?\d+)?:(-?\d+)?\]")
 
 
 class NoColumnError(DataError):
-    """A table has no such column.
-
-    Attributes:
-      column: the name that it lacks.
-    """
+    """A table has no column of this name."""
 
     def __init__(self, message: str, column: str):
         super().__init__(message)
@@ -29,42 +25,26 @@ class NoColumnError(DataError):
 
 
 class Row(NamedTuple):
-    """One row of a table.
-
-    Attributes:
-      place: "file:line", for messages.
-      values: by column.
-    """
+    """One row of a table: its values by column, and its place, "file:line", for messages."""
 
     place: str
     values: dict[str, Any]
 
     def __getitem__(self, column: str) -> Any:  # type: ignore[override]
-        """The value of a column.
-
-        Raises:
-          NoColumnError: there is no such column; the message names those that there are.
-        """
-        try:
+        """The value of a column; raises a `NoColumnError` that names the columns."""
+        if column in self.values:
             return self.values[column]
-        except KeyError:
-            names = ", ".join(map(str, self.values))
-            raise NoColumnError(
-                f"{self.place}: there is no column {column!r}; there are: {names}"
-                f"{_separator(names)}",
-                column,
-            ) from None
-
-
-def _separator(names: str) -> str:
-    """What to do where the header was not parted."""
-    if "\t" in names:
-        return "; its columns are parted by tabs: name the file .tsv"
-    return "; columns of a .csv are parted by commas" if ";" in names else ""
+        names = ", ".join(map(str, self.values))
+        message = f"{self.place}: there is no column {column!r}; there are: {names}"
+        if "\t" in names:
+            message += "; its columns are separated by tabs: name the file .tsv"
+        elif ";" in names:
+            message += "; columns of a .csv are separated by commas"
+        raise NoColumnError(message, column)
 
 
 def split_source(source: str) -> tuple[str, slice]:
-    """The file of "FILE[A:B]", and which of its rows are meant, as Python slices a list.
+    """The file of "FILE[A:B]", and the slice of its rows.
 
     >>> split_source("data.jsonl[:-200]"), split_source("data.jsonl")
     (('data.jsonl', slice(None, -200, None)), ('data.jsonl', slice(None, None, None)))
@@ -77,7 +57,7 @@ def split_source(source: str) -> tuple[str, slice]:
 
 
 def suffix_of(source: str) -> str:
-    """The end of a file's name, which says what is in it, in lower case.
+    """The suffix of a file's name, in lower case.
 
     >>> suffix_of("data.JSONL[:-200]")
     '.jsonl'
@@ -86,12 +66,9 @@ def suffix_of(source: str) -> str:
 
 
 def plain_text(value: Any, place: str, name: str) -> str:
-    """A text, or the text of a number or of a truth value.
+    """A text, or the text of a number or boolean, from JSON or TensorFlow Datasets.
 
-    Args:
-      value: as JSON or TensorFlow Datasets give it.
-      place: where it stands, for messages.
-      name: of the column, for messages.
+    `place` and `name`, of the column, are for messages.
     """
     if not isinstance(value, str | int | float) or value != value:
         shown = json.dumps(value, ensure_ascii=False, default=str)
@@ -100,7 +77,7 @@ def plain_text(value: Any, place: str, name: str) -> str:
 
 
 def filled(text: str, place: str, name: str) -> str:
-    """The text; refuses one with nothing in it. Arguments as of `plain_text`."""
+    """The text, which must not be blank. Arguments as for `plain_text`."""
     if not text.strip():
         raise DataError(f"{place}: its {name} is empty; leave it out or fill it in")
     return text
@@ -112,13 +89,13 @@ def read_rows(
     """All rows of a table.
 
     Args:
-      source: a file by the end of its name: .tsv and .txt (tabs, quotes are ordinary characters),
-        .csv (commas, quoted by RFC 4180), .jsonl and .json (an object a line, or one array), with
-        "[A:B]" after it for some of its rows; or "tfds:NAME/CONFIG/SPLIT", of TensorFlow Datasets.
-      header: names of the columns where the file has none; for .tsv, .txt and .csv. A file whose
-        first line has one of them in a cell has a header all the same, and that counts.
-      damaged: is given a line for each row that does not fit the header, by its place; what the
-        row lacks is empty then, and what it has too much is left out. None refuses such a row.
+      source: a file whose suffix gives its format: .tsv and .txt (tabs; quotes are ordinary
+        characters), .csv (commas, quoted as in RFC 4180), .jsonl and .json (an object per line, or
+        one array), with "[A:B]" after it for some of its rows; or "tfds:NAME/CONFIG/SPLIT".
+      header: names of the columns where a .tsv, .txt or .csv has none. A first line with one of
+        them in a cell is a header all the same, and is used instead.
+      damaged: receives a line for each row that does not fit the header, by its place; its missing
+        cells are then empty, and extra ones are dropped. None rejects such a row.
     """
     if source.startswith(tfds.PREFIX):
         return list(_tfds_rows(source))
@@ -136,7 +113,7 @@ def read_rows(
 
 
 def read_lines(source: str) -> list[str]:
-    """The lines of a UTF-8 file; only line feeds end a line, with or without a carriage return."""
+    """The lines of a UTF-8 file, which end with LF or CR LF and nothing else."""
     lines = read_text(source).split("\n")
     if lines and not lines[-1]:
         lines.pop()
@@ -153,7 +130,7 @@ def _named_rows(
     whose, is_first = "this task", True
     for number, cells in parsed:
         if cells == [""] and (is_first or len(names) > 1):
-            continue  # no row; in a table of one column it is one, with nothing in it
+            continue  # not a row; in a table of one column it is an empty one
         may_be_header, is_first = is_first, False
         if may_be_header and (not names or set(cells) & set(names)):
             names, whose = cells, "its header"
@@ -172,7 +149,7 @@ def _named_rows(
 
 
 def counted(columns: int) -> str:
-    """A number of columns in words.
+    """A number of columns, for messages.
 
     >>> counted(1), counted(2)
     ('1 column', '2 columns')
@@ -186,43 +163,39 @@ def _check_different(names: Sequence[str], whose: str) -> None:
 
 
 def _csv_rows(source: str, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(2**31 - 1)  # by default a field of 131,072 characters is refused
+    csv.field_size_limit(2**31 - 1)  # by default a field of 131,072 characters is rejected
     reader = csv.reader((line + "\n" for line in lines), strict=True)
-    before = 0  # lines; a quoted field may go on over several
+    before = 0  # lines; a quoted field may span several
     try:
         for cells in reader:
             yield before + 1, cells or [""]
             before = reader.line_num
     except csv.Error as error:
-        raise DataError(f"{source}:{reader.line_num} is no CSV ({error})") from None
+        raise DataError(f"{source}:{reader.line_num} is not CSV ({error})") from None
 
 
 def _json_rows(source: str, lines: list[str]) -> Iterator[Row]:
-    first = next((line for line in lines if line.strip()), "")
-    if first.lstrip().startswith("["):
+    filled_lines = [(f"{source}:{n}", line) for n, line in enumerate(lines, 1) if line.strip()]
+    if filled_lines and filled_lines[0][1].lstrip().startswith("["):
         records = [(f"{source}, element {n}", value) for n, value in enumerate(read_json(source))]
     else:
-        records = []
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                place = f"{source}:{number}"
-                records.append((place, parse_json(line, place)))
+        records = [(place, parse_json(line, place)) for place, line in filled_lines]
     for place, value in records:
         if not isinstance(value, dict):
-            raise DataError(f"{place} is no JSON object, but {str(value)[:40]!r}")
+            raise DataError(f"{place} is not a JSON object, but {str(value)[:40]!r}")
         yield Row(place, value)
 
 
 def _tfds_rows(source: str) -> Iterator[Row]:
     name, _, split = source.rpartition("/")
     if not name:
-        raise DataError(f"{source} names no split; write {tfds.PREFIX}NAME/CONFIG/SPLIT")
+        raise DataError(f"{source} does not name a split; write {tfds.PREFIX}NAME/CONFIG/SPLIT")
     dataset = tfds.Dataset(name)
     dataset.download(split)
     features = dataset.info.features
     records = list(dataset.records(split))
     if records and isinstance(records[0].get("idx"), int | np.integer):
-        # GLUE's order of the official files; records are stored by a hash of their keys.
+        # The order of GLUE's official files; records are stored by a hash of their keys.
         records.sort(key=lambda record: int(record["idx"]))
     for number, record in enumerate(records):
         values = {
@@ -235,14 +208,14 @@ def _tfds_rows(source: str) -> Iterator[Row]:
 
 
 def _named(feature: Any, numbers: Any) -> Any:
-    """The names of classes for their numbers; None for -1, which stands for an unknown class."""
+    """The names of classes by their numbers; None for -1, an unknown class."""
     if np.ndim(numbers):
         return [_named(feature, number) for number in numbers]
     return feature.int2str(int(numbers)) if numbers >= 0 else None
 
 
 def _plain(value: Any) -> Any:
-    """Texts, numbers, lists and dictionaries for bytes and numpy's arrays and numbers."""
+    """Bytes as text, and NumPy's arrays and numbers as lists and numbers."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, dict):

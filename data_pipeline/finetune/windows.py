@@ -1,4 +1,4 @@
-"""Windows over texts that are longer than what the model reads at once."""
+"""Windows over texts that are longer than the model's input."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,11 +7,9 @@ import numpy as np
 
 
 class Window(NamedTuple):
-    """A stretch of tokens.
+    """The tokens `first` to `end` (exclusive) of a text.
 
-    Attributes:
-      first, end: its first token and the one after its last.
-      has_most: bool [end - first], whether it is in this window that a token has most context.
+    `has_most`, bool [end - first], says which tokens have their maximum context in this window.
     """
 
     first: int
@@ -22,19 +20,17 @@ class Window(NamedTuple):
 def token_windows(
     length: int, size: int, stride: int | None = None, *, full: bool = False
 ) -> list[Window]:
-    """Windows of `size` tokens, as many as cover `length`, and which tokens are read in each.
+    """Windows of `size` tokens, as many as cover `length`; one empty window if that is 0.
 
-    A token has most context where the shorter of the stretches on its two sides, plus a hundredth
-    of the window's length, is longest; on ties in the first window (the original's run_squad.py,
-    `_check_is_max_context`).
+    A token's context in a window is the shorter of its two sides, plus a hundredth of the window's
+    length; on ties the first window has the maximum (`_check_is_max_context` of the original's
+    run_squad.py).
 
     Args:
-      length: tokens of the text; of none there is one empty window.
-      size: tokens of a window.
-      stride: tokens between the beginnings of two windows; by default, and where windows are no
-        longer than this, half a window, so that they always overlap.
-      full: the last window begins earlier, so that it is as long as the others. Otherwise it keeps
-        the stride and is shorter.
+      stride: tokens between the starts of two windows; by default, and where windows are no longer
+        than this, half a window, so that they always overlap.
+      full: the last window starts earlier, to be as long as the others. Otherwise it keeps the
+        stride and is shorter.
 
     >>> [window[:2] for window in token_windows(10, 6, 3)]
     [(0, 6), (3, 9), (6, 10)]
@@ -49,7 +45,7 @@ def token_windows(
         firsts = np.minimum(firsts, last)
     ends = np.minimum(firsts + size, length)
     tokens, starts, stops = np.arange(length), firsts[:, None], ends[:, None]
-    # A hundred times the original's score, so that all is whole numbers and ties are exact.
+    # A hundred times the original's score: in whole numbers ties are exact.
     score = 100 * np.minimum(tokens - starts, stops - 1 - tokens) + stops - starts
     inside = (tokens >= starts) & (tokens < stops)
     best = np.argmax(np.where(inside, score, -1), axis=0)
@@ -62,12 +58,8 @@ def token_windows(
 def sentence_windows(lengths: Sequence[int], max_length: int) -> list[tuple[int, int, int]]:
     """Windows of whole sentences: (first sentence shown, first scored, end).
 
-    The sentences scored follow from window to window. From the second on they fill at most half of
-    it, so that what stands before them fills the rest.
-
-    Args:
-      lengths: tokens of each sentence, at most `max_length`.
-      max_length: tokens of a window.
+    Each sentence, of `lengths` tokens up to `max_length`, is scored in one window. From the second
+    window on, the scored sentences fill at most half of it, and the ones before them the rest.
 
     >>> sentence_windows([4, 4, 4, 4, 4], 12)
     [(0, 0, 3), (1, 3, 4), (2, 4, 5)]

@@ -313,7 +313,7 @@ def test_tasks_and_data_must_be_named(pretrained, capsys, tmp_path):
     task = tmp_path / "mine.py"
     task.write_text("x = 1")
     assert "defines no TASK" in error(str(task))
-    assert f"the task {task}x.py is no file; give a Python file that" in error(f"{task}x.py")
+    assert f"the task {task}x.py is not a file; give a Python file that" in error(f"{task}x.py")
     task.write_text("1/0")
     assert "ZeroDivisionError" in error(str(task))
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.objectives.losses import cross_entropy
-from bert_jax.tasks.task import Task, with_truth
+from bert_jax.tasks.predictions import with_truth
+from bert_jax.tasks.task import Task
 from tests.toy_kind.features import spot_features
 from tests.toy_kind.reader import SpotExample, marked_line, read_marked
 from tests.toy_kind.scores import spot_scores
@@ -32,9 +33,6 @@ class Spot(Task[SpotExample]):
     def typed(self, texts):
         return [marked_line(text, "typed") for text in texts]
 
-    def outputs(self, labels):
-        return 1
-
     @property
     def loss(self):
         def over_tokens(logits, batch, smoothing):
@@ -54,8 +52,8 @@ class Spot(Task[SpotExample]):
         return predictions
 
     def score(self, predictions, examples):
-        pairs = with_truth((example.marked for example in examples), predictions)
-        return spot_scores([true for true, _ in pairs], [found["index"] for _, found in pairs])
+        true, found = with_truth((example.marked for example in examples), predictions)
+        return spot_scores(true, [prediction["index"] for prediction in found])
 
 
 TASKS = (Spot("spot"),)

@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 
 from bert_jax.tasks.classification.task import Classification
 from bert_jax.tasks.columns import Columns
-from bert_jax.tasks.task import Prediction
+from bert_jax.tasks.predictions import Predictions
 from data_pipeline.files import json_lines
 
-# What stands in TNEWS's column "label", by its "label_desc".
+# TNEWS's column "label", by its "label_desc".
 TNEWS_CODES = {
     "news_story": "100",
     "news_culture": "101",
@@ -31,9 +30,9 @@ TNEWS_CODES = {
 
 @dataclasses.dataclass(frozen=True)
 class Tnews(Classification):
-    """News by their kind, whose name is easier to read than the code that CLUE takes."""
+    """Kinds of news by name, which is easier to read than the code that CLUE takes."""
 
-    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str]:
+    def submission(self, predictions: Predictions) -> tuple[str, str]:
         names = [prediction["label"] for prediction in predictions]
         records = [
             {"id": number, "label": TNEWS_CODES.get(name, name), "label_desc": name}
@@ -47,16 +46,11 @@ _Clue = functools.partial(Classification, train="train.json", dev="dev.json")
 
 TASKS = (
     Tnews(
-        "tnews",
-        columns=Columns("sentence", label="label_desc"),
-        train="train.json",
-        dev="dev.json",
+        "tnews", columns=Columns("sentence", label="label_desc"), train="train.json", dev="dev.json"
     ),
     _Clue("iflytek", columns=Columns("sentence"), leaderboard=("iflytek_predict", "clue")),
     _Clue(
-        "afqmc",
-        columns=Columns("sentence1", "sentence2"),
-        leaderboard=("afqmc_predict", "clue"),
+        "afqmc", columns=Columns("sentence1", "sentence2"), leaderboard=("afqmc_predict", "clue")
     ),
     _Clue(
         "ocnli",
@@ -65,6 +59,6 @@ TASKS = (
         leaderboard=("ocnli_50k_predict", "clue"),
     ),
     _Clue("csl", columns=Columns("abst", "keyword"), leaderboard=("csl_predict", "clue")),
-    # Its files are found with a header, of "label" and "text_a" or more, and without one.
+    # Its files exist with a header, of "label" and "text_a" or more, and without one.
     Classification("chnsenticorp", columns=Columns("text_a", header=("text_a", "label"))),
 )

@@ -1,4 +1,4 @@
-"""The nine tasks of GLUE (arXiv:1804.07461), by the files of its download and its scores."""
+"""The nine tasks of GLUE (arXiv:1804.07461), with the files of its download and its scores."""
 
 from bert_jax.tasks.classification.task import Classification, Regression
 from bert_jax.tasks.columns import Columns
@@ -34,7 +34,7 @@ TASKS = (
     ),
     Regression(
         "stsb",
-        # TensorFlow Datasets has -1 for the numbers of the test set, which are not known.
+        # TensorFlow Datasets has -1 for the unknown numbers of the test set.
         columns=Columns("sentence1", "sentence2", "score", unlabelled=("-1.0",)),
         in_datasets=InDatasets((("score", "label"),)),
         leaderboard=("STS-B", "glue"),

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from bert_jax.tasks.columns import Columns, no_labels, text_of
 from bert_jax.tasks.labels import shortened
@@ -16,12 +15,10 @@ class TextExample:
     """One text or a pair.
 
     Attributes:
-      place: where it stands, for messages and predictions.
-      first: the text.
-      second: its partner, None without.
-      label: name of the class, or the number as text; None where it is not known.
-      labels: names of the classes where an example has any number of them; None where they are not
-        known.
+      place: where it is, for messages and predictions.
+      second: the partner of the text, None without.
+      label: the class, or the number as text; None where it is not known.
+      labels: the classes where an example has any number of them; None where they are not known.
     """
 
     place: str
@@ -31,19 +28,12 @@ class TextExample:
     labels: tuple[str, ...] | None = dataclasses.field(default=None, kw_only=True)
 
 
-SEPARATOR = ","  # between the labels of a multi-label example in a table
-
-
 def read_texts(source: str, columns: Columns, several: bool = False) -> Examples[TextExample]:
-    """The examples of a table.
+    """The examples of a table, see `tables.read_rows`.
 
-    An empty label is one that is not known. Only where `several` labels may stand, and other rows
-    of the file have some, it says that there is none.
-
-    Args:
-      source: see `tables.read_rows`.
-      columns: of the table.
-      several: an example has any number of labels, a JSON array or separated by `SEPARATOR`.
+    With `several`, an example has any number of labels, in a JSON array or separated by commas. An
+    empty label is an unknown one; with `several` it means no label, if other rows of the file have
+    some.
     """
     damaged: dict[str, str] | None = {} if columns.damaged else None
     rows = read_rows(source, columns.header, damaged)
@@ -54,12 +44,11 @@ def read_texts(source: str, columns: Columns, several: bool = False) -> Examples
             text_of(row, column, may_be_empty=columns.damaged) if column else None
             for column in (columns.first, columns.second)
         )
-        value = row.values.get(columns.label)
-        labels = _labels(value, row.place, columns.label) if several else None
-        label = None if several else _label(row, columns)
+        labels = _labels(row, columns.label) if several else None
+        label = None if several else _label(row, columns.label)
         why = ""
         if columns.label in row.values and (label or "") in columns.unlabelled:
-            why = f"{row.place}: its {columns.label} is {value!r}, so it has none"
+            why = f"{row.place}: its {columns.label} is {row[columns.label]!r}, so it has none"
         elif damaged and row.place in damaged:
             why = damaged[row.place]
         elif "" in (first, second):
@@ -76,56 +65,51 @@ def read_texts(source: str, columns: Columns, several: bool = False) -> Examples
 
 
 def _header_note(examples: Sequence[TextExample], columns: Columns) -> str:
-    """A doubt about a first row whose label is no other row's, where the file has no header."""
+    """A doubt about a first row whose label no other row has, where the file has no header."""
     labels = [example.label for example in examples]
     if not columns.header or len(labels) < 3 or labels[0] is None or labels[0] in labels[1:]:
         return ""
-    if _is_number(labels[0]):  # no name of a column
-        return ""
-    return (
-        f"no other row has the label {shortened(labels[0], 40)!r} of the first; if that row is a "
-        "header, delete it, or leave out --columns.header if you typed it"
-    )
-
-
-def _is_number(text: str) -> bool:
     try:
-        float(text)
+        float(labels[0])
     except ValueError:
-        return False
-    return True
+        return (
+            f"no other row has the label {shortened(labels[0], 40)!r} of the first; if that row is "
+            "a header, delete it, or leave out --columns.header if you typed it"
+        )
+    return ""  # a number is not the name of a column
 
 
 def typed_example(first: str, second: str | None) -> TextExample:
-    """The example of a text, or a pair, that a person typed."""
+    """The example of a text or a pair typed by a user."""
     row = Row("typed", {"text": first, "second text": second})
     other = None if second is None else text_of(row, "second text")
     return TextExample(row.place, text_of(row, "text"), other, None)
 
 
-def _label(row: Row, columns: Columns) -> str | None:
-    value = row.values.get(columns.label)
+def _label(row: Row, column: str) -> str | None:
+    value = row.values.get(column)
     if isinstance(value, list):
         raise DataError(
-            f"{row.place}: its {columns.label} is a list, {str(value)[:40]}; the task multilabel "
-            "takes several labels"
+            f"{row.place}: its {column} is a list, {str(value)[:40]}; the task multilabel takes "
+            "several labels"
         )
-    if value is None:
-        return None
-    return plain_text(value, row.place, columns.label).strip() or None
+    return None if value is None else plain_text(value, row.place, column).strip() or None
 
 
-def _labels(value: Any, place: str, column: str) -> tuple[str, ...] | None:
+def _labels(row: Row, column: str) -> tuple[str, ...] | None:
+    value = row.values.get(column)
     if value is None:
         return None
     if not isinstance(value, list):
-        return split_labels(plain_text(value, place, column))
-    names = tuple(plain_text(name, place, column).strip() for name in value)
+        return split_labels(plain_text(value, row.place, column))
+    names = tuple(plain_text(name, row.place, column).strip() for name in value)
     if "" in names:
-        raise DataError(f"{place}: its {column} holds an empty name, in {value!r}; leave it out")
+        raise DataError(
+            f"{row.place}: its {column} holds an empty name, in {value!r}; leave it out"
+        )
     return names
 
 
 def split_labels(cell: str) -> tuple[str, ...]:
-    """The names of a multi-label example in a cell of a table."""
-    return tuple(name.strip() for name in cell.split(SEPARATOR) if name.strip())
+    """The labels of a multi-label example in a cell of a table."""
+    return tuple(name.strip() for name in cell.split(",") if name.strip())

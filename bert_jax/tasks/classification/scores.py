@@ -1,7 +1,4 @@
-"""Scores of classes, sets of labels and numbers, by scikit-learn and SciPy.
-
-Both are imported where they are used: they take long.
-"""
+"""Scores of classes, sets of labels and numbers, by scikit-learn and SciPy: slow to import."""
 
 from collections.abc import Sequence
 
@@ -9,13 +6,10 @@ from collections.abc import Sequence
 def classification_scores(
     true: Sequence[str], predicted: Sequence[str], names: Sequence[str], positive: str = "1"
 ) -> dict[str, float]:
-    """Scores of classes.
+    """Scores of classes, by name.
 
-    Args:
-      true, predicted: a class for each example.
-      names: of the scores: "accuracy"; "f1" of the class `positive`; "macro_f1", the mean over all
-        classes; "matthews", the correlation coefficient, 0 where there is one class only.
-      positive: the class of "f1".
+    These are "accuracy"; "f1" of the class `positive`; "macro_f1", the mean over all classes;
+    "matthews", the correlation coefficient, 0 where there is only one class.
     """
     from sklearn import metrics
 
@@ -35,10 +29,7 @@ def classification_scores(
 def multi_label_scores(
     true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 ) -> dict[str, float]:
-    """Scores of sets of labels: micro and macro F1, and the share of sets that are all right.
-
-    Where all sets are empty, on both sides, F1 is 0, being a share of nothing.
-    """
+    """Micro and macro F1 (0 where all sets are empty), and the share of sets predicted exactly."""
     from sklearn import metrics
     from sklearn.preprocessing import MultiLabelBinarizer
 
@@ -54,7 +45,7 @@ def multi_label_scores(
 
 
 def regression_scores(true: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
-    """Correlation coefficients of Pearson and Spearman, 0 where one side is constant."""
+    """Pearson's and Spearman's correlation coefficients, 0 where one side is constant."""
     from scipy import stats
 
     if len(set(true)) < 2 or len(set(predicted)) < 2:

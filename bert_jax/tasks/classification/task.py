@@ -2,40 +2,32 @@
 
 import abc
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.classification.features import Target, text_features
 from bert_jax.tasks.classification.reader import TextExample, read_texts, typed_example
 from bert_jax.tasks.classification.scores import (
     classification_scores,
     multi_label_scores,
     regression_scores,
 )
-from bert_jax.tasks.columns import Columns
+from bert_jax.tasks.columns import number_of
 from bert_jax.tasks.labels import check_known, check_labelled, classes_of, in_order, shortened
-from bert_jax.tasks.leaderboard import Leaderboard, submission
+from bert_jax.tasks.predictions import Prediction, Predictions, Scores, known, with_truth
 from bert_jax.tasks.probabilities import by_label, rounded, sigmoid, softmax
-from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task, with_truth
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Task
 from data_pipeline import tfds
 from data_pipeline.errors import DataError
-from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.features import Features, encode_all, labelled, pair_inputs
 
 
 @dataclasses.dataclass(frozen=True)
 class TextTask(Task[TextExample]):
-    """What classification, multi-label classification and regression share.
-
-    Attributes:
-      columns: of its tables.
-    """
-
-    columns: Columns = Columns()
+    """What classification, multi-label classification and regression share."""
 
     several: ClassVar[bool] = False  # an example has any number of labels
     answers: ClassVar[str] = "classes or numbers; for pairs: TEXT SECOND"
@@ -61,27 +53,39 @@ class TextTask(Task[TextExample]):
         if not self.columns.second:
             return [typed_example(text, None) for text in texts]
         if len(texts) != 2:
-            raise DataError(
-                f"{self.name} is about pairs of texts, and {len(texts)} are given; type two"
-            )
+            raise DataError(f"{self.name} takes a pair of texts, not {len(texts)}; type two")
         return [typed_example(*texts)]
 
     @abc.abstractmethod
-    def target(self, example: TextExample, how: Encoding) -> Target:
-        """The label of a feature, of any value where it is not known; its weight, then 0."""
+    def target(
+        self, example: TextExample, how: Encoding
+    ) -> tuple[np.ndarray | np.generic | int, float]:
+        """The label of a feature and its weight, 0 where the label is not known."""
 
     @abc.abstractmethod
     def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
         """What the logits of an example say."""
 
     def features(self, examples: Sequence[TextExample], how: Encoding) -> Features:
-        return text_features(examples, how, lambda example: self.target(example, how))
+        """One feature for each example, cut to `how.max_length`."""
+        first = encode_all(how.tokenizer, [example.first for example in examples])
+        second = encode_all(how.tokenizer, [example.second or "" for example in examples])
+        rows, cut = [], 0
+        for number, example in enumerate(examples):
+            pair = second[number] if example.second is not None else None
+            inputs = pair_inputs(how.tokenizer, first[number], pair, how.max_length)
+            cut += inputs.cut > 0
+            rows.append(labelled(inputs.tokens, *self.target(example, how), number))
+        return Features(rows, cut)
 
     def predict(self, outputs: Outputs[TextExample]) -> list[Prediction]:
-        return [
-            shown(example) | self.answer(row, outputs.labels)
-            for row, example in zip(outputs.logits, outputs.examples, strict=True)
-        ]
+        predictions = []
+        for row, example in zip(outputs.logits, outputs.examples, strict=True):
+            true = example.label if example.labels is None else list(example.labels)
+            shown = {"place": example.place, "text": example.first}
+            shown |= known(second=example.second, true=true)
+            predictions.append(shown | self.answer(row, outputs.labels))
+        return predictions
 
 
 Labelled = TypeVar("Labelled", bound=TextExample)
@@ -92,15 +96,24 @@ class OneClass(Task[Labelled]):
     """What tasks with one of several classes for each example share.
 
     Attributes:
-      labels: the classes in a fixed order; those of the training data, sorted, by default.
+      labels: the classes in a fixed order; by default those of the training data, sorted.
     """
 
     labels: tuple[str, ...] = ()
+
+    kind: ClassVar[str] = "label"  # what the task calls a class
 
     def labels_of(self, examples: Sequence[Labelled]) -> tuple[str, ...]:
         check_labelled(examples)
         found = classes_of(example.label or "" for example in examples)
         return self.labels or found
+
+    def check(self, examples: Sequence[Labelled], labels: tuple[str, ...]) -> None:
+        where = f"the task {self.name}" if self.labels else "the training data"
+        for example in examples:
+            if example.label is not None:
+                place = getattr(example, "label_place", example.place)
+                check_known(place, example.label, labels, kind=self.kind, where=where)
 
     def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
         """The class with the largest logit, and the probabilities of all."""
@@ -113,14 +126,13 @@ class OneClass(Task[Labelled]):
         }
 
     def confusion(
-        self, predictions: Sequence[Prediction], examples: Sequence[Labelled]
+        self, predictions: Predictions, examples: Sequence[Labelled]
     ) -> tuple[list[str], list[str]]:
-        pairs = with_truth((example.label for example in examples), predictions)
-        return [true for true, _ in pairs], [prediction["label"] for _, prediction in pairs]
+        true, found = with_truth((example.label for example in examples), predictions)
+        return true, [prediction["label"] for prediction in found]
 
-    def class_counts(self, examples: Sequence[Labelled], labels: tuple[str, ...]) -> dict[str, int]:
-        counts = Counter(example.label for example in examples)
-        return {label: counts[label] for label in labels}
+    def classes_in(self, example: Labelled) -> tuple[str, ...]:
+        return () if example.label is None else (example.label,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +141,11 @@ class Classification(OneClass[TextExample], TextTask):
 
     Attributes:
       scores: names of the scores, see `scores.classification_scores`.
-      positive: the class that "f1" is about.
-      leaderboard: the file that it takes.
+      positive: the class whose F1 is "f1".
     """
 
     scores: tuple[str, ...] = ("accuracy",)
     positive: str = "1"
-    leaderboard: Leaderboard | None = None
 
     def __post_init__(self) -> None:
         if self.best not in self.scores:
@@ -150,23 +160,12 @@ class Classification(OneClass[TextExample], TextTask):
             )
         return labels
 
-    def check(self, examples: Sequence[TextExample], labels: tuple[str, ...]) -> None:
-        where = f"the task {self.name}" if self.labels else "the training data"
-        for example in examples:
-            if example.label is not None:
-                check_known(example.place, example.label, labels, where=where)
-
-    def target(self, example: TextExample, how: Encoding) -> Target:
+    def target(self, example: TextExample, how: Encoding) -> tuple[int, float]:
         return how.target(example.label)
 
-    def score(
-        self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
-    ) -> dict[str, float]:
+    def score(self, predictions: Predictions, examples: Sequence[TextExample]) -> Scores:
         true, found = self.confusion(predictions, examples)
         return classification_scores(true, found, self.scores, self.positive)
-
-    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
-        return submission(self.leaderboard, [prediction["label"] for prediction in predictions])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,14 +195,14 @@ class MultiLabel(TextTask):
             for label in example.labels or ():
                 check_known(example.place, label, labels)
 
-    def target(self, example: TextExample, how: Encoding) -> Target:
+    def target(self, example: TextExample, how: Encoding) -> tuple[np.ndarray, float]:
         if how.class_weights:
             raise UserError(
                 f"class_weights is balanced, but in {self.name} an example may have several "
                 "classes, so it has no weight of one; leave it out"
             )
-        said = [label in (example.labels or ()) for label in how.labels]
-        return np.array(said, np.float32), float(example.labels is not None)
+        chosen = [label in (example.labels or ()) for label in how.labels]
+        return np.array(chosen, np.float32), float(example.labels is not None)
 
     def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
         probabilities = sigmoid(logits)
@@ -212,31 +211,19 @@ class MultiLabel(TextTask):
             "probabilities": by_label(labels, probabilities),
         }
 
-    def score(
-        self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
-    ) -> dict[str, float]:
-        pairs = with_truth((example.labels for example in examples), predictions)
-        return multi_label_scores(
-            [true for true, _ in pairs], [prediction["labels"] for _, prediction in pairs]
-        )
+    def score(self, predictions: Predictions, examples: Sequence[TextExample]) -> Scores:
+        true, found = with_truth((example.labels for example in examples), predictions)
+        return multi_label_scores(true, [prediction["labels"] for prediction in found])
 
-    def class_counts(
-        self, examples: Sequence[TextExample], labels: tuple[str, ...]
-    ) -> dict[str, int]:
-        counts = Counter(label for example in examples for label in example.labels or ())
-        return {label: counts[label] for label in labels}
+    def classes_in(self, example: TextExample) -> tuple[str, ...]:
+        return example.labels or ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Regression(TextTask):
-    """A number, as in STS-B.
-
-    Attributes:
-      leaderboard: as of `Classification`.
-    """
+    """A number, as in STS-B."""
 
     best: str = "pearson"
-    leaderboard: Leaderboard | None = None
 
     has_classes: ClassVar[bool] = False
     criterion: ClassVar[str] = "squared_error"
@@ -255,47 +242,24 @@ class Regression(TextTask):
             )
         return ()
 
-    def outputs(self, labels: tuple[str, ...]) -> int:
-        return 1
-
-    def target(self, example: TextExample, how: Encoding) -> Target:
+    def target(self, example: TextExample, how: Encoding) -> tuple[np.float32, float]:
         number = _number(example)
         return np.float32(0 if number is None else number), float(number is not None)
 
     def answer(self, logits: np.ndarray, labels: tuple[str, ...]) -> Prediction:
         return {"value": rounded(logits[0])}
 
-    def score(
-        self, predictions: Sequence[Prediction], examples: Sequence[TextExample]
-    ) -> dict[str, float]:
-        pairs = with_truth(map(_number, examples), predictions)
-        return regression_scores(
-            [true for true, _ in pairs], [prediction["value"] for _, prediction in pairs]
-        )
+    def score(self, predictions: Predictions, examples: Sequence[TextExample]) -> Scores:
+        true, found = with_truth(map(_number, examples), predictions)
+        return regression_scores(true, [prediction["value"] for prediction in found])
 
-    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
-        return submission(self.leaderboard, [f"{found['value']:.3f}" for found in predictions])
-
-
-def shown(example: TextExample) -> Prediction:
-    """What of an example stands beside its prediction."""
-    second = {} if example.second is None else {"second": example.second}
-    label: Any = example.label if example.labels is None else list(example.labels)
-    true = {} if label is None else {"true": label}
-    return {"place": example.place, "text": example.first, **second, **true}
+    def submitted(self, prediction: Prediction) -> str:
+        return f"{prediction['value']:.3f}"
 
 
 def _number(example: TextExample) -> float | None:
     """The label as a number; None where it is not known."""
-    if example.label is None:
-        return None
-    try:
-        value = float(example.label)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{example.place}: {example.label!r} is no number")
-    return value
+    return None if example.label is None else number_of(example.label, example.place)
 
 
 TASKS = (Classification("classify"), MultiLabel("multilabel"), Regression("regress"))

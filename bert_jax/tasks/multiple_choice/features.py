@@ -12,12 +12,9 @@ from data_pipeline.finetune.features import Features, context_inputs, encode_all
 def choice_features(examples: Sequence[ChoiceExample], how: Encoding) -> Features:
     """One feature for each example, its token arrays int32 [C, n].
 
-    C is the largest number of choices of the examples, n the length of the longest choice with its
-    context. A choice that an example lacks is a row of zeros, its `attention_mask` too.
-
-    Args:
-      examples: with or without labels.
-      how: the tokenizer, and the length that `context_inputs` cuts to.
+    C is the largest number of choices in the examples, n the length of the longest choice with its
+    context, cut by `context_inputs`. A choice that an example lacks is a row of zeros, in its
+    `attention_mask` too.
     """
     width = max((len(example.choices) for example in examples), default=0)
     contexts = encode_all(how.tokenizer, [example.context for example in examples])

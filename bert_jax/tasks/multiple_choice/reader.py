@@ -11,19 +11,16 @@ from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.tables import Row, filled, plain_text, read_rows, split_source
 from data_pipeline.text.clean import clean_text
 
-SWAG_ENDINGS = ("ending0", "ending1", "ending2", "ending3")
-
 
 @dataclasses.dataclass(frozen=True)
 class ChoiceExample:
     """A context and what to choose from.
 
     Attributes:
-      place: where it stands, for messages and predictions.
-      context: the text that the choice depends on.
-      question: what stands before each choice; empty where the choices go on with the context.
+      place: where it is, for messages and predictions.
+      question: comes before each choice; empty where the choices continue the context.
       choices: at least two.
-      label: number of the right one; None where it is not known.
+      label: index of the right one; None where it is not known.
     """
 
     place: str
@@ -35,14 +32,14 @@ class ChoiceExample:
 
 def read_swag(source: str) -> Examples[ChoiceExample]:
     """The examples of SWAG's tables (arXiv:1808.05326): sent1, sent2, ending0 to ending3, label."""
-    # sent2 is the beginning of the sentence that the endings end.
+    # sent2 is the beginning of the sentence that the endings complete.
     return _read_table(
-        source, "sent1", "sent2", lambda row: tuple(text_of(row, name) for name in SWAG_ENDINGS)
+        source, "sent1", "sent2", lambda row: tuple(text_of(row, f"ending{n}") for n in range(4))
     )
 
 
 def read_hellaswag(source: str) -> Examples[ChoiceExample]:
-    """The examples of tables in HellaSwag's form (arXiv:1905.07830): ctx, endings, label."""
+    """The examples of HellaSwag's tables (arXiv:1905.07830): ctx, endings, label."""
     return _read_table(
         source, "ctx", "", lambda row: _choices(row["endings"], row.place, "endings")
     )
@@ -64,20 +61,20 @@ def _read_table(
 def read_questions(source: str) -> Examples[ChoiceExample]:
     """The examples of C3 (arXiv:1904.09679) and DREAM (arXiv:1902.00164).
 
-    The file is one JSON array with an element for each text: [lines of the text, questions, id]; a
-    question has the keys "question", "choice" and "answer", the right choice's text.
+    The file is a JSON array of texts: [lines of the text, questions, id]; a question has the keys
+    "question", "choice" and "answer", the text of the right choice.
     """
     path, chosen = split_source(source)
     elements = read_json(path)
     if not isinstance(elements, list):
-        raise DataError(f"{path} is no JSON array of [lines, questions, id]")
+        raise DataError(f"{path} is not a JSON array of [lines, questions, id]")
     examples = []
     for number, element in list(enumerate(elements))[chosen]:
         place = f"{path}, element {number}"
         try:
             lines, questions = element[:2]
             if isinstance(lines, str):
-                raise TypeError("its characters would be taken for lines")
+                raise TypeError("its characters would be taken as lines")
             context = clean_text(" ".join(lines))
             found = [(q["question"], q["choice"], q.get("answer")) for q in questions]
         except (TypeError, ValueError, KeyError, AttributeError):
@@ -106,7 +103,7 @@ def read_questions(source: str) -> Examples[ChoiceExample]:
 
 
 def typed_choice(texts: Sequence[str]) -> ChoiceExample:
-    """The example of a context and its choices that a person typed."""
+    """The example of a context and its choices typed by a user."""
     context, *choices = texts
     row = Row("typed", {"context": context})
     found = _choices(choices, row.place, "choices")

@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 
 from bert_jax.tasks.labels import check_labelled
-from bert_jax.tasks.leaderboard import Leaderboard, submission
 from bert_jax.tasks.multiple_choice.features import choice_features
 from bert_jax.tasks.multiple_choice.reader import (
     ChoiceExample,
@@ -16,27 +15,22 @@ from bert_jax.tasks.multiple_choice.reader import (
     read_swag,
     typed_choice,
 )
+from bert_jax.tasks.predictions import Prediction, Predictions, Scores, known, with_truth
 from bert_jax.tasks.probabilities import rounded, softmax
-from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task, with_truth
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Task
 from data_pipeline.finetune.features import Features
 
 
 @dataclasses.dataclass(frozen=True)
 class MultipleChoice(Task[ChoiceExample]):
-    """Each choice is read behind its context and gets one score; a softmax compares them.
+    """Each choice is read after its context and gets one score; a softmax compares them."""
 
-    Attributes:
-      reader: of its files.
-      leaderboard: the file that it takes.
-    """
-
-    reader: Callable[[str], Examples[ChoiceExample]] = read_hellaswag
-    leaderboard: Leaderboard | None = None
+    reader: Callable[[str], Examples[ChoiceExample]] = read_hellaswag  # of its files
 
     criterion: ClassVar[str] = "choice_cross_entropy"
     head: ClassVar[str] = "ForMultipleChoice"
     command: ClassVar[str] = "choose"
-    answers: ClassVar[str] = "the best choice; with a question: its text behind the context"
+    answers: ClassVar[str] = "the best choice; a question goes at the end of the context"
     usage: ClassVar[str] = "CONTEXT CHOICE CHOICE ..."
 
     def read(self, source: str) -> Examples[ChoiceExample]:
@@ -49,9 +43,6 @@ class MultipleChoice(Task[ChoiceExample]):
         check_labelled(examples, what="right choice")
         return ()
 
-    def outputs(self, labels: tuple[str, ...]) -> int:
-        return 1
-
     def features(self, examples: Sequence[ChoiceExample], how: Encoding) -> Features:
         return choice_features(examples, how)
 
@@ -60,13 +51,11 @@ class MultipleChoice(Task[ChoiceExample]):
         for row, example in zip(outputs.logits, outputs.examples, strict=True):
             probabilities = softmax(row[: len(example.choices)])
             best = int(np.argmax(probabilities))
-            true = {} if example.label is None else {"true": example.label}
             predictions.append(
                 {
                     "place": example.place,
                     "context": example.context,
-                    **({"question": example.question} if example.question else {}),
-                    **true,
+                    **known(question=example.question or None, true=example.label),
                     "index": best,
                     "choice": example.choices[best],
                     "choices": [
@@ -77,15 +66,13 @@ class MultipleChoice(Task[ChoiceExample]):
             )
         return predictions
 
-    def score(
-        self, predictions: Sequence[Prediction], examples: Sequence[ChoiceExample]
-    ) -> dict[str, float]:
-        pairs = with_truth((example.label for example in examples), predictions)
-        right = [prediction["index"] == label for label, prediction in pairs]
-        return {"accuracy": float(np.mean(right)) if right else 0.0}
+    def score(self, predictions: Predictions, examples: Sequence[ChoiceExample]) -> Scores:
+        true, found = with_truth((example.label for example in examples), predictions)
+        right = np.equal(true, [prediction["index"] for prediction in found])
+        return {"accuracy": float(np.mean(right)) if true else 0.0}
 
-    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
-        return submission(self.leaderboard, [prediction["index"] for prediction in predictions])
+    def submitted(self, prediction: Prediction) -> int:
+        return int(prediction["index"])
 
 
 TASKS = (

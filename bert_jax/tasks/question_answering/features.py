@@ -1,4 +1,4 @@
-"""Features of questions: the question beside windows of its context, as in run_squad.py (2018)."""
+"""Features of questions: each with the windows of its context, as in run_squad.py (2018)."""
 
 import functools
 import unicodedata
@@ -16,26 +16,26 @@ from data_pipeline.tokenization.interface import Tokenizer
 
 MINIMUM_WINDOW = 16  # tokens of the context that have to fit beside a question
 _NAMED = 5  # questions that a note names
-_Notes = dict[str, list[str]]  # ids of questions by what is said of them
-# In this order; where nothing is learned only the first two.
+_Notes = dict[str, list[str]]  # ids of questions by the key of their note
+# In this order; only the first two where nothing is learned.
 _SAID = {
     "cut": "longer than {} tokens and cut",
     "elsewhere": "with an answer that is not at answer_start, nor once elsewhere",
     "moved": "with their answer once, but not at answer_start, so used where it is",
     "unanswered": "left out, without an answer",
-    "uncertain": "left out, as their answers stand at several places",
-    "vanished": "left out, as no token stands for their answer",
+    "uncertain": "left out, as their answers occur in several places",
+    "vanished": "left out, as no token is left of their answer",
     "too_long": "left out, as no window holds their whole answer",
 }
 
 
 class ContextWindow(NamedTuple):
-    """The part of a context that a feature holds: what an answer is made of.
+    """The part of a context that a feature holds.
 
     Attributes:
       position: of its first token in the feature.
-      starts, ends: int64 [w], the characters of the context of each token; end exclusive.
-      is_maximum: bool [w], whether it is in this window that the token has most context.
+      starts, ends: int64 [w], the characters of each token in the context; the end is exclusive.
+      is_maximum: bool [w], whether the token has its maximum context in this window.
     """
 
     position: int
@@ -60,19 +60,12 @@ def question_features(
 ) -> Features:
     """[CLS] question [SEP] window of the context [SEP], as many as cover the context.
 
-    "labels", int32 [2], are the positions of the answer's first and last token. Where
-    `unanswerable` allows it, both are 0, that of [CLS], for a window that does not hold the whole
-    answer. Else, and where the answer is not known, the weight is 0, or, in training, the feature
-    is left out.
+    "labels", int32 [2], are the positions of the answer's first and last token. With `unanswerable`
+    (there are questions without an answer) both are 0, that of [CLS], for a window without the
+    whole answer. Otherwise, and where the answer is not known, the weight is 0; in training, such a
+    feature is left out. Outside training, the `decoding` of each is its `ContextWindow`.
 
-    Args:
-      examples: with answers or without.
-      how: tokenizer and length. In training, features without anything to learn from are left out;
-        otherwise the `decoding` of each is its `ContextWindow`.
-      doc_stride: tokens between the beginnings of two windows; half a window where windows are no
-        longer than this, so that they always overlap.
-      max_question_tokens: a question loses what it has beyond these.
-      unanswerable: whether there are questions without an answer.
+    `doc_stride` is the `stride` of `token_windows`; a question is cut to `max_question_tokens`.
     """
     tokenizer, training = how.tokenizer, how.training
     texts = list(dict.fromkeys(example.context for example in examples))
@@ -127,18 +120,16 @@ def _contexts(texts: Sequence[str], tokenizer: Tokenizer) -> list[_Context]:
     offsets = np.split(tokenizer.token_offsets(texts), np.cumsum([len(part) for part in ids])[:-1])
     found = []
     for text, part, starts in zip(texts, ids, offsets, strict=True):
-        # A token ends where the next one starts that does not start with it.
+        # A token ends where the next one with another start begins.
         following = np.append(starts, len(text))[np.searchsorted(starts, starts, side="right")]
-        trimmed = [
-            _trimmed(text, a, b) for a, b in zip(starts.tolist(), following.tolist(), strict=True)
-        ]
-        bounds = np.array(trimmed, np.int64).reshape(-1, 2)
+        spans = zip(starts.tolist(), following.tolist(), strict=True)
+        bounds = np.array([_trimmed(text, *span) for span in spans], np.int64).reshape(-1, 2)
         found.append(_Context(part.tolist(), bounds[:, 0], bounds[:, 1]))
     return found
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """The characters without spaces and control characters at both ends."""
+    """The span without spaces and control characters at both ends."""
     while start < end and _is_blank(text[end - 1]):
         end -= 1
     while start < end and _is_blank(text[start]):
@@ -154,7 +145,7 @@ def _is_blank(character: str) -> bool:
 def _answer_tokens(
     example: QuestionExample, context: _Context, training: bool, notes: _Notes
 ) -> tuple[int, int] | None:
-    """The first and the last token of the answer, None where there is nothing to learn from."""
+    """The first and the last token of the answer; None where there is nothing to learn from."""
     if not example.answers:
         notes["unanswered"].append(example.id)
         return None
@@ -179,7 +170,7 @@ def _answer_tokens(
 
 
 def _lines(notes: _Notes, max_question_tokens: int, training: bool) -> tuple[str, ...]:
-    """A line for each kind of question that there is."""
+    """A line for each kind of note."""
     return tuple(
         f"questions {_SAID[name].format(max_question_tokens)}: {len(ids):,} "
         f"({', '.join(ids[:_NAMED])}"

@@ -1,4 +1,4 @@
-"""Questions whose answer is a part of a text: SQuAD's JSON, and rows of tables in its columns."""
+"""Questions whose answer is a part of a text: SQuAD's JSON, and tables with its columns."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,23 +8,16 @@ from data_pipeline import tfds
 from data_pipeline.errors import DataError
 from data_pipeline.files import read_json
 from data_pipeline.finetune.examples import Examples
-from data_pipeline.finetune.tables import (
-    Row,
-    filled,
-    read_rows,
-    split_source,
-    suffix_of,
-)
+from data_pipeline.finetune.tables import Row, filled, read_rows, split_source, suffix_of
 
 
 class Answer(NamedTuple):
-    """An answer as it stands in a file.
+    """An answer as given in a file.
 
     Attributes:
-      text: its words.
-      start: the character of the context that they begin at; -1 where it is not known.
-      certain: whether `start` is where the annotator saw it; False for one of several places where
-        the same words stand.
+      start: the character of the context where it begins; -1 where it is not known.
+      certain: whether `start` is where the annotator saw it, not the first of several places with
+        the same words.
     """
 
     text: str
@@ -37,11 +30,10 @@ class QuestionExample:
     """A question about a text.
 
     Attributes:
-      place: where it stands, for messages.
-      id: of the question, unique in its file.
-      question: the question.
-      context: the text, as it stands in the file: positions in it are of this very string.
-      answers: all that count as right; none for a question that the text does not answer; None
+      place: where it is, for messages.
+      id: unique in its file.
+      context: the text, exactly as in the file, so that positions in it hold.
+      answers: all that count as right; empty for a question that the text does not answer; None
         where they are not known.
       is_impossible: the file says that the text does not answer it.
     """
@@ -65,11 +57,9 @@ class Span(NamedTuple):
 def read_questions(source: str) -> Examples[QuestionExample]:
     """The questions of a file.
 
-    Args:
-      source: a file in SQuAD's JSON (1.1, 2.0, CMRC2018, DRCD), with "[A:B]" after it for some of
-        its articles, as Python slices the list "data". Or a table, .jsonl or
-        "tfds:squad/v1.1/train", with the columns id, question, context and answers, in which
-        answers holds the lists "text" and "answer_start".
+    It is SQuAD's JSON (1.1, 2.0, CMRC2018, DRCD), with "[A:B]" after it for some of its articles,
+    as Python slices the list "data". Or it is a table, .jsonl or "tfds:squad/v1.1/train", with the
+    columns id, question, context and answers, which holds the lists "text" and "answer_start".
     """
     if source.startswith(tfds.PREFIX) or suffix_of(source) == ".jsonl":
         examples = [_of_row(row) for row in read_rows(source)]
@@ -78,19 +68,12 @@ def read_questions(source: str) -> Examples[QuestionExample]:
     seen: set[str] = set()
     for example in examples:
         if example.id in seen:
-            raise DataError(f"{example.place} stands twice; give each question an id of its own")
+            raise DataError(f"{example.place} occurs twice; give each question its own id")
         seen.add(example.id)
     unlabelled = ""
     if examples and all(example.answers is None for example in examples):
         unlabelled = f"{source}: no question has 'answers'"
     return Examples(examples, [], unlabelled=unlabelled)
-
-
-def typed_question(question: str, context: str) -> QuestionExample:
-    """The question that a person typed."""
-    filled(question, "typed", "question")
-    filled(context, "typed", "context")
-    return QuestionExample("typed", "typed", question, context, None)
 
 
 def _of_articles(source: str) -> Iterator[QuestionExample]:
@@ -110,19 +93,17 @@ def _of_articles(source: str) -> Iterator[QuestionExample]:
             here = f"{place}, paragraph {index}"
             context = _field(paragraph, "context", str, here)
             for record in _field(paragraph, "qas", list, here):
-                yield _question(record, context, path, here, _listed_answers)
+                yield _question(record, context, path, here)
 
 
 def _of_row(row: Row) -> QuestionExample:
     for column in ("id", "question", "context"):
-        row[column]  # a column that is not there is named, with those that are
+        row[column]  # a missing column is named, with those that exist
     context = _field(row.values, "context", str, row.place)
-    return _question(row.values, context, row.place, row.place, _parallel_answers)
+    return _question(row.values, context, row.place, row.place)
 
 
-def _question(
-    record: Any, context: str, source: str, place: str, read_answers: Any
-) -> QuestionExample:
+def _question(record: Any, context: str, source: str, place: str) -> QuestionExample:
     name = record.get("id") if isinstance(record, dict) else None
     if not isinstance(name, str | int) or name == "":
         raise DataError(f"{place}: a question has no id, but {name!r}")
@@ -131,7 +112,7 @@ def _question(
     is_impossible = record.get("is_impossible") or False
     if is_impossible not in (False, True):
         raise DataError(f"{place}: its 'is_impossible' is {is_impossible!r}, not true or false")
-    answers = read_answers(record, place) if record.get("answers") is not None else None
+    answers = _answers(record, place) if record.get("answers") is not None else None
     if any(not answer.text.strip() for answer in answers or ()):
         raise DataError(f"{place} has an empty answer; leave it out or fill it in")
     if is_impossible:
@@ -146,34 +127,26 @@ def _question(
     return QuestionExample(place, str(name), question, context, answers, bool(is_impossible))
 
 
-def _listed_answers(record: Any, place: str) -> tuple[Answer, ...]:
+def _answers(record: dict[str, Any], place: str) -> tuple[Answer, ...]:
+    if isinstance(record["answers"], dict):  # a table's lists
+        texts = _field(record["answers"], "text", list, place)
+        starts = _field(record["answers"], "answer_start", list, place)
+        if len(texts) != len(starts):
+            raise DataError(
+                f"{place}: its answers have {len(texts)} texts, but {len(starts)} positions"
+            )
+        pairs = zip(texts, starts, strict=True)
+        record = {"answers": [{"text": text, "answer_start": start} for text, start in pairs]}
     return tuple(
         Answer(
             _field(answer, "text", str, place),
             _field(answer, "answer_start", int, place),
-            # How often the words stand in the context, where a file says so: its position is then
+            # How often the words occur in the context, where a file says so: the position is then
             # that of the first.
             answer.get("n_matches", 1) == 1,
         )
         for answer in _field(record, "answers", list, place)
     )
-
-
-def _parallel_answers(record: Any, place: str) -> tuple[Answer, ...]:
-    answers = _field(record, "answers", dict, place)
-    texts = _field(answers, "text", list, place)
-    starts = _field(answers, "answer_start", list, place)
-    if len(texts) != len(starts):
-        raise DataError(
-            f"{place}: its answers have {len(texts)} texts, but {len(starts)} positions"
-        )
-    for text, start in zip(texts, starts, strict=True):
-        if not isinstance(text, str) or not isinstance(start, int):
-            raise DataError(
-                f"{place}: its answer must be a text and a number, not {str(text)[:40]!r} and "
-                f"{str(start)[:40]!r}"
-            )
-    return tuple(map(Answer, texts, starts))
 
 
 _NAMES = {list: "a list", str: "a text", int: "a number", dict: "an object"}
@@ -187,10 +160,10 @@ def _field(record: Any, name: str, kind: type, place: str) -> Any:
 
 
 def answer_span(example: QuestionExample) -> Span | None:
-    """Which characters are the answer to learn from: the first that surely stands where it says.
+    """The characters of the answer to learn from: the first certain one that is where it says.
 
-    If there is none, the first sure one that stands elsewhere, and there only once. None where no
-    position is sure; a `DataError` where sure positions are given, but none fits the context.
+    If there is none, the first certain one that occurs elsewhere, exactly once. None where no
+    position is certain; a `DataError` where some are, but none fits the context.
     """
     certain = [answer for answer in example.answers or () if answer.certain]
     for text, start, _ in certain:

@@ -1,5 +1,6 @@
 """Official scores of answers that are parts of a text: SQuAD 1.1 and 2.0, and CMRC2018."""
 
+import difflib
 import re
 import string
 from collections import Counter
@@ -7,9 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# A score of an answer by those that are right, within 0 to 1.
-_Score = Callable[[str, Sequence[str]], float]
-Answers = Sequence[Sequence[str]]
+Predicted = Sequence[str | None]  # the answer to each question; None scores 0
+Answers = Sequence[Sequence[str]]  # the right ones to each question; the best match counts
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
@@ -24,15 +24,10 @@ def normalize_answer(text: str) -> str:
     return " ".join(_ARTICLE.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def squad_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str, float]:
-    """The scores of SQuAD 1.1 (arXiv:1606.05250, section 6.1), within 0 to 1.
+def squad_scores(predicted: Predicted, answers: Answers) -> dict[str, float]:
+    """The scores of SQuAD 1.1 (arXiv:1606.05250, section 6.1), between 0 and 1.
 
-    Args:
-      predicted: the answer to each question; None, for none, counts 0.
-      answers: the right ones to each, at least one; the best match counts.
-
-    Returns:
-      "f1", the mean F1 of the words, and "exact", the share of equal answers.
+    "f1" is the mean F1 of the words, "exact" the share of equal answers.
     """
     return {
         "f1": _mean(_each(_squad_f1, predicted, answers)),
@@ -40,16 +35,11 @@ def squad_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str,
     }
 
 
-def squad2_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str, float]:
-    """The scores of SQuAD 2.0 (arXiv:1806.03822; evaluate-v2.0.py), within 0 to 1.
+def squad2_scores(predicted: Predicted, answers: Answers) -> dict[str, float]:
+    """The scores of SQuAD 2.0 (arXiv:1806.03822; evaluate-v2.0.py), between 0 and 1.
 
-    Args:
-      predicted: the answer to each question; empty to say that there is none; None counts 0.
-      answers: the right ones; none for a question without an answer.
-
-    Returns:
-      "f1" and "exact" of all questions, "has_f1" and "has_exact" of those with an
-      answer, "no_answer" of those without; only of those that there are.
+    An empty prediction says that there is no answer. "f1" and "exact" are of all questions,
+    "has_f1" and "has_exact" of those with an answer, "no_answer" of those without.
     """
     f1 = squad2_f1(predicted, answers)
     exact = _each(_squad2_exact, predicted, answers)
@@ -62,26 +52,23 @@ def squad2_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str
     return scores
 
 
-def squad2_f1(predicted: Sequence[str | None], answers: Answers) -> np.ndarray:
-    """The F1 of each question by SQuAD 2.0's rules, float64 [n]; arguments as `squad2_scores`."""
+def squad2_f1(predicted: Predicted, answers: Answers) -> np.ndarray:
+    """The F1 of each question by SQuAD 2.0's rules, float64 [n]."""
     return _each(_squad2_f1, predicted, answers)
 
 
 def best_threshold(
     margins: np.ndarray, if_answered: np.ndarray, if_not: np.ndarray
 ) -> tuple[float, float]:
-    """The threshold of the margin beyond which saying "no answer" gives the best mean score.
+    """The margin above which saying "no answer" gives the best mean score, and that score.
 
     The score is that of `find_best_thresh` of evaluate-v2.0.py, whose threshold is the margin of
-    the last question that is answered. Here it is halfway to the next, so that new questions much
-    like the last are answered too.
+    the last question that is answered. Here it is halfway to the next, so that new questions close
+    to the last are answered, too. On ties it is the threshold with the fewest answers.
 
     Args:
-      margins: float [n], by how much "no answer" outdoes the best answer.
-      if_answered, if_not: float [n], the score of the best answer, and of none.
-
-    Returns:
-      (threshold; the mean score under it). On ties the threshold that answers least.
+      margins: float [n], how much higher "no answer" scores than the best answer.
+      if_answered, if_not: float [n], the score with the best answer, and without.
     """
     order = np.argsort(margins, kind="stable")
     margins = margins[order]
@@ -95,16 +82,11 @@ def best_threshold(
     return float(candidates[best]), float(totals[best] / len(margins))
 
 
-def cmrc_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str, float]:
-    """The scores of CMRC2018 (arXiv:1810.07366, section 4.1), within 0 to 1.
+def cmrc_scores(predicted: Predicted, answers: Answers) -> dict[str, float]:
+    """The scores of CMRC2018 (arXiv:1810.07366, section 4.1), between 0 and 1.
 
-    Args:
-      predicted, answers: as of `squad_scores`.
-
-    Returns:
-      "f1", the mean F1 by the longest common run of segments, of which each Chinese character is
-      one and each word of other text; and "exact", the share of answers that are equal without
-      punctuation.
+    "f1" is the mean F1 by the longest common run of segments, which are Chinese characters and the
+    words of other text; "exact" the share of answers that are equal without punctuation.
     """
     return {
         "f1": _mean(_each(_cmrc_f1, predicted, answers)),
@@ -112,7 +94,9 @@ def cmrc_scores(predicted: Sequence[str | None], answers: Answers) -> dict[str, 
     }
 
 
-def _each(score: _Score, predicted: Sequence[str | None], answers: Answers) -> np.ndarray:
+def _each(
+    score: Callable[[str, Sequence[str]], float], predicted: Predicted, answers: Answers
+) -> np.ndarray:
     pairs = zip(predicted, answers, strict=True)
     return np.array([0.0 if one is None else score(one, right) for one, right in pairs], np.float64)
 
@@ -126,17 +110,15 @@ def _squad_exact(predicted: str, answers: Sequence[str]) -> float:
 
 
 def _squad_f1(predicted: str, answers: Sequence[str]) -> float:
-    return max(_word_f1(predicted, answer) for answer in answers)
-
-
-def _word_f1(predicted: str, answer: str) -> float:
-    words, right = normalize_answer(predicted).split(), normalize_answer(answer).split()
-    return _f1((Counter(words) & Counter(right)).total(), len(words), len(right))
+    words, scores = normalize_answer(predicted).split(), []
+    for answer in answers:
+        right = normalize_answer(answer).split()
+        scores.append(_f1((Counter(words) & Counter(right)).total(), len(words), len(right)))
+    return max(scores)
 
 
 def _f1(common: int, predicted: int, right: int) -> float:
-    # Of nothing and nothing, too, it is 0 in evaluate-v1.1.py.
-    if not common:
+    if not common:  # 0 also for nothing and nothing, as in evaluate-v1.1.py
         return 0.0
     precision, recall = common / predicted, common / right
     return 2 * precision * recall / (precision + recall)
@@ -158,26 +140,25 @@ def _squad2_f1(predicted: str, answers: Sequence[str]) -> float:
     return _squad_f1(predicted, right)
 
 
-# What cmrc2018_evaluate.py takes for punctuation. It lists the ellipsis as two characters, which no
-# single one equals, so an ellipsis stays.
-_CMRC_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+# The punctuation of cmrc2018_evaluate.py. It lists the ellipsis as two characters, which no single
+# one equals, so an ellipsis stays.
+_CMRC_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 
 
 def _without_punctuation(text: str) -> str:
-    kept = (character for character in text.lower().strip() if character not in _CMRC_PUNCTUATION)
-    return "".join(kept)
+    return text.lower().strip().translate(_CMRC_PUNCTUATION)
 
 
 def _segments(text: str) -> list[str]:
     """Chinese characters and the words between them, without punctuation.
 
-    Punctuation leaves no space, so that words can grow together: as in the official script.
+    Removing punctuation leaves no space, so words can merge, as in the official script.
 
     >>> _segments("在Windows 95 3.5版, A，B")
     ['在', 'windows', '95', '3.5', '版', ',', 'ab']
     """
-    # Imported here since it takes seconds. The official script also splits sentences first, for
-    # which it needs a trained model: there is hardly an answer with an English sentence's end.
+    # Takes seconds to import. The official script also splits sentences first, which needs a
+    # trained model; hardly any answer contains the end of an English sentence.
     from nltk.tokenize import NLTKWordTokenizer
 
     # The odd places hold the Chinese characters.
@@ -194,26 +175,8 @@ def _cmrc_exact(predicted: str, answers: Sequence[str]) -> float:
 
 
 def _cmrc_f1(predicted: str, answers: Sequence[str]) -> float:
-    segments = _segments(predicted)
-    return max(_run_f1(segments, _segments(answer)) for answer in answers)
-
-
-def _run_f1(predicted: list[str], right: list[str]) -> float:
-    return _f1(_longest_common_run(predicted, right), len(predicted), len(right))
-
-
-def _longest_common_run(first: list[str], second: list[str]) -> int:
-    """How many segments in a row stand in both.
-
-    >>> _longest_common_run(list("abcxd"), list("zabxd"))
-    2
-    """
-    longest = 0
-    runs = [0] * (len(second) + 1)  # of the runs that end with this one of the second
-    for one in first:
-        runs = [
-            0,
-            *(run + 1 if one == other else 0 for run, other in zip(runs[:-1], second, strict=True)),
-        ]
-        longest = max(longest, *runs)
-    return longest
+    segments, scores = _segments(predicted), []
+    for right in map(_segments, answers):
+        run = difflib.SequenceMatcher(None, segments, right, autojunk=False).find_longest_match()
+        scores.append(_f1(run.size, len(segments), len(right)))
+    return max(scores)

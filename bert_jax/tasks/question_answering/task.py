@@ -1,6 +1,7 @@
 """Questions whose answer is a part of a text: SQuAD 1.1 and 2.0, CMRC2018, DRCD."""
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -8,37 +9,33 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from bert_jax.tasks.predictions import Prediction, Predictions, Scores, with_truth
 from bert_jax.tasks.probabilities import rounded, softmax
+from bert_jax.tasks.question_answering import scores
 from bert_jax.tasks.question_answering.features import ContextWindow, question_features
-from bert_jax.tasks.question_answering.reader import (
-    QuestionExample,
-    read_questions,
-    typed_question,
-)
-from bert_jax.tasks.question_answering.scores import (
-    best_threshold,
-    cmrc_scores,
-    squad2_f1,
-    squad2_scores,
-    squad_scores,
-)
-from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task
+from bert_jax.tasks.question_answering.reader import QuestionExample, read_questions
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Task
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features
+from data_pipeline.finetune.tables import filled
 
-_SCORES = {"squad": squad_scores, "squad2": squad2_scores, "cmrc2018": cmrc_scores}
+_SCORES = {
+    "squad": scores.squad_scores,
+    "squad2": scores.squad2_scores,
+    "cmrc2018": scores.cmrc_scores,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class QuestionAnswering(Task[QuestionExample]):
-    """The part of a text that answers a question, with "squad2" perhaps none.
+    """The part of a text that answers a question, or with "squad2" perhaps no part.
 
     Attributes:
-      rules: whose scores. "squad2" also allows questions without an answer.
-      doc_stride: tokens between the beginnings of two windows of a long text.
+      rules: whose scores; "squad2" also allows questions without an answer.
+      doc_stride: tokens between the starts of two windows of a long text.
       max_question_tokens: a longer question is cut.
       max_answer_tokens: a longer answer is not considered.
-      n_best: answers that a prediction lists.
+      n_best: how many answers a prediction lists.
     """
 
     train: str = "train-v1.1.json"
@@ -71,17 +68,19 @@ class QuestionAnswering(Task[QuestionExample]):
     def typed(self, texts: Sequence[str]) -> list[QuestionExample]:
         if len(texts) != 2:
             raise DataError(
-                f"{self.name} wants a question and the text that answers it, and {len(texts)} "
-                "texts are given; type two"
+                f"{self.name} takes a question and the text that answers it, not {len(texts)} "
+                "texts; type two"
             )
-        return [typed_question(*texts)]
+        filled(texts[0], "typed", "question")
+        filled(texts[1], "typed", "context")
+        return [QuestionExample("typed", "typed", texts[0], texts[1], None)]
 
     def check(self, examples: Sequence[QuestionExample], labels: tuple[str, ...]) -> None:
         for example in examples:
             if example.is_impossible and not self.unanswerable:
                 raise DataError(
                     f"{example.place} is one without an answer (is_impossible), which the task "
-                    f"{self.name} does not know; take the task squad2"
+                    f"{self.name} does not support; use the task squad2"
                 )
 
     def outputs(self, labels: tuple[str, ...]) -> int:
@@ -97,10 +96,10 @@ class QuestionAnswering(Task[QuestionExample]):
         )
 
     def predict(self, outputs: Outputs[QuestionExample]) -> list[Prediction]:
-        """For each question its best answers with the sums of their two logits.
+        """For each question its best answers, scored by the sums of their two logits.
 
         "start" and "end" (exclusive) are characters of the context. With "squad2",
-        "no_answer_score" is that of none: of [CLS], the lowest of all windows.
+        "no_answer_score" is the score of [CLS], the lowest of all windows.
         """
         predictions = []
         for example, parts in outputs.by_example():
@@ -110,9 +109,8 @@ class QuestionAnswering(Task[QuestionExample]):
             found = _different(spans, example.context)[: self.n_best]
             no_answer = min((float(logits[0].sum()) for logits, _ in parts), default=math.inf)
             prediction: Prediction = {"id": example.id, "answer": "", "start": None, "end": None}
-            null_scores = [no_answer] if self.unanswerable else []
-            scores = [span.score for span in found]
-            probabilities = softmax(np.array([*scores, *null_scores, *([] if found else [0.0])]))
+            sums = [span.score for span in found] + [no_answer] * self.unanswerable
+            probabilities = softmax(np.array(sums)) if found else ()
             nbest = [
                 {
                     "answer": example.context[span.start : span.end],
@@ -131,38 +129,31 @@ class QuestionAnswering(Task[QuestionExample]):
         return predictions
 
     def count_judged(self, examples: Sequence[QuestionExample], features: Features) -> int:
-        """An answer can be right without a place to learn it from."""
-        del features
-        return sum(map(self._is_scored, examples))
+        """An answer can be right even where there is no place to learn it from."""
+        return sum(self._right(example) is not None for example in examples)
 
-    def _is_scored(self, example: QuestionExample) -> bool:
-        return bool(example.answers) or (self.unanswerable and example.answers is not None)
+    def _right(self, example: QuestionExample) -> list[str] | None:
+        """The right answers; None where a prediction cannot be scored."""
+        if example.answers is None or not (example.answers or self.unanswerable):
+            return None
+        return [answer.text for answer in example.answers]
 
-    def _scored(
-        self, predictions: Sequence[Prediction], examples: Sequence[QuestionExample]
-    ) -> list[tuple[Prediction, QuestionExample]]:
+    def tune(self, predictions: Predictions, examples: Sequence[QuestionExample]) -> dict[str, Any]:
+        """With "squad2" the "no_answer_threshold" for `_margin`."""
         pairs = zip(predictions, examples, strict=True)
-        return [pair for pair in pairs if self._is_scored(pair[1])]
-
-    def tune(
-        self, predictions: Sequence[Prediction], examples: Sequence[QuestionExample]
-    ) -> dict[str, Any]:
-        """With "squad2" the "no_answer_threshold" of the margin of none over the best answer."""
-        pairs = [pair for pair in self._scored(predictions, examples) if pair[0]["nbest"]]
-        if not self.unanswerable or not pairs:
+        truths = (self._right(example) if found["nbest"] else None for found, example in pairs)
+        right, answered = with_truth(truths, predictions)
+        if not self.unanswerable or not right:
             return {}
-        answers = [_texts(example) for _, example in pairs]
-        threshold, _ = best_threshold(
-            np.array([_margin(prediction) for prediction, _ in pairs]),
-            squad2_f1([prediction["nbest"][0]["answer"] for prediction, _ in pairs], answers),
-            squad2_f1([""] * len(pairs), answers),
+        threshold, _ = scores.best_threshold(
+            np.array([_margin(prediction) for prediction in answered]),
+            scores.squad2_f1([prediction["nbest"][0]["answer"] for prediction in answered], right),
+            scores.squad2_f1([""] * len(right), right),
         )
         return {"no_answer_threshold": threshold}
 
-    def decide(
-        self, predictions: Sequence[Prediction], settings: Mapping[str, Any]
-    ) -> list[Prediction]:
-        """No answer where its margin is above the threshold; with "squad2" only."""
+    def decide(self, predictions: Predictions, settings: Mapping[str, Any]) -> list[Prediction]:
+        """No answer where its margin is above the threshold, with "squad2" only."""
         if not self.unanswerable:
             return list(predictions)
         threshold = settings.get("no_answer_threshold", 0.0)
@@ -173,20 +164,15 @@ class QuestionAnswering(Task[QuestionExample]):
             for prediction in predictions
         ]
 
-    def score(
-        self, predictions: Sequence[Prediction], examples: Sequence[QuestionExample]
-    ) -> dict[str, float]:
-        pairs = self._scored(predictions, examples)
-        return _SCORES[self.rules](
-            [prediction["answer"] for prediction, _ in pairs],
-            [_texts(example) for _, example in pairs],
-        )
+    def score(self, predictions: Predictions, examples: Sequence[QuestionExample]) -> Scores:
+        right, found = with_truth(map(self._right, examples), predictions)
+        return _SCORES[self.rules]([prediction["answer"] for prediction in found], right)
 
-    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
-        """The file that the official scripts take: the answer to each id."""
+    def submission(self, predictions: Predictions) -> tuple[str, str]:
+        """The file for the official scripts: the answer to each id."""
         answers = {prediction["id"]: prediction["answer"] for prediction in predictions}
         text = json.dumps(answers, ensure_ascii=False, indent=0)
-        name = "predict" if self.rules == "cmrc2018" else "predictions"  # the former by CLUE
+        name = "predict" if self.rules == "cmrc2018" else "predictions"  # "predict" is CLUE's name
         return f"{self.name}_{name}.json", text + "\n"
 
 
@@ -199,24 +185,18 @@ class _Span(NamedTuple):
 def best_spans(
     logits: np.ndarray, window: ContextWindow, n_best: int, max_answer_tokens: int
 ) -> list[_Span]:
-    """The spans of a window with the highest sums of logits.
+    """At most `n_best` spans of a window, those with the highest sums of logits, float [L, 2].
 
-    Every span is considered that begins where its token has its maximum context and is not too
-    long. (The original only looks at the best n beginnings and ends, among which there may be no
-    span.)
-
-    Args:
-      logits: float [L, 2], of start and end.
-      window: what the feature holds of the context.
-      n_best: at most so many.
-      max_answer_tokens: the longest span.
+    Considers every span of at most `max_answer_tokens` that begins with a token which has its
+    maximum context here. (The original only looks at the best n starts and ends, among which there
+    may be no span.)
     """
     size = len(window.starts)
     if not size:
         return []
     width = min(size, max_answer_tokens)
     held = logits[window.position : window.position + size].astype(np.float64)
-    # sums[i, k] is of the span of the tokens i to i + k.
+    # sums[i, k] belongs to the span of the tokens i to i + k.
     padded = np.append(held[:, 1], np.full(width - 1, -np.inf))
     sums = held[:, :1] + np.lib.stride_tricks.sliding_window_view(padded, width)
     sums[~window.is_maximum] = -np.inf
@@ -240,32 +220,17 @@ def _different(spans: Sequence[_Span], context: str) -> list[_Span]:
     return list(best.values())
 
 
-def _texts(example: QuestionExample) -> list[str]:
-    return [answer.text for answer in example.answers or ()]
-
-
 def _margin(prediction: Prediction) -> float:
-    """By how much none outdoes the best answer, as far as the prediction's digits go."""
-    margin = prediction["no_answer_score"] - prediction["nbest"][0]["score"]
-    return rounded(margin)
+    """How much higher "no answer" scores than the best answer, to the prediction's digits."""
+    return rounded(prediction["no_answer_score"] - prediction["nbest"][0]["score"])
 
 
-# Chinese: max_answer_tokens holds 99% of CMRC2018's answers, a piece a character.
+# 100 tokens, one per Chinese character, hold 99% of CMRC2018's answers.
+_Chinese = functools.partial(QuestionAnswering, rules="cmrc2018", max_answer_tokens=100)
+
 TASKS = (
     QuestionAnswering("squad"),
     QuestionAnswering("squad2", train="train-v2.0.json", dev="dev-v2.0.json", rules="squad2"),
-    QuestionAnswering(
-        "cmrc2018",
-        train="cmrc2018_train.json",
-        dev="cmrc2018_dev.json",
-        rules="cmrc2018",
-        max_answer_tokens=100,
-    ),
-    QuestionAnswering(
-        "drcd",
-        train="DRCD_training.json",
-        dev="DRCD_dev.json",
-        rules="cmrc2018",
-        max_answer_tokens=100,
-    ),
+    _Chinese("cmrc2018", train="cmrc2018_train.json", dev="cmrc2018_dev.json"),
+    _Chinese("drcd", train="DRCD_training.json", dev="DRCD_dev.json"),
 )

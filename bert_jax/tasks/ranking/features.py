@@ -9,45 +9,34 @@ from bert_jax.tasks.task import Encoding
 from data_pipeline.finetune.features import Features, Inputs, encode_all, labelled
 from data_pipeline.tokenization.interface import Tokenizer
 
-# (tokenizer, query, candidate, most tokens) -> both as one sequence, cut to fit.
+# (tokenizer, query, candidate, maximum length) -> both as one sequence, cut to fit.
 MakeInputs = Callable[[Tokenizer, np.ndarray, np.ndarray, int], Inputs]
 
 
 def ranking_features(
-    examples: Sequence[RankingExample],
-    how: Encoding,
-    negatives: int | None,
-    make_inputs: MakeInputs,
+    examples: Sequence[RankingExample], how: Encoding, others: int | None, make_inputs: MakeInputs
 ) -> Features:
     """One feature for each candidate: the query, [SEP] between its turns, and the candidate.
 
-    Args:
-      examples: with or without labels.
-      how: tokenizer, length, and the weights of what is irrelevant and relevant.
-      negatives: at most so many irrelevant candidates for each relevant one, the first ones; None
-        for all.
-      make_inputs: `pair_inputs` or `context_inputs`.
+    Keeps the first `others` irrelevant candidates for each relevant one; None keeps all.
     """
-    unique: dict[str, int] = {}
-    for example in examples:
-        for text in (*example.query, *example.candidates):
-            unique.setdefault(text, len(unique))
-    ids = encode_all(how.tokenizer, list(unique))
+    texts = list(dict.fromkeys(text for e in examples for text in (*e.query, *e.candidates)))
+    ids = dict(zip(texts, encode_all(how.tokenizer, texts), strict=True))
     sep = np.array([how.tokenizer.special_ids["sep"]], np.int64)
     class_weights = how.class_weights or (1.0, 1.0)
     rows, cut = [], 0
     for number, example in enumerate(examples):
-        turns = [ids[unique[text]] for text in example.query]
+        turns = [ids[text] for text in example.query]
         query = np.concatenate([part for turn in turns for part in (sep, turn)][1:])
         relevant = example.relevant or (False,) * len(example.candidates)
-        left = None if negatives is None else negatives * sum(relevant)
+        left = None if others is None else others * sum(relevant)
         shortened = False
         for text, label in zip(example.candidates, relevant, strict=True):
             if not label and left is not None:
                 if left == 0:
                     continue
                 left -= 1
-            inputs = make_inputs(how.tokenizer, query, ids[unique[text]], how.max_length)
+            inputs = make_inputs(how.tokenizer, query, ids[text], how.max_length)
             shortened |= inputs.cut > 0
             weight = 0.0 if example.relevant is None else class_weights[label]
             rows.append(labelled(inputs.tokens, int(label), weight, number))

@@ -1,13 +1,12 @@
-"""Examples of texts to put in order: passages of a query, responses of a dialogue."""
+"""Examples of texts to rank: passages for a query, responses in a dialogue."""
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from bert_jax.tasks.columns import Columns, no_labels, text_of
+from bert_jax.tasks.columns import Columns, no_labels, number_of, text_of
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.examples import Examples
 from data_pipeline.finetune.tables import Row, filled, read_lines, read_rows, split_source
@@ -15,19 +14,18 @@ from data_pipeline.keyed_random import derive_key, random_bits, uniform_below
 from data_pipeline.text.clean import clean_text
 
 END_OF_TURN = "__eou__"
-_SEED = 0  # of the responses of other dialogues: a file always has the same ones
+_SEED = 0  # for the responses of other dialogues: always the same for a file
 _SPARE = 16  # draws
 
 
 @dataclasses.dataclass(frozen=True)
 class RankingExample:
-    """A query and the candidates that are to be ordered.
+    """A query and at least one candidate to rank.
 
     Attributes:
-      place: where it stands, for messages and predictions.
-      query: its texts; the turns of a dialogue, else one.
-      candidates: at least one.
-      relevant: which of the candidates answer; None where that is not known.
+      place: where it is, for messages and predictions.
+      query: the turns of a dialogue, or a single text.
+      relevant: which of the candidates answer it; None where that is not known.
     """
 
     place: str
@@ -37,14 +35,10 @@ class RankingExample:
 
 
 def read_passages(source: str, columns: Columns) -> Examples[RankingExample]:
-    """The groups of a table with a query, a passage and a label in each row.
+    """The groups of a table (see `tables.read_rows`), each row a query, a passage and a label.
 
-    A label above 0 means that the passage is relevant. A group stands where its first row does; one
-    without a relevant passage can only be predicted.
-
-    Args:
-      source: see `tables.read_rows`.
-      columns: `first` is the query, `second` the passage, `group` the query's id.
+    A label above 0 means that the passage is relevant. Groups are in the order of their first rows;
+    one without a relevant passage can only be predicted.
     """
     group = columns.group or columns.first
     groups: dict[str, list[Row]] = {}
@@ -86,27 +80,16 @@ def _relevant(row: Row, column: str) -> bool | None:
     value = row.values.get(column)
     if value is None or value == "":
         return None
-    try:
-        grade = float(value)
-    except (TypeError, ValueError):
-        grade = math.nan
-    if not math.isfinite(grade):
-        raise DataError(f"{row.place}: the label {value!r} is no number; write 0 or 1, or a grade")
-    return grade > 0
+    return number_of(value, row.place, "; write 0 or 1, or a grade") > 0
 
 
 def read_responses(source: str, others: int) -> Examples[RankingExample]:
-    """Each turn of each dialogue after its first, against turns of other dialogues.
-
-    The right one is the first candidate. A dialogue of one turn is skipped.
+    """Each turn after the first of each dialogue, against `others` turns of other dialogues.
 
     The file has a dialogue on each line, `END_OF_TURN` between or after its turns; what follows a
-    tab is not read. The others are drawn at random from all turns of all other dialogues of the
-    file, no text twice and never the right one; the same file gives the same ones.
-
-    Args:
-      source: the file, with "[A:B]" after it for some of its dialogues.
-      others: how many there are against each right response.
+    tab is ignored, and so is a dialogue of one turn. "FILE[A:B]" takes some of the dialogues. The
+    right turn is the first candidate. The others are drawn at random from all turns of all other
+    dialogues of the file, no text twice and never the right one; the same file gives the same ones.
     """
     path, chosen = split_source(source)
     lines = [(n, line) for n, line in enumerate(read_lines(path), 1) if line.strip()][chosen]
@@ -124,20 +107,20 @@ def read_responses(source: str, others: int) -> Examples[RankingExample]:
     responses = [(d, t) for d, (_, turns) in enumerate(dialogues) for t in range(1, len(turns))]
     if not responses:
         return Examples([], skipped)
-    # A few more than are needed: some are of the same dialogue, or the same text twice.
+    # A few more than needed: some are from the same dialogue, or repeat a text.
     draws = np.arange(len(responses) * (others + _SPARE)).reshape(len(responses), -1)
     drawn = uniform_below(random_bits(derive_key(_SEED), draws), len(pool)).tolist()
     examples = []
     for (dialogue, turn), indices in zip(responses, drawn, strict=True):
         place, turns = dialogues[dialogue]
         candidates = (pool[index] for index in itertools.chain(indices, range(len(pool))))
-        found: dict[str, None] = {turns[turn]: None}  # in the order in which they come
+        found: dict[str, None] = {turns[turn]: None}  # an ordered set
         while len(found) <= others and (candidate := next(candidates, None)):
             if candidate[0] != dialogue:
                 found[candidate[1]] = None
         if len(found) <= others:
             raise DataError(
-                f"{place}, turn {turn + 1}: only {len(found) - 1} other texts stand in other "
+                f"{place}, turn {turn + 1}: only {len(found) - 1} other texts occur in other "
                 f"dialogues, and {others} are needed; give more dialogues"
             )
         examples.append(
@@ -160,10 +143,10 @@ def split_turns(text: str, place: str) -> list[str]:
 
 
 def typed_ranking(texts: Sequence[str]) -> RankingExample:
-    """The example of a query, or a dialogue, and candidates that a person typed."""
+    """The example of a query, or a dialogue, and candidates typed by a user."""
     query, *others = texts
     if not others:
-        raise DataError("a query needs texts that are to be ranked; type them after it")
+        raise DataError("a query needs texts to rank; type them after it")
     candidates = tuple(
         filled(clean_text(text), "typed", f"text {number} after the query")
         for number, text in enumerate(others, 1)

@@ -1,4 +1,4 @@
-"""How far up the relevant candidates stand."""
+"""How high the relevant candidates rank."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,16 @@ import numpy as np
 def ranking_scores(
     groups: Sequence[tuple[Sequence[bool], Sequence[float]]], cuts: Sequence[int] = (1, 2, 5)
 ) -> dict[str, float]:
-    """How far up the relevant candidates of each query stand: means over the queries.
+    """How high the relevant candidates of each query rank: means over the queries.
 
     "mrr" is one over the rank of the first relevant candidate. "recall@k" is the share of a query's
-    relevant candidates that are among its first k; with one it is 0 or 1, as in R_10@k of response
-    selection. Where scores are equal the irrelevant ones stand first, so that a model that says the
-    same of all is not rewarded; a score that is not a number stands last if it is relevant, else
-    first.
+    relevant candidates among its first k; with a single one it is 0 or 1, as R_10@k of response
+    selection. Among equal scores the irrelevant candidates rank first, so that a model with one
+    answer for all is not rewarded; one scored NaN ranks last if it is relevant, else first.
 
     Args:
       groups: (which candidates are relevant, at least one; their scores) of each query.
-      cuts: the k.
+      cuts: the values of k.
     """
     reciprocal = []
     recalls: dict[int, list[float]] = {k: [] for k in cuts}

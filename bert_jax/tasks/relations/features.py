@@ -1,4 +1,4 @@
-"""Features of sentences with two entities: marks around both, as much text as fits."""
+"""Features of sentences with two marked entities, and as much text as fits."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,19 @@ from bert_jax.tasks.relations.reader import RelationExample
 from bert_jax.tasks.task import Encoding
 from data_pipeline.errors import DataError
 from data_pipeline.finetune.features import Features, encode_all, framed, labelled, pair_sizes
-from data_pipeline.tokenization.interface import Tokenizer
 
-# Before and behind the first entity, and the second: R-BERT, section 3.2 (arXiv:1905.08284).
+# Around the first and the second entity: R-BERT, section 3.2 (arXiv:1905.08284).
 MARKERS = ("$", "#")
-SHORTEST_INPUT = 16  # tokens: [CLS], [SEP], four markers and something of the entities
+SHORTEST_INPUT = 16  # tokens: [CLS], [SEP], four markers and part of the entities
 
 
 def relation_features(examples: Sequence[RelationExample], how: Encoding) -> Features:
     """[CLS] ... $ entity $ ... # entity # ... [SEP], one feature for each example.
 
-    Too long a sentence keeps what is nearest to the entities: first the text outside them goes,
-    from its ends, then the middle of the text between them, then the ends of the entities.
+    A sentence that is too long first loses its ends, then the middle of the text between the
+    entities, then the ends of the entities.
 
-    Each feature has, besides the token arrays, `labels`, int32 [], `weights`, float32 [], and
-    `entity_positions`, int32 [2]: the positions of the first "$" and the first "#".
+    A feature also has `entity_positions`, int32 [2], those of the first "$" and the first "#".
     """
     if how.max_length < SHORTEST_INPUT:
         raise DataError(
@@ -30,14 +28,19 @@ def relation_features(examples: Sequence[RelationExample], how: Encoding) -> Fea
             f"{SHORTEST_INPUT}"
         )
     tokenizer = how.tokenizer
-    marks = _marks(tokenizer)
+    # The last piece of each: SentencePiece may put one of white space before it.
+    marks = [tokenizer.encode(mark)[-1] for mark in MARKERS]
+    unk = tokenizer.special_ids["unk"]
+    if unk in marks:
+        raise DataError(
+            f"the vocabulary lacks {MARKERS[0]!r} or {MARKERS[1]!r}, which mark the entities"
+        )
     texts = []
     for example in examples:
         (start, end), (next_start, next_end) = sorted(example.spans)
         edges = (0, start, end, next_start, next_end, len(example.first))
         texts += [example.first[edges[i] : edges[i + 1]] for i in range(5)]
     ids = encode_all(tokenizer, texts)
-    unk = tokenizer.special_ids["unk"]
     rows, cut = [], 0
     for index, example in enumerate(examples):
         left, entity, between, other, right = (part.tolist() for part in ids[5 * index :][:5])
@@ -54,16 +57,6 @@ def relation_features(examples: Sequence[RelationExample], how: Encoding) -> Fea
         arrays, target = framed(tokenizer, tokens), how.target(example.label)
         rows.append(labelled(arrays, *target, index, entity_positions=at))
     return Features(rows, cut)
-
-
-def _marks(tokenizer: Tokenizer) -> tuple[int, int]:
-    # The last piece: SentencePiece may have one of white space before it.
-    first, second = (tokenizer.encode(mark)[-1] for mark in MARKERS)
-    if tokenizer.special_ids["unk"] in (first, second):
-        raise DataError(
-            f"the vocabulary lacks {MARKERS[0]!r} or {MARKERS[1]!r}, which mark the entities"
-        )
-    return first, second
 
 
 def _fitted(parts: Sequence[list[int]], budget: int) -> tuple[list[int], ...]:

@@ -21,8 +21,8 @@ class RelationExample(TextExample):
 
     Attributes:
       number: its identifier in the file.
-      spans: first character and the one after the last of entity 1 and of entity 2.
-      label_place: where the relation stands, for messages.
+      spans: characters of entity 1 and entity 2; the end is exclusive.
+      label_place: where the relation is, for messages.
     """
 
     number: str
@@ -31,11 +31,10 @@ class RelationExample(TextExample):
 
 
 def read_relations(source: str) -> Examples[RelationExample]:
-    """The sentences of a file.
+    """The sentences of a file; "FILE[A:B]" takes some of them, as Python slices a list.
 
     Each is a line `number, tab, "sentence"` with <e1>, </e1>, <e2> and </e2> in it; the relation is
-    in the next line, or is not known. Empty lines and those that begin with "Comment:" say nothing.
-    "FILE[A:B]" takes some of the sentences, as Python slices a list.
+    in the next line, or not known. Empty lines and lines that begin with "Comment:" are ignored.
     """
     examples: list[RelationExample] = []
     takes_label = False
@@ -46,7 +45,10 @@ def read_relations(source: str) -> Examples[RelationExample]:
             takes_label = False
         elif "\t" in line:
             number, _, sentence = line.partition("\t")
-            text, spans = marked_entities(_without_quotes(sentence), place)
+            sentence = sentence.strip()
+            if len(sentence) > 1 and sentence[0] == sentence[-1] == '"':
+                sentence = sentence[1:-1]
+            text, spans = marked_entities(sentence, place)
             examples.append(RelationExample(place, text, None, None, number, spans, place))
             takes_label = True
         elif takes_label:
@@ -60,21 +62,8 @@ def read_relations(source: str) -> Examples[RelationExample]:
     return Examples(examples[chosen], [])
 
 
-def _without_quotes(sentence: str) -> str:
-    sentence = sentence.strip()
-    quoted = len(sentence) > 1 and sentence[0] == sentence[-1] == '"'
-    return sentence[1:-1] if quoted else sentence
-
-
 def marked_entities(marked: str, place: str) -> tuple[str, tuple[tuple[int, int], tuple[int, int]]]:
-    """The text without the marks of its entities, and the entities.
-
-    Args:
-      marked: text with <e1>, </e1>, <e2> and </e2>, each once.
-      place: for messages.
-
-    Returns:
-      (text, first character and the one after the last of entity 1 and of entity 2).
+    """The text without <e1>, </e1>, <e2> and </e2>, and the `spans` that they mark.
 
     >>> marked_entities("The <e1>author</e1> of a <e2>keygen</e2>.", "")
     ('The author of a keygen.', ((4, 10), (16, 22)))
@@ -90,9 +79,9 @@ def marked_entities(marked: str, place: str) -> tuple[str, tuple[tuple[int, int]
     at = dict(zip(tags, np.cumsum([len(part) for part in texts]).tolist(), strict=False))
     first, second = (_trimmed(text, at[f"<e{n}>"], at[f"</e{n}>"]) for n in (1, 2))
     if first[0] >= first[1] or second[0] >= second[1]:
-        raise DataError(f"{place}: an entity is empty, or its end stands before its beginning")
+        raise DataError(f"{place}: an entity is empty, or ends before it begins")
     if first[0] < second[1] and second[0] < first[1]:
-        raise DataError(f"{place}: the two entities overlap; each must stand apart")
+        raise DataError(f"{place}: the two entities overlap; they must be separate")
     return text, (first, second)
 
 

@@ -1,4 +1,4 @@
-"""Scores of relations: our own, since the official scorer is in Perl."""
+"""Scores of relations; reimplemented, since the official scorer is in Perl."""
 
 import re
 from collections import Counter
@@ -12,10 +12,10 @@ NO_RELATION = "Other"
 def relation_scores(true: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
     """The official score of SemEval-2010 task 8 (Hendrickx et al. 2010), and the accuracy.
 
-    "macro_f1" is the mean F1 of the relations that occur in `true`, without "Other", where both
-    directions, "(e1,e2)" and "(e2,e1)" behind the name, are one relation, and one that is found in
-    the wrong direction is wrong for precision and recall: the "(9+1)-way evaluation taking
-    directionality into account" of the task's scorer 1.2.
+    "macro_f1" is the mean F1 of the relations that occur in `true`, without "Other". The two
+    directions, "(e1,e2)" and "(e2,e1)" after the name, are one relation, and one predicted in the
+    wrong direction counts as wrong: the "(9+1)-way evaluation taking directionality into account"
+    of the task's scorer 1.2.
     """
     right, all_true, all_predicted = Counter[str](), Counter[str](), Counter[str]()
     for there, found in zip(true, predicted, strict=True):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from bert_jax.tasks.classification.task import OneClass
-from bert_jax.tasks.labels import check_known
+from bert_jax.tasks.predictions import Prediction, Predictions, Scores
 from bert_jax.tasks.relations.features import relation_features
 from bert_jax.tasks.relations.reader import RelationExample, marked_entities, read_relations
 from bert_jax.tasks.relations.scores import NO_RELATION, relation_scores
-from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction
+from bert_jax.tasks.task import Encoding, Examples, Outputs
 from data_pipeline.finetune.features import Features
 
 
@@ -25,6 +25,7 @@ class Relation(OneClass[RelationExample]):
     head: ClassVar[str] = ""
     command: ClassVar[str] = "relate"
     answers: ClassVar[str] = "the relation of the two"
+    kind: ClassVar[str] = "relation"
     usage: ClassVar[str] = '"<e1>One</e1> and <e2>another</e2> ..." ...'
 
     def read(self, source: str) -> Examples[RelationExample]:
@@ -33,14 +34,6 @@ class Relation(OneClass[RelationExample]):
     def typed(self, texts: Sequence[str]) -> list[RelationExample]:
         marked = [marked_entities(text, "typed") for text in texts]
         return [RelationExample("typed", text, None, None, "", x, "typed") for text, x in marked]
-
-    def check(self, examples: Sequence[RelationExample], labels: tuple[str, ...]) -> None:
-        for example in examples:
-            if example.label is not None:
-                where = "the task" if self.labels else "the training data"
-                check_known(
-                    example.label_place, example.label, labels, kind="relation", where=where
-                )
 
     def features(self, examples: Sequence[RelationExample], how: Encoding) -> Features:
         return relation_features(examples, how)
@@ -59,18 +52,16 @@ class Relation(OneClass[RelationExample]):
             )
         return predictions
 
-    def score(
-        self, predictions: Sequence[Prediction], examples: Sequence[RelationExample]
-    ) -> dict[str, float]:
+    def score(self, predictions: Predictions, examples: Sequence[RelationExample]) -> Scores:
         return relation_scores(*self.confusion(predictions, examples))
 
-    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str]:
-        """What the official scorer takes: number, tab, relation."""
+    def submission(self, predictions: Predictions) -> tuple[str, str]:
+        """The file for the official scorer: number, tab, relation."""
         lines = [f"{found['number']}\t{found['label']}\n" for found in predictions]
         return "proposed_answers.txt", "".join(lines)
 
 
-# Of Hendrickx et al., SemEval-2010 task 8, table 1.
+# Hendrickx et al., SemEval-2010 task 8, table 1.
 _SEMEVAL_2010 = (
     "Cause-Effect",
     "Component-Whole",
@@ -87,7 +78,7 @@ TASKS = (
     Relation("relate"),
     Relation(
         "semeval2010",
-        # It has no dev set, and the best epoch is not to be chosen by the test set.
+        # It has no dev set, and the test set must not choose the best epoch.
         train="TRAIN_FILE.TXT[:7000]",
         dev="TRAIN_FILE.TXT[7000:]",
         labels=(

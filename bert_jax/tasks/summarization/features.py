@@ -11,18 +11,14 @@ from data_pipeline.finetune.windows import sentence_windows
 
 
 def summary_features(examples: Sequence[SummaryExample], how: Encoding) -> Features:
-    """Sentences as BertSum has them (arXiv:1903.10318): [CLS] before and [SEP] after each.
+    """Sentences as in BertSum (arXiv:1903.10318): [CLS] before and [SEP] after each.
 
     The token types 0 and 1 alternate. A long article is read in several windows, a feature each;
-    every sentence is scored in one of them.
+    every sentence is scored in one of them. Only a sentence longer than a window is cut.
 
-    Each feature has S places for scored sentences, with the values `cls_positions`, int32 [S];
+    A feature has S places for scored sentences, with the values `cls_positions`, int32 [S];
     `sentence_mask`, float32 [S], 1 for a sentence; `labels`, float32 [S], 1 for a chosen one;
-    `weights`, the mask where the summary is known.
-
-    Args:
-      examples: with or without summaries.
-      how: the tokenizer and the length; only a single sentence that is longer is cut and counted.
+    `weights`, float32 [S], the mask if the summary is known, else 0.
     """
     tokenizer, max_length = how.tokenizer, how.max_length
     cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]

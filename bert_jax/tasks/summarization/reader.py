@@ -1,7 +1,8 @@
-"""Examples of extractive summarisation: articles, and which of their sentences the summary has."""
+"""Examples of extractive summarization: articles, and which sentences the summary has."""
 
 import dataclasses
 import re
+from bisect import bisect
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from data_pipeline.finetune.tables import Row, filled, plain_text, read_rows
 from data_pipeline.text.clean import clean_text
 from data_pipeline.text.sentences import splitter
 
-_SHORTEST_RUN = 8  # bytes of UTF-8; what is shorter may stand in any text
+_SHORTEST_RUN = 8  # bytes of UTF-8; anything shorter may be in any text
 
 
 class Sentence(NamedTuple):
@@ -26,13 +27,12 @@ class Sentence(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SummaryExample:
-    """An article.
+    """An article of at least one sentence.
 
     Attributes:
-      place: where it stands, for messages and predictions.
-      sentences: of the article, in its order; at least one.
-      chosen: which of them the summary has; None where there is no summary.
-      summary: as it is given.
+      place: where it is, for messages and predictions.
+      chosen: which sentences the summary has; None where there is no summary.
+      summary: as in the file.
     """
 
     place: str
@@ -42,23 +42,18 @@ class SummaryExample:
 
 
 def read_articles(source: str, columns: Columns, language: str) -> Examples[SummaryExample]:
-    """The examples of a table.
+    """The examples of a table, see `tables.read_rows` and `sentences.splitter`.
 
-    An empty summary is one that is not known. An article of whose sentences the summary has none
-    can only be predicted.
-
-    Args:
-      source: see `tables.read_rows`.
-      columns: `first` is the article, whose lines are paragraphs; `label` the summary, which stands
-        verbatim in the article. Each is a text or a list of sentences.
-      language: see `sentences.splitter`.
+    The column `first` has the article, whose lines are paragraphs; `label` the summary, made of
+    text from the article. Each is a text or a list of sentences. An empty summary is not known; an
+    article whose summary has none of its sentences can only be predicted.
     """
     examples: list[SummaryExample] = []
     unusable = {}
     foreign: list[str] = []  # parts of summaries that are not in their articles
     rows = read_rows(source, columns.header)
     for row in rows:
-        text_of(row, columns.first)
+        text_of(row, columns.first)  # rejects an empty one
         sentences = tuple(split_article(_lines(row, columns.first), language))
         summary = _lines(row, columns.label)
         if not clean_text(summary):
@@ -83,18 +78,18 @@ def read_articles(source: str, columns: Columns, language: str) -> Examples[Summ
 
 
 def _lines(row: Row, column: str) -> str:
-    """The text of a column, or the sentences of a list with line breaks between."""
+    """The text of a column, or the sentences of a list joined by line breaks."""
     value = row.values.get(column)
     parts = value if isinstance(value, list) else [] if value is None else [value]
     return "\n".join(plain_text(part, row.place, column) for part in parts)
 
 
 def split_article(text: str, language: str) -> list[Sentence]:
-    """The sentences of an article with their places in it; a line break ends a sentence."""
+    """The sentences of an article with their positions; a line break ends a sentence."""
     split = splitter(language)
     sentences, end = [], 0
-    # The splitter is made for cleaned text. Other white space than spaces can even end the process.
-    spaced = re.sub(r"[^\S\n]", " ", text)  # one for one: places stay
+    # The splitter is made for cleaned text; white space other than spaces can crash the process.
+    spaced = re.sub(r"[^\S\n]", " ", text)  # one for one, which keeps positions
     for paragraph in spaced.split("\n"):
         for sentence in split(paragraph.strip()):
             start = spaced.index(sentence, end)
@@ -107,17 +102,13 @@ def split_article(text: str, language: str) -> list[Sentence]:
 def chosen_sentences(sentences: Sequence[str], summary: str) -> tuple[tuple[bool, ...], list[str]]:
     """Which sentences a summary is made of.
 
-    The summary may have been split in other places than the article, and its sentences may follow
-    each other without a space. So it is read from its start in the longest runs that stand in the
-    article, white space aside; a sentence is chosen if such runs cover at least half of it.
-
-    Args:
-      sentences: of the article.
-      summary: its text.
+    The summary may be split in other places than the article, and its sentences may lack spaces
+    between them. So it is consumed from its start in the longest runs that occur in the article,
+    ignoring white space; a sentence is chosen if such runs cover at least half of it.
 
     Returns:
-      (bool for each sentence, the parts of the summary that are not in the article; quotation marks
-      and the like are not named).
+      (bool for each sentence, the parts of the summary that are not in the article, without short
+      ones such as quotation marks).
     """
     parts = ["".join(sentence.split()) for sentence in sentences]
     article, wanted = "".join(parts), "".join(summary.split())
@@ -125,7 +116,9 @@ def chosen_sentences(sentences: Sequence[str], summary: str) -> tuple[tuple[bool
     missing = [""]
     place = 0
     while place < len(wanted):
-        size = _longest_run(article, wanted, place)
+        # A bisection: if a run is in the article, so are shorter ones.
+        sizes = range(1, len(wanted) - place + 1)
+        size = bisect(sizes, False, key=lambda size: wanted[place : place + size] not in article)
         run = wanted[place : place + size]
         if len(run.encode()) >= _SHORTEST_RUN:
             start = article.index(run)
@@ -143,19 +136,7 @@ def chosen_sentences(sentences: Sequence[str], summary: str) -> tuple[tuple[bool
     return chosen, [part for part in missing if len(part.encode()) >= _SHORTEST_RUN]
 
 
-def _longest_run(article: str, wanted: str, place: int) -> int:
-    """The most characters of `wanted` from `place` on that stand in the article."""
-    least, most = 0, len(wanted) - place
-    while least < most:  # if so many stand there, fewer do
-        middle = (least + most + 1) // 2
-        if wanted[place : place + middle] in article:
-            least = middle
-        else:
-            most = middle - 1
-    return least
-
-
 def typed_article(text: str, language: str) -> SummaryExample:
-    """The example of an article that a person typed."""
+    """The example of an article typed by a user."""
     filled(clean_text(text), "typed", "text")
     return SummaryExample("typed", tuple(split_article(text, language)), None, None)

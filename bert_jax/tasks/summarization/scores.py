@@ -1,4 +1,4 @@
-"""ROUGE, by Google's rouge-score, which is imported where it is used: it takes long."""
+"""ROUGE, by Google's rouge-score, which is slow to import."""
 
 import re
 from collections.abc import Sequence
@@ -7,12 +7,10 @@ import numpy as np
 
 
 def rouge_scores(pairs: Sequence[tuple[str, str]], characters: bool = False) -> dict[str, float]:
-    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004).
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004) of pairs (reference, summary).
 
-    Args:
-      pairs: (reference, summary).
-      characters: of texts in Chinese: each Chinese character is a word; else words of Latin letters
-        and digits, by their stems (Porter), and nothing else counts.
+    Only words of Latin letters and digits count, by their stems (Porter); with `characters`, for
+    Chinese, unstemmed, and each other letter is a word, too.
     """
     from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer

@@ -1,13 +1,15 @@
-"""Extractive summaries: the sentences of an article that say the most."""
+"""Extractive summaries: the most important sentences of an article."""
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from bert_jax.tasks.columns import Columns
 from bert_jax.tasks.labels import check_labelled
+from bert_jax.tasks.predictions import Prediction, Predictions, Scores, known
 from bert_jax.tasks.probabilities import rounded, sigmoid
 from bert_jax.tasks.summarization.features import summary_features
 from bert_jax.tasks.summarization.reader import (
@@ -17,21 +19,20 @@ from bert_jax.tasks.summarization.reader import (
     typed_article,
 )
 from bert_jax.tasks.summarization.scores import rouge_scores
-from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Task
 from data_pipeline.finetune.features import Features
 from data_pipeline.text.sentences import Language
 
 
 @dataclasses.dataclass(frozen=True)
 class Summarization(Task[SummaryExample]):
-    """Sentences are scored one by one; the best make the summary, in the order of the article.
+    """Each sentence gets a score; the best ones are the summary, in the order of the article.
 
-    There are as many as the sum of their probabilities says, at least one: the number that the
-    model expects, which follows the length of the article as the summaries of the training data do.
+    Their number is the sum of the probabilities, rounded, and at least one: the number that the
+    model expects, which grows with the article as in the summaries of the training data.
 
-    Attributes:
-      columns: of its tables: `first` is the article, `label` the summary.
-      language: of the articles, for splitting sentences; for "zh" ROUGE counts characters.
+    Of the columns, `first` is the article and `label` the summary. The language is that of the
+    articles, for splitting sentences; for "zh" ROUGE counts characters.
     """
 
     best: str = "rouge1"
@@ -56,9 +57,6 @@ class Summarization(Task[SummaryExample]):
         check_labelled(examples, "chosen", "summary")
         return ()
 
-    def outputs(self, labels: tuple[str, ...]) -> int:
-        return 1
-
     def features(self, examples: Sequence[SummaryExample], how: Encoding) -> Features:
         return summary_features(examples, how)
 
@@ -74,37 +72,29 @@ class Summarization(Task[SummaryExample]):
                 for index in best
             ]
             text = self._join([example.sentences[index] for index in best])
-            true = {} if example.summary is None else {"true": example.summary}
-            predictions.append(
-                {"place": example.place, "summary": text, "sentences": sentences, **true}
-            )
+            prediction = {"place": example.place, "summary": text, "sentences": sentences}
+            predictions.append(prediction | known(true=example.summary))
         return predictions
 
-    def score(
-        self, predictions: Sequence[Prediction], examples: Sequence[SummaryExample]
-    ) -> dict[str, float]:
+    def score(self, predictions: Predictions, examples: Sequence[SummaryExample]) -> Scores:
         return self._rouge([prediction["summary"] for prediction in predictions], examples)
 
-    def baselines(self, examples: Sequence[SummaryExample]) -> dict[str, dict[str, float]]:
-        known = [example for example in examples if example.chosen is not None]
-        if not known:
+    def baselines(self, examples: Sequence[SummaryExample]) -> dict[str, Scores]:
+        if all(example.chosen is None for example in examples):
             return {}
-        leads = [self._join(example.sentences[:3]) for example in known]
-        # As many as the summary has, which no model is told.
-        same = [self._join(example.sentences[: sum(example.chosen or ())]) for example in known]
-        oracles = [
-            self._join([s for s, chosen in zip(e.sentences, e.chosen or (), strict=True) if chosen])
-            for e in known
-        ]
+        first, same, chosen = [], [], []
+        for example in examples:
+            kept = example.chosen or ()
+            first.append(self._join(example.sentences[:3]))
+            same.append(self._join(example.sentences[: sum(kept)]))  # a number no model knows
+            chosen.append(self._join(itertools.compress(example.sentences, kept)))
         return {
-            "the first 3 sentences": self._rouge(leads, known),
-            "the first ones, as many as the summary has": self._rouge(same, known),
-            "the summary's own sentences": self._rouge(oracles, known),
+            "the first 3 sentences": self._rouge(first, examples),
+            "the first ones, as many as the summary has": self._rouge(same, examples),
+            "the summary's own sentences": self._rouge(chosen, examples),
         }
 
-    def _rouge(
-        self, summaries: Sequence[str], examples: Sequence[SummaryExample]
-    ) -> dict[str, float]:
+    def _rouge(self, summaries: Sequence[str], examples: Sequence[SummaryExample]) -> Scores:
         pairs = [
             (example.summary, summary)
             for summary, example in zip(summaries, examples, strict=True)
@@ -112,7 +102,7 @@ class Summarization(Task[SummaryExample]):
         ]
         return rouge_scores(pairs, characters=self.language == "zh")
 
-    def _join(self, sentences: Sequence[Sentence]) -> str:
+    def _join(self, sentences: Iterable[Sentence]) -> str:
         return ("" if self.language == "zh" else " ").join(s.text for s in sentences)
 
 

@@ -1,4 +1,4 @@
-"""Features of texts with entities: pieces aligned with words, long texts in overlapping windows."""
+"""Features of texts with entities: pieces aligned with words, overlapping windows."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,12 @@ SHORTEST_WINDOW = 8  # tokens, [CLS] and [SEP] among them
 def tagged_features(examples: Sequence[TaggedText], how: Encoding) -> Features:
     """One feature for each window of each example; nothing is cut.
 
-    A tag sits on the first piece of its unit. Where windows overlap it counts in the one only that
-    has most context for it. Besides the token arrays a feature has
+    A tag belongs to the first piece of its unit. Where windows overlap, it counts only in the one
+    with the most context for it. Besides the token arrays a feature has
 
-    - labels: int32 [n], number of the tag, 0 where there is none;
-    - weights: float32 [n], 0 where there is none;
-    - unit_starts: int32 [n], 1 + the first character of the unit whose tag is to be read here, else
-      0.
+    - labels: int32 [n], the tag, 0 where there is none;
+    - weights: float32 [n], 0 where there is no tag;
+    - unit_starts: int32 [n], 1 + the first character of the unit whose tag is here, else 0.
     """
     if how.max_length < SHORTEST_WINDOW:
         raise DataError(
@@ -51,7 +50,7 @@ def tagged_features(examples: Sequence[TaggedText], how: Encoding) -> Features:
 
 
 def _framed(values: np.ndarray) -> np.ndarray:
-    """With a zero for [CLS] and one for [SEP]."""
+    """With zeros for [CLS] and [SEP]."""
     return np.pad(values, 1)
 
 
@@ -60,13 +59,13 @@ def align(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The pieces of each text and the units that they begin.
 
-    Words are encoded one by one, so that each begins with a piece; one of which nothing is left
-    (control characters) becomes [UNK]. Without words each piece is a unit; of several that begin in
+    Words are encoded one by one, so that each begins with a piece; one that normalizes to nothing
+    (control characters) becomes [UNK]. Without words each piece is a unit; of several that begin at
     the same character (decomposed Hangul) only the first.
 
     Returns:
-      For each example ids, integer [n], and the first character of the unit that begins with a
-      piece, int32 [n] and increasing, -1 for the other pieces.
+      For each example the ids, integer [n], and int32 [n], increasing: for a piece that begins a
+      unit its first character, else -1.
     """
     words = [example.text[start:end] for example in examples for start, end in example.words or ()]
     of_words = iter(encode_all(tokenizer, words))
@@ -92,7 +91,7 @@ def align(
 
 
 def _after_space(offsets: np.ndarray, text: str) -> np.ndarray:
-    """Each offset, int32 [n], moved behind white space, which SentencePiece's pieces begin with."""
+    """Each offset, int32 [n], moved past the white space that begins a SentencePiece piece."""
     visible = np.array([index for index, c in enumerate(text) if not c.isspace()])
     places = np.searchsorted(visible, offsets)
     return visible[np.minimum(places, len(visible) - 1)].astype(np.int32)

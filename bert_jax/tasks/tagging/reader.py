@@ -1,4 +1,4 @@
-"""Texts with entities: CoNLL columns, one word or one character a line, and JSON with spans."""
+"""Texts with entities: CoNLL columns, one word or character per line, and JSON with spans."""
 
 import dataclasses
 import functools
@@ -23,21 +23,14 @@ from data_pipeline.finetune.tables import (
 )
 from data_pipeline.tokenization.wordpiece import split_words
 
-# What gets a tag: a word; each character that is no white space; each piece of the tokenizer.
+# What gets a tag: a word, a character other than white space, or a piece of the tokenizer.
 Unit = Literal["word", "character", "piece"]
 
 _DOCUMENT_START = "-DOCSTART-"  # CoNLL-2003: a line before each document
 
 
 class Entity(NamedTuple):
-    """A part of a text with a type.
-
-    Attributes:
-      type: its name.
-      start: its first character.
-      end: the character after its last one.
-      place: where the file says so, for messages.
-    """
+    """The characters `start` to `end` (exclusive) of a text; `place` is for messages."""
 
     type: str
     start: int
@@ -47,13 +40,11 @@ class Entity(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TaggedText:
-    """A text and the entities in it.
+    """A text, unchanged, and the entities in it.
 
     Attributes:
-      place: where it stands, for messages and predictions.
-      text: the characters, untouched.
-      words: first character and the one after the last of each word; None where the pieces of the
-        tokenizer are what gets tags.
+      place: where it is, for messages and predictions.
+      words: (first character, end) of each word; None where the tokenizer's pieces get the tags.
       entities: by their start; None where they are not known.
     """
 
@@ -64,9 +55,9 @@ class TaggedText:
 
 
 def read_tagged_texts(source: str, unit: Unit) -> Examples[TaggedText]:
-    """The texts of a file: JSON by the end of its name (.json, .jsonl), else columns.
+    """The texts of a file: JSON if its name ends in .json or .jsonl, else columns.
 
-    "FILE[A:B]" takes some of its texts, as Python slices a list.
+    "FILE[A:B]" takes some of the texts, as Python slices a list.
     """
     if suffix_of(source) in (".json", ".jsonl"):
         return read_spans(source, unit)
@@ -74,14 +65,11 @@ def read_tagged_texts(source: str, unit: Unit) -> Examples[TaggedText]:
 
 
 def read_columns(source: str, joiner: str) -> Examples[TaggedText]:
-    """CoNLL columns: a word a line, its tag in the last column, an empty line after a sentence.
+    """CoNLL columns: a word per line, its tag in the last column, an empty line after a sentence.
 
-    Tabs separate columns, or spaces if the first line has no tab. A file of one column has words
-    to be tagged. The tags may be BIO, IOB1 or BIOES (see `tags.py`).
-
-    Args:
-      source: the file, see `read_tagged_texts`.
-      joiner: what stands between words in the text: a space, or nothing.
+    Tabs separate columns, or spaces if the first line has no tab. A file of one column has words to
+    tag. The tags may be BIO, IOB1 or BIOES (see `tags.py`). In the text, `joiner` (a space or
+    nothing) separates the words.
     """
     sentences: list[tuple[int, list[list[str]]]] = []  # line of the first word, cells of each word
     part, first_line, width = re.compile(r"[ \t]+"), 0, 0
@@ -107,21 +95,19 @@ def read_columns(source: str, joiner: str) -> Examples[TaggedText]:
             raise DataError(f"{source}:{number} has no word in its first column")
         if width > 1 and split_tag(cells[-1]) is None:
             raise DataError(
-                f"{source}:{number}: {cells[-1]!r} in the last column is no tag; a tag is O, or "
+                f"{source}:{number}: {cells[-1]!r} in the last column is not a tag; a tag is O, or "
                 "B-, I-, E- or S- and a type, such as B-PER"
             )
         if not is_open:
             sentences.append((number, []))
             is_open = True
         sentences[-1][1].append(cells)
+    tagged = width > 1
     note = "no tags"
-    if width > 1:
-        tagged = [(line, [cells[-1] for cells in sentence]) for line, sentence in sentences]
-        note = f"tags in {find_scheme(source, tagged)}"
-    rows = [
-        _sentence(source, line, sentence, joiner, tagged=width > 1)
-        for line, sentence in sentences[chosen]
-    ]
+    if tagged:
+        tags = [(line, [cells[-1] for cells in sentence]) for line, sentence in sentences]
+        note = f"tags in {find_scheme(source, tags)}"
+    rows = [_sentence(source, *sentence, joiner, tagged) for sentence in sentences[chosen]]
     return Examples(rows, [], note)
 
 
@@ -143,17 +129,17 @@ def _sentence(
 
 
 def read_spans(source: str, unit: Unit) -> Examples[TaggedText]:
-    """CLUENER's JSON (arXiv:2001.04351), an object a line.
+    """CLUENER's JSON (arXiv:2001.04351), an object per line, with a "text" and perhaps a "label".
 
-    It has a "text" and, unless it is to be tagged, a "label": by type and by text the first and the
-    last character of each entity, as in {"name": {"叶老桂": [[9, 11]]}}.
+    The label has the first and the last character of each entity by its type and its text, as in
+    {"name": {"叶老桂": [[9, 11]]}}.
     """
     rows = []
     for row in read_rows(source):
         text = filled(plain_text(row["text"], row.place, "text"), row.place, "text")
         rows.append(TaggedText(row.place, text, words_of(text, unit), _spans(row, text)))
     nested = sum(len(row.entities) - len(apart(row.entities)) for row in rows if row.entities)
-    note = f"entities that overlap longer ones, so that tags cannot say them: {nested:,}"
+    note = f"entities that overlap longer ones, so tags cannot express them: {nested:,}"
     return Examples(rows, [], note if nested else "")
 
 
@@ -170,23 +156,23 @@ def _spans(row: Row, text: str) -> tuple[Entity, ...] | None:
                 for first, last in spans:
                     if not 0 <= first <= last < len(text) or text[first : last + 1] != mention:
                         raise DataError(
-                            f"{row.place}: {name} {mention!r} is not what stands at characters "
+                            f"{row.place}: {name} {mention!r} is not the text at characters "
                             f"{first} to {last}: {text[max(first, 0) : last + 1]!r}"
                         )
                     found.append(Entity(name, first, last + 1, row.place))
     except (AttributeError, TypeError, ValueError):
         raise DataError(
             f"{row.place}: its label must give the first and last character by type and text, as "
-            f'{{"name": {{"叶老桂": [[9, 11]]}}}}, not {str(label)[:60]!r}'
+            f'in {{"name": {{"叶老桂": [[9, 11]]}}}}, not {str(label)[:60]!r}'
         ) from None
     return tuple(sorted(found, key=lambda entity: (entity.start, -entity.end)))
 
 
 def words_of(text: str, unit: Unit) -> tuple[tuple[int, int], ...] | None:
-    """What gets tags in a text that is not cut into words; see `TaggedText.words`.
+    """The units of a text that is not split into words; see `TaggedText.words`.
 
-    Words end at white space; punctuation marks and CJK characters are words of their own, as BERT
-    cuts them. Control characters end no word, even those that Python calls white space.
+    Words end at white space; punctuation marks and CJK characters are words of their own, as in
+    BERT. Control characters end no word, even those that Python counts as white space.
 
     >>> words_of("Ms. Haag", "word")
     ((0, 2), (2, 3), (4, 8))
@@ -207,12 +193,12 @@ def words_of(text: str, unit: Unit) -> tuple[tuple[int, int], ...] | None:
 
 @functools.cache
 def _parts_around(character: str) -> int:
-    """1 for a character of a word, 2 for white space, 3 for a word of its own."""
+    """1 for a character within words, 2 for white space, 3 for a word of its own."""
     return len(split_words(f"a{character}a", lowercase=False))
 
 
 def apart(entities: Iterable[Entity]) -> list[Entity]:
-    """The entities without those that overlap a longer one, or the first of the same length."""
+    """The entities without those that overlap a longer one, or an earlier one as long."""
     kept: list[Entity] = []
     for entity in sorted(entities, key=lambda entity: (entity.start - entity.end, entity.start)):
         if all(entity.end <= other.start or other.end <= entity.start for other in kept):
@@ -221,11 +207,10 @@ def apart(entities: Iterable[Entity]) -> list[Entity]:
 
 
 def tags_at(starts: Sequence[int] | np.ndarray, entities: Iterable[Entity]) -> list[str]:
-    """The BIO tags of units by where each begins: one that begins in an entity belongs to it.
+    """The BIO tags of units, which belong to the entity in which they begin.
 
-    Args:
-      starts: the first character of each unit, increasing.
-      entities: of the text; of those that overlap the longest counts.
+    `starts` are the first characters of the units, increasing. Of entities that overlap the longest
+    counts.
     """
     spans = []
     for entity in apart(entities):
@@ -236,7 +221,7 @@ def tags_at(starts: Sequence[int] | np.ndarray, entities: Iterable[Entity]) -> l
 
 
 def unit_starts(example: TaggedText) -> list[int]:
-    """The first character of each word, or every character where the tokenizer makes the units."""
+    """The first character of each word, or every character where the units are pieces."""
     if example.words is None:
         return list(range(len(example.text)))
     return [start for start, _ in example.words]

@@ -1,4 +1,4 @@
-"""Scores of entities: our own, like `conlleval`'s (docs/decisions/entity-scores.md)."""
+"""Scores of entities, like those of `conlleval`: docs/decisions/entity-scores.md."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -11,14 +11,10 @@ Entity = tuple[str, int, int]  # type, start, end
 def entity_scores(
     true: Sequence[Collection[Entity]], predicted: Sequence[Collection[Entity]]
 ) -> dict[str, float]:
-    """Precision, recall and F1 of entities, which count when type, start and end are all right.
+    """Micro-averaged precision, recall and F1 of entities whose type, start and end are right.
 
-    As by CoNLL-2003's `conlleval` and seqeval's default mode (docs/decisions/entity-scores.md).
-    Micro averages; "macro_f1" is the mean over the types that occur on either side. A share of
-    nothing is 0.
-
-    Args:
-      true, predicted: (type, start, end) of the entities of each text.
+    As in CoNLL-2003's `conlleval` and seqeval's default mode. "macro_f1" is the mean over the types
+    that occur on either side. A share of nothing is 0.
     """
     right, all_true, all_predicted = Counter[str](), Counter[str](), Counter[str]()
     for there, found in zip(true, predicted, strict=True):

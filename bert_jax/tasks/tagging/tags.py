@@ -1,10 +1,10 @@
-"""Tags of words and the spans that they mean: BIO inside, four ways of writing outside.
+"""Tags of words and the spans that they mean: BIO internally, other schemes in files.
 
 A tag is "O" or a prefix and a type, "B-PER". The schemes (Ramshaw and Marcus 1995, Tjong Kim Sang
 and Veenstra 1999):
 
-- BIO (also IOB2): B- begins a span, I- goes on with it.
-- IOB1: I- is any word of a span; B- begins one just after another of its type.
+- BIO (also IOB2): B- begins a span, I- continues it.
+- IOB1: I- is any word of a span; B- begins one directly after another of its type.
 - BIOES (also IOBES, BILOU, BMES): as BIO, with E- for the last word and S- for the only one.
 """
 
@@ -15,38 +15,21 @@ from typing import NamedTuple
 from data_pipeline.errors import DataError
 
 OUTSIDE = "O"
+_Break = tuple[int, str]  # the line of a tag that does not follow a scheme, and what is wrong
 _PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "M": "I", "L": "E", "U": "S"}
 
 
 class Span(NamedTuple):
-    """Words of one type.
-
-    Attributes:
-      type: its name.
-      first: the number of its first word.
-      end: the number after that of its last word.
-    """
+    """The words `first` to `end` (exclusive), which are of one type."""
 
     type: str
     first: int
     end: int
 
 
-class Break(NamedTuple):
-    """A place where tags do not follow a scheme.
-
-    Attributes:
-      line: of the tag.
-      problem: what is wrong, without the place.
-    """
-
-    line: int
-    problem: str
-
-
 @functools.cache
 def split_tag(tag: str) -> tuple[str, str] | None:
-    """(one of O, B, I, E and S, the type) of a tag; None for what is no tag.
+    """(one of O, B, I, E and S, the type) of a tag; None for anything else.
 
     >>> split_tag("M-work-of-art"), split_tag("O"), split_tag("NNP")
     (('I', 'work-of-art'), ('O', ''), None)
@@ -60,7 +43,7 @@ def split_tag(tag: str) -> tuple[str, str] | None:
 def spans_of_tags(tags: Sequence[str]) -> list[Span]:
     """The spans of any tags, valid in a scheme or not, as CoNLL's scorer `conlleval` reads them.
 
-    A span goes on with I- or E- of its type, unless E- or S- has ended it; everything else but O
+    A span continues with I- or E- of its type, unless E- or S- has ended it; anything else but O
     begins a new one.
 
     >>> spans_of_tags(["I-PER", "I-PER", "B-PER", "O", "I-LOC", "I-PER"])
@@ -95,21 +78,14 @@ def tags_of_spans(spans: Sequence[Span], count: int) -> list[str]:
 def find_scheme(source: str, sentences: Sequence[tuple[int, Sequence[str]]]) -> str:
     """The scheme that the tags of a whole file follow: "BIO", "IOB1" or "BIOES".
 
-    E- and S- occur in BIOES only. Without them it is the one of BIO and IOB1 that no tag breaks,
-    BIO if there is no difference.
-
-    Args:
-      source: the file, for messages.
-      sentences: the line of the first word and the tags of each sentence; a word a line.
+    E- and S- occur in BIOES only. Without them it is whichever of BIO and IOB1 no tag violates, BIO
+    if both fit. `sentences` has the line of the first word, and the tags, of each sentence.
     """
     if any(_split(tag)[0] in "ES" for _, tags in sentences for tag in tags):
         breaks = {"BIOES": _breaks_of_bioes(sentences)}
     else:
-        just_after = "I- unless one of its type ends just before it"
-        breaks = {
-            "BIO": _breaks(sentences, "I", "B-"),
-            "IOB1": _breaks(sentences, "B", just_after),
-        }
+        inside = "I- unless one of its type ends just before it"
+        breaks = {"BIO": _breaks(sentences, "I", "B-"), "IOB1": _breaks(sentences, "B", inside)}
     nearest = min(breaks, key=lambda scheme: len(breaks[scheme]))
     if breaks[nearest]:
         line, problem = breaks[nearest][0]
@@ -125,18 +101,18 @@ def _split(tag: str) -> tuple[str, str]:
 
 def _breaks(
     sentences: Sequence[tuple[int, Sequence[str]]], prefix: str, beginning: str
-) -> list[Break]:
-    """Every tag with a prefix that follows another type: I- continues, or B- separates, nothing."""
+) -> list[_Break]:
+    """Every tag with this prefix that follows another type: I- or B- without reason."""
     return [
-        Break(line + number, f"{tag!r} follows {before!r}, but a span begins with {beginning}")
+        (line + number, f"{tag!r} follows {before!r}, but a span begins with {beginning}")
         for line, tags in sentences
         for number, (before, tag) in enumerate(zip([OUTSIDE, *tags], tags, strict=False))
         if _split(tag)[0] == prefix and _split(before)[1] != _split(tag)[1]
     ]
 
 
-def _breaks_of_bioes(sentences: Sequence[tuple[int, Sequence[str]]]) -> list[Break]:
-    """Every step from one tag to the next that leaves a span open, or goes on with none."""
+def _breaks_of_bioes(sentences: Sequence[tuple[int, Sequence[str]]]) -> list[_Break]:
+    """Every step from one tag to the next that leaves a span open, or continues none."""
     breaks = []
     for line, tags in sentences:
         steps = zip([OUTSIDE, *tags], [*tags, OUTSIDE], strict=True)
@@ -147,5 +123,5 @@ def _breaks_of_bioes(sentences: Sequence[tuple[int, Sequence[str]]]) -> list[Bre
                 end = number == len(tags)
                 problem = f"{before!r} ends a sentence" if end else f"{tag!r} follows {before!r}"
                 rule = "but B- begins a span, E- ends it, and S- is one of a single word"
-                breaks.append(Break(line + number - end, f"{problem}, {rule}"))
+                breaks.append((line + number - end, f"{problem}, {rule}"))
     return breaks

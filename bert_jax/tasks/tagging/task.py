@@ -1,13 +1,13 @@
 """A tag for each word: named entities and other parts of a text."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from bert_jax.tasks.labels import check_known, check_labelled
+from bert_jax.tasks.predictions import Prediction, Predictions, Scores, with_truth
 from bert_jax.tasks.tagging.features import tagged_features
 from bert_jax.tasks.tagging.reader import (
     Entity,
@@ -21,9 +21,8 @@ from bert_jax.tasks.tagging.reader import (
 )
 from bert_jax.tasks.tagging.scores import entity_scores
 from bert_jax.tasks.tagging.tags import OUTSIDE, spans_of_tags, tags_of_spans
-from bert_jax.tasks.task import Encoding, Examples, Outputs, Prediction, Task, with_truth
+from bert_jax.tasks.task import Encoding, Examples, Outputs, Task
 from data_pipeline.errors import DataError
-from data_pipeline.files import json_lines
 from data_pipeline.finetune.features import Features
 from data_pipeline.finetune.tables import filled
 
@@ -33,16 +32,13 @@ class Tagging(Task[TaggedText]):
     """Entities in texts, as BIO tags of their words.
 
     Attributes:
-      unit: what gets a tag, see `reader.Unit`; CoNLL columns have a word a line, or a
-        character.
-      leaderboard: name of the file that CLUE's leaderboard takes, without its ending.
+      unit: what gets a tag, see `reader.Unit`; CoNLL columns have a word or a character per line.
     """
 
     train: str = "train.txt"
     dev: str = "dev.txt"
     best: str = "f1"
     unit: Unit = "word"
-    leaderboard: str = ""
 
     states: ClassVar[str] = "tokens"
     head: ClassVar[str] = "ForTokenClassification"
@@ -75,86 +71,61 @@ class Tagging(Task[TaggedText]):
 
     def features(self, examples: Sequence[TaggedText], how: Encoding) -> Features:
         features = tagged_features(examples, how)
+        if not any(example.entities for example in examples):
+            return features
         right = [row.tokens["labels"] for row in features.rows]
-        return features._replace(notes=self._unsaid(Outputs(right, features, examples, how.labels)))
-
-    def _unsaid(self, right: Outputs[TaggedText]) -> tuple[str, ...]:
-        """A line about entities that the right tags do not say: they begin or end within a unit."""
-        if not any(example.entities for example in right.examples):
-            return ()
-        places = []
-        for example, found in zip(right.examples, _predictions(right), strict=True):
-            said = {(each["type"], each["start"], each["end"]) for each in found["entities"]}
-            places += [each.place for each in apart(example.entities or ()) if each[:3] not in said]
-        if not places:
-            return ()
-        line = f"entities that begin or end within a {self.unit}, so that tags cannot say them: "
-        return (line + f"{len(places):,}, such as {places[0]}",)
+        outputs = Outputs(right, features, examples, how.labels)
+        lost = []
+        for example, found in zip(examples, _predictions(outputs), strict=True):
+            said = _spans(found)
+            lost += [each.place for each in apart(example.entities or ()) if each[:3] not in said]
+        if not lost:
+            return features
+        note = f"entities that begin or end within a {self.unit}, so tags cannot express them: "
+        return features._replace(notes=(f"{note}{len(lost):,}, such as {lost[0]}",))
 
     def predict(self, outputs: Outputs[TaggedText]) -> list[Prediction]:
         tags = [np.argmax(row, axis=-1) for row in outputs.logits]
         return _predictions(outputs._replace(logits=tags))
 
-    def score(
-        self, predictions: Sequence[Prediction], examples: Sequence[TaggedText]
-    ) -> dict[str, float]:
-        pairs = with_truth((example.entities for example in examples), predictions)
-        return entity_scores(
-            [{entity[:3] for entity in entities} for entities, _ in pairs],
-            [
-                {(entity["type"], entity["start"], entity["end"]) for entity in found["entities"]}
-                for _, found in pairs
-            ],
-        )
+    def score(self, predictions: Predictions, examples: Sequence[TaggedText]) -> Scores:
+        true, found = with_truth((example.entities for example in examples), predictions)
+        spans = [{entity[:3] for entity in entities} for entities in true]
+        return entity_scores(spans, list(map(_spans, found)))
 
-    def class_counts(
-        self, examples: Sequence[TaggedText], labels: tuple[str, ...]
-    ) -> dict[str, int]:
-        """How often each tag occurs on words, or on characters where there are no words."""
-        counts = Counter(
-            tag
-            for example in examples
-            for tag in tags_at(unit_starts(example), example.entities or ())
-        )
-        return {label: counts[label] for label in labels}
+    def classes_in(self, example: TaggedText) -> list[str]:
+        """The tags of words, or of characters if there are no words."""
+        return tags_at(unit_starts(example), example.entities or ())
 
     def confusion(
-        self, predictions: Sequence[Prediction], examples: Sequence[TaggedText]
+        self, predictions: Predictions, examples: Sequence[TaggedText]
     ) -> tuple[list[str], list[str]]:
-        """The types of words, or of characters where there are no words."""
+        """The types of words, or of characters if there are no words."""
         true, predicted = [], []
         for example, prediction in zip(examples, predictions, strict=True):
             if example.entities is None:
                 continue
             starts = unit_starts(example)
-            entities = [
-                Entity(entity["type"], entity["start"], entity["end"], "")
-                for entity in prediction["entities"]
-            ]
-            true += [_type(tag) for tag in tags_at(starts, example.entities)]
-            predicted += [_type(tag) for tag in tags_at(starts, entities)]
+            entities = [Entity(*span, "") for span in _spans(prediction)]
+            true += [tag[2:] or OUTSIDE for tag in tags_at(starts, example.entities)]
+            predicted += [tag[2:] or OUTSIDE for tag in tags_at(starts, entities)]
         return true, predicted
 
-    def submission(self, predictions: Sequence[Prediction]) -> tuple[str, str] | None:
-        """As of CLUENER: the spans by type and text, with inclusive ends."""
-        if not self.leaderboard:
-            return None
-        records = []
-        for number, prediction in enumerate(predictions):
-            label: dict[str, dict[str, list[list[int]]]] = {}
-            for entity in prediction["entities"]:
-                mentions = label.setdefault(entity["type"], {})
-                mentions.setdefault(entity["text"], []).append([entity["start"], entity["end"] - 1])
-            records.append({"id": number, "label": label})
-        return f"{self.leaderboard}.json", json_lines(records)
+    def submitted(self, prediction: Prediction) -> dict[str, dict[str, list[list[int]]]]:
+        """As in CLUENER: the spans by type and text, with inclusive ends."""
+        label: dict[str, dict[str, list[list[int]]]] = {}
+        for entity in prediction["entities"]:
+            mentions = label.setdefault(entity["type"], {})
+            mentions.setdefault(entity["text"], []).append([entity["start"], entity["end"] - 1])
+        return label
 
 
-def _type(tag: str) -> str:
-    return tag if tag == OUTSIDE else tag[2:]
+def _spans(prediction: Prediction) -> set[tuple[str, int, int]]:
+    return {(entity["type"], entity["start"], entity["end"]) for entity in prediction["entities"]}
 
 
 def _predictions(tags: Outputs[TaggedText]) -> list[Prediction]:
-    """What a tag, int [length], for each token of each feature means."""
+    """The predictions for tags, int [length] for each feature."""
     predictions = []
     for example, parts in tags.by_example():
         found: dict[int, str] = {}
@@ -167,13 +138,10 @@ def _predictions(tags: Outputs[TaggedText]) -> list[Prediction]:
 
 
 def _prediction(example: TaggedText, found: dict[int, str]) -> Prediction:
-    """What the tags mean, by the first characters of their units.
-
-    Where a tag cannot follow the one before it, a span begins, as in `conlleval`.
-    """
+    """The prediction for `found`, the tags by the first character of their units."""
     starts = sorted(found)
     spans = spans_of_tags([found[start] for start in starts])
-    # Pieces say where they begin: a span ends where the next one does, less the space between.
+    # Pieces only say where they begin: a span ends before the next one and the space between.
     ends = [*starts[1:], len(example.text)]
     if example.words is not None:
         ends = [end for _, end in example.words]
@@ -200,6 +168,6 @@ TASKS = (
         train="train.json",
         dev="dev.json",
         unit="piece",
-        leaderboard="cluener_predict",
+        leaderboard=("cluener_predict", "clue"),
     ),
 )

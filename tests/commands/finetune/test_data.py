@@ -145,7 +145,7 @@ def test_a_column_that_is_not_there_comes_with_what_to_type(tmp_path):
         load(tmp_path, "rerank", table.replace("text", "query"), table)
     (tmp_path / "tabs.csv").write_text(table)
     config = FinetuneConfig("classify", train=f"{tmp_path}/tabs.csv", dev="x", sequence_length=16)
-    with pytest.raises(UserError, match=r"parted by tabs: name the file \.tsv; say which it is"):
+    with pytest.raises(UserError, match=r"separated by tabs: name the file \.tsv; say which"):
         load_data(task_of(config), config, LETTERS, print)
 
 

@@ -1,4 +1,4 @@
-"""Tables: what is read, and what is refused with its place."""
+"""Tables: what is read, and what is rejected with its place."""
 
 import json
 import math
@@ -101,9 +101,9 @@ def test_a_json_array(tmp_path):
     [
         ("a.tsv", "text\tlabel\na\n", ["a.tsv:2 has 1 column, not", "text, label"]),
         ("a.tsv", "text\ttext\na\tb\n", ["a.tsv:1", "twice"]),
-        ("a.csv", 'text\n"a\n', ["no CSV"]),
+        ("a.csv", 'text\n"a\n', ["not CSV"]),
         ("a.jsonl", '{"a": 1}\n{"a": \n', ["a.jsonl:2 is not JSON"]),
-        ("a.jsonl", "[1]", ["element 0 is no JSON object", "'1'"]),
+        ("a.jsonl", "[1]", ["element 0 is not a JSON object", "'1'"]),
         ("a.tsv", b"text\n\xff\n", ["not UTF-8", "byte 5"]),
         ("a.jsonl", '{"a": 1}\n' + "[" * 200_000, ["a.jsonl:2 is not JSON", "nested too deeply"]),
     ],

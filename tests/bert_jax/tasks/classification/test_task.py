@@ -13,7 +13,7 @@ from bert_jax.tasks.registry import find_task, saved_task
 from bert_jax.tasks.task import Encoding, Outputs
 from commands.finetune.report import ask_command
 from data_pipeline.errors import DataError
-from tests.letters import LETTERS
+from tests.letters import LETTERS, shown
 
 UNKNOWN = TextExample("f:9", "d", None, None)
 
@@ -32,6 +32,16 @@ def values(task, examples, labels, class_weights=None):
         [row.values["labels"].tolist() for row in rows],
         [row.values["weights"].item() for row in rows],
     )
+
+
+def test_features_count_what_is_cut():
+    examples = [TextExample("f:1", "abab", None, "1"), TextExample("f:2", "b", None, "0")]
+    how = Encoding(LETTERS, 5, ("0", "1"), (1.0, 2.0))
+    features = find_task("classify").features(examples, how)
+    assert features.cut == 1
+    assert [shown(row.tokens["input_ids"]) for row in features.rows] == ["^aba|", "^b|"]
+    assert [row.values["labels"].item() for row in features.rows] == [1, 0]
+    assert [row.values["weights"].item() for row in features.rows] == [2.0, 1.0]
 
 
 def test_class_weights_reach_the_rows():
@@ -123,7 +133,7 @@ def test_numbers(name):
     expected = np.corrcoef([1, 2.5, 4], [2, 1, 4])[0, 1]
     assert task.score(predictions, examples)["pearson"] == pytest.approx(expected)
     for label in ("many", "nan"):
-        with pytest.raises(DataError, match=f"f:0: '{label}' is no number"):
+        with pytest.raises(DataError, match=f"f:0: the label '{label}' is not a number"):
             task.check(texts(label), ())
     with pytest.raises(DataError, match="f:9: there is no label; training needs one"):
         task.labels_of(examples)

@@ -93,7 +93,7 @@ QUESTION = {"question": "Who?", "choice": ["M", "W"], "answer": "W"}
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"a": 1}, "is no JSON array"),
+        ({"a": 1}, "is not a JSON array"),
         ([["text"]], "element 0 is not of the form"),
         ([[["text"], [QUESTION], "1"], 3], "element 1 is not of the form"),
         ([["text", [QUESTION], "1"]], "element 0 is not of the form"),
@@ -110,7 +110,8 @@ def test_mistakes_in_questions_are_placed(tmp_path, value, message):
 
 
 def test_typed_choices():
-    assert typed_choice(["context", "a", "b"]).choices == ("a", "b")
+    for texts in (["context", "a", "b"], ("context", "a", "b")):
+        assert typed_choice(texts).choices == ("a", "b")
     for texts in (["context", "a"], ["context", "a", " "], ["", "a", "b"]):
         with pytest.raises(DataError):
             typed_choice(texts)

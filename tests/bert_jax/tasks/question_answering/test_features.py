@@ -48,7 +48,7 @@ def _example(*answers, context=TEXT, question="met in", name="x"):
         ("met (Bob)", "met ( bob )"),
         ("Bob", "bob"),
         ("the 1980s", "the 19 ##80 ##s"),
-        ("1980", "19 ##80"),  # a piece that is cut stands whole
+        ("1980", "19 ##80"),  # a piece that is cut is kept whole
         ("98", "19 ##80"),
         ("San Francisco", "san fran ##cis ##co"),
         ("Café", "cafe"),
@@ -167,14 +167,14 @@ def test_what_is_left_out_or_changed_is_named():
         "questions longer than 8 tokens and cut: 1 (cut)",
         "questions with their answer once, but not at answer_start, so used where it is: 1 (moved)",
         "questions left out, without an answer: 7 (none0, none1, none2, none3, none4 and 2 more)",
-        "questions left out, as their answers stand at several places: 1 (unsure)",
-        "questions left out, as no token stands for their answer: 1 (vanished)",
+        "questions left out, as their answers occur in several places: 1 (unsure)",
+        "questions left out, as no token is left of their answer: 1 (vanished)",
         "questions left out, as no window holds their whole answer: 1 (long)",
     )
     other = _features(examples, 36, max_question_tokens=8, training=False)
     assert {row.example for row in other.rows} == set(range(len(examples)))
     assert other.notes == found.notes[:1]
-    # What cannot be learned from says nothing in 2.0 either: not that there is no answer.
+    # In 2.0, too, what cannot be learned from has no weight: it does not say "no answer".
     second = _features(examples[:6], 36, max_question_tokens=8, training=False, unanswerable=True)
     weights = {row.example: float(row.values["weights"]) for row in second.rows}
     assert weights == {0: 1, 1: 1, 2: 0, 3: 0, 4: 0, 5: 1}

@@ -207,8 +207,11 @@ def test_a_question_without_an_answer_does_not_fit_squad():
 
 
 def test_typed_questions():
-    assert SQUAD.typed(["Who?", "Ada."])[0].context == "Ada."
-    with pytest.raises(DataError, match=r"a question and the text .* and 1 texts are given"):
+    (example,) = SQUAD.typed(["Who?", "Ada."])
+    assert (example.context, example.answers) == ("Ada.", None)
+    with pytest.raises(DataError, match="its context is empty"):
+        SQUAD.typed(["Who?", ""])
+    with pytest.raises(DataError, match=r"a question and the text .* not 1 texts"):
         SQUAD.typed(["Who?"])
 
 

@@ -69,8 +69,8 @@ def test_without_labels_all_groups_are_there(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": "yes"}, r"d.jsonl:3: the label 'yes' is no number; write 0 or 1"),
-        ({"label": "nan"}, "is no number"),
+        ({"label": "yes"}, r"d.jsonl:3: the label 'yes' is not a number; write 0 or 1"),
+        ({"label": "nan"}, "is not a number"),
         ({"label": ""}, r"d.jsonl:3: its label is empty, while other rows of id '7' have one"),
         ({"passage": " "}, r"d.jsonl:3: its passage is empty"),
         ({"query": ""}, "its query is empty"),

@@ -7,7 +7,7 @@ from bert_jax.tasks.ranking.scores import ranking_scores
 
 
 def worst_order(relevant, scores):
-    """Of all orders that the scores allow, the one whose relevant candidates stand last."""
+    """Of all orders that the scores allow, the one that ranks the relevant candidates lowest."""
     orders = [
         order
         for order in itertools.permutations(range(len(scores)))
@@ -39,7 +39,7 @@ def test_ranking_scores_equal_brute_force_with_ties():
 
 
 def test_ranking_scores_by_hand():
-    # The relevant ones stand second of three, and first and third of three.
+    # The relevant ones rank second of three, and first and third of three.
     groups = [([False, True, False], [3, 2, 1]), ([True, False, True], [0.5, 0.2, -1])]
     assert ranking_scores(groups) == {
         "mrr": 0.75,

@@ -24,7 +24,7 @@ def found(marked, max_length=32):
     pieces = [TOKENIZER.id_to_piece(int(i)) for i in ids]
     at = [pieces[position] for position in row.values["entity_positions"]]
     assert at == ["$", "#"]
-    # The first of both marks, so what they mark stands behind them.
+    # The first of both marks, so what they mark follows.
     first, second = row.values["entity_positions"]
     assert "$" not in pieces[:first]
     assert "#" not in pieces[:second]

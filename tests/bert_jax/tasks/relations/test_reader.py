@@ -48,7 +48,7 @@ def test_the_format_of_semeval(tmp_path):
         ("<e1>a</e1> b", "marks of the entities are <e1> </e1>; there must be"),
         ("<e1>a</e1> <e1>b</e1> <e2>c</e2>", "<e1> </e1> <e1> </e1> <e2> </e2>; there must be"),
         ("<e1>a</e1> <e2> </e2>", "an entity is empty"),
-        ("</e1>a<e1> <e2>b</e2>", "an entity is empty, or its end stands before"),
+        ("</e1>a<e1> <e2>b</e2>", "an entity is empty, or ends before"),
         ("<e1>a <e2>b</e1></e2>", "the two entities overlap"),
     ],
 )

@@ -108,7 +108,7 @@ def test_summaries_are_aligned_whatever_their_spaces_and_borders():
         'I come." And the last one.',
     ]
     assert chosen_sentences(sentences, sentences[2] + sentences[0]) == ((True, False, True), [])
-    # Split elsewhere: what stands in quotation marks is a sentence of its own.
+    # Split elsewhere: the text in quotation marks is a sentence of its own.
     assert chosen_sentences(sentences, '"Second," he said: "I go. I come."')[0] == (
         False,
         True,

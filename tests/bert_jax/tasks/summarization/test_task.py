@@ -31,7 +31,7 @@ def logits_for(features, scores):
     rows = []
     for feature in features.rows:
         mask = feature.values["sentence_mask"] > 0
-        row = np.full(len(mask), 99, np.float32)  # what stands in no sentence's place
+        row = np.full(len(mask), 99, np.float32)  # for places without a sentence
         row[mask] = [next(scores) for _ in range(mask.sum())]
         rows.append(row)
     assert next(scores, None) is None

@@ -78,8 +78,8 @@ def test_words_alone_are_to_be_tagged(tmp_path):
         ("EU N O\nsays O\n", r"f.txt:2 has 2 columns, not the 3 of line 1"),
         ("EU O\nsays\n", r"f.txt:2 has 1 column, not the 2 of line 1"),
         ("EU\tO\n \tO\n", r"f.txt:2 has no word in its first column"),
-        ("EU NNP\n", r"f.txt:1: 'NNP' in the last column is no tag; a tag is O, or B-"),
-        ("EU B-\n", r"f.txt:1: 'B-' in the last column is no tag"),
+        ("EU NNP\n", r"f.txt:1: 'NNP' in the last column is not a tag; a tag is O, or B-"),
+        ("EU B-\n", r"f.txt:1: 'B-' in the last column is not a tag"),
         ("EU B-ORG\nso O\nBonn I-LOC\n", r"f.txt:3: 'I-LOC' follows 'O'"),
     ],
 )
@@ -117,7 +117,7 @@ def test_spans_that_tags_cannot_say_are_counted(tmp_path):
     label = {"book": {"《招商银行》": [[0, 5]]}, "company": {"招商银行": [[1, 4]]}}
     source = spans_file(tmp_path, {"text": "《招商银行》", "label": label})
     rows, _, note, *_ = read_tagged_texts(source, "piece")
-    assert note == "entities that overlap longer ones, so that tags cannot say them: 1"
+    assert note == "entities that overlap longer ones, so tags cannot express them: 1"
     assert len(rows[0].entities) == 2
     assert tags_at(range(6), rows[0].entities) == ["B-book"] + ["I-book"] * 5
 
@@ -127,7 +127,7 @@ def test_spans_that_tags_cannot_say_are_counted(tmp_path):
     [
         (
             {"text": "一二", "label": {"a": {"一": [[1, 1]]}}},
-            "a '一' is not what stands at .*1 to 1",
+            "a '一' is not the text at .*1 to 1",
         ),
         ({"text": "一二", "label": {"a": {"二": [[1, 2]]}}}, "characters 1 to 2: '二'"),
         ({"text": "一二", "label": {"a": {"": [[1, 0]]}}}, "characters 1 to 0"),

@@ -65,7 +65,7 @@ def test_entities_that_no_tags_say_are_counted(tmp_path, name, unit, entities, l
     examples = task.read(str(path)).rows
     labels = task.labels_of(examples)
     features = task.features(examples, Encoding(TOKENIZER, 16, labels))
-    line = f"entities that begin or end within a {unit}, so that tags cannot say them: {lost}"
+    line = f"entities that begin or end within a {unit}, so tags cannot express them: {lost}"
     assert features.notes == ((f"{line}, such as {path}:1",) if lost else ())
 
 
