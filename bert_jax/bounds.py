@@ -1,4 +1,4 @@
-"""Bounds of options, which stand as intervals in the metadata of their fields."""
+"""Bounds of options, given as intervals in the metadata of their fields."""
 
 import dataclasses
 import math
@@ -8,14 +8,10 @@ from bert_jax.errors import UserError
 
 
 def check_bounds(config: Any, prefix: str = "") -> None:
-    """Refuses a number outside its interval, in a dataclass or in one that it holds.
+    """Refuses a number outside its interval in a dataclass, or in a dataclass within it.
 
-    A field says `metadata={"interval": "[0, 1)"}`; None is within every interval, and of several
-    numbers each must be.
-
-    Args:
-      config: an instance of a dataclass.
-      prefix: of the names of its fields, such as "model.".
+    A field has `metadata={"interval": "[0, 1)"}`; None is in every interval, and each element of a
+    sequence must be. `prefix`, such as "model.", precedes the fields' names in messages.
     """
     for field in dataclasses.fields(config):
         _check(getattr(config, field.name), prefix + field.name, field.metadata.get("interval"))

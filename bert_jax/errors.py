@@ -1,4 +1,4 @@
-"""The exceptions of this package that are meant for the person at the keyboard."""
+"""The exceptions of this package that are meant for users."""
 
 
 class UserError(Exception):

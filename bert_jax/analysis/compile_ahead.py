@@ -1,6 +1,6 @@
-"""Compiles a train step for a TPU that is not there, and says what the compiler makes of it.
+"""Compiles a train step for an absent TPU and reports what the compiler makes of it.
 
-The compiler is libtpu's own, which needs no TPU (extra `tpu`). All figures are the compiler's.
+The compiler is libtpu's own, which needs no TPU (extra `tpu`).
 """
 
 import importlib.util
@@ -21,8 +21,7 @@ from bert_jax.parallel.sharding import batch_shards, bytes_per_device
 from bert_jax.training.optimizer import Optimizer
 from bert_jax.training.step import abstract_state, make_train_step
 
-# Slices as Google Cloud names them, for the error message.
-KNOWN = {
+KNOWN = {  # Google Cloud's names of slices -> topologies
     "v5e-1": "v5e:1x1",
     "v4-8": "v4:2x2x1",
     "v4-32": "v4:2x2x4",
@@ -33,10 +32,8 @@ KNOWN = {
     "v6e-16": "v6e:4x4",
     "v6e-256": "v6e:16x16",
 }
-
-
-# Without these libtpu asks a metadata server which TPU it is on and waits for the answer, and keeps
-# other processes from compiling at the same time.
+# Without these libtpu waits for a metadata server to say which TPU it is on, and keeps other
+# processes from compiling at the same time.
 ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
@@ -47,26 +44,15 @@ ENVIRONMENT = {
 
 
 class Chip(NamedTuple):
-    """Facts of a chip from its data sheet.
+    """Facts of a chip from its data sheet."""
 
-    Attributes:
-      memory: bytes of HBM.
-      bandwidth: bytes per second between HBM and the chip.
-      interconnect: bytes per second that it can send to other chips of its slice.
-      clock: cycles per second at which its matrix units give the peak of the data sheet.
-      cores: with a vector unit each, of 8 x 128 lanes that do 4 operations a cycle.
-      units: number of matrix units, and rows and columns of each.
-      configuration: name of the chip's configuration where libtpu has several; a v4's two cores
-        count as one device, "megacore".
-    """
-
-    memory: int
-    bandwidth: float
-    interconnect: float
-    clock: float
-    cores: int
-    units: tuple[int, int]
-    configuration: str = "default"
+    memory: int  # bytes of HBM
+    bandwidth: float  # bytes per second between HBM and the chip
+    interconnect: float  # bytes per second that it can send to other chips of its slice
+    clock: float  # cycles per second at which its matrix units reach the peak
+    cores: int  # each with a vector unit of 8 x 128 lanes that do 4 operations per cycle
+    units: tuple[int, int]  # number of matrix units, and rows (or columns) of each
+    configuration: str = "default"  # libtpu's; "megacore" makes a v4's two cores one device
 
 
 CHIPS = {
@@ -78,22 +64,18 @@ CHIPS = {
 
 
 def topology_devices(name: str) -> tuple[list[jax.Device], Chip]:
-    """The devices of a topology such as "v5e:4x4", "v5e-16" or "v5litepod-16", to compile for.
-
-    Raises:
-      UserError: there is no such topology, or libtpu is not installed.
-    """
+    """The devices of a topology such as "v5e:4x4", "v5e-16" or "v5litepod-16", to compile for."""
     name = KNOWN.get(name.replace("v5litepod-", "v5e-"), name)
     kind, _, shape = name.partition(":")
     known = ", ".join(f"{topology} ({slice_})" for slice_, topology in KNOWN.items())
     if kind not in CHIPS or not shape:
-        raise UserError(f"--compile-for {name!r} is no TPU topology; known are {known}")
+        raise UserError(f"--compile-for {name!r} is not a TPU topology; known are {known}")
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
             "--compile-for needs the TPU compiler: make tpu-compiler, then put "
             "PYTHONPATH=.venv-tpu before this command"
         )
-    jax.config.update("jax_platforms", "cpu")  # or jax would look for the TPU of this machine
+    jax.config.update("jax_platforms", "cpu")  # otherwise jax would look for a TPU here
     for variable, value in ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     from jax.experimental import topologies
@@ -101,13 +83,13 @@ def topology_devices(name: str) -> tuple[list[jax.Device], Chip]:
     chip = CHIPS[kind]
     options: dict[str, Any] = {"chip_config_name": chip.configuration}
     if shape == "1x1":
-        options["chips_per_host_bounds"] = (1, 1, 1)  # else a host has 2 x 2 chips
+        options["chips_per_host_bounds"] = (1, 1, 1)  # by default a host has 2 x 2 chips
     try:
         topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except Exception as error:  # of several kinds, from within the plugin
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--compile-for {name!r}: the compiler refuses it ({reason}); known are {known}"
+            f"--compile-for {name!r} is refused by the compiler ({reason}); known are {known}"
         ) from None
     return list(topology.devices), chip
 
@@ -116,19 +98,18 @@ class DoesNotFit(UserError):
     """The step needs more memory than a chip has; the message is the compiler's."""
 
 
-# Shares of what the vector and matrix units could do that a kernel is taken to reach. In the
-# compiler's schedule of the attention kernels a vector unit is at 38 to 58%: see
-# docs/decisions/step-speed.md. Heads of 64 fill 64 rows or columns of a matrix unit, and it is
-# taken to wait half of the time.
+# Assumed efficiencies of the vector and matrix units in a kernel. In the compiler's schedule of the
+# attention kernels vector units are 38 to 58% busy: see docs/decisions/step-speed.md. Heads of 64
+# fill 64 rows or columns of a matrix unit, which is assumed to wait half of the time.
 VECTOR_EFFICIENCY = 1 / 3
 FILLED, MATRIX_EFFICIENCY = 64, 1 / 2
 
 
 def kernel_cycles(kernel: Kernel, chip: Chip) -> int | None:
-    """Cycles of one execution of our kernel, by our own count, None where it is not ours.
+    """Our own estimate of the cycles of one execution of a kernel, None if it is not ours.
 
-    The compiler makes no estimate of it. The largest of three counts: operations of the vector
-    unit, those of the matrix units and the bytes moved, with the efficiencies above.
+    It is the largest of three: for operations of the vector unit, operations of the matrix units,
+    and bytes moved.
     """
     operations = [each for name, each in VECTOR_OPERATIONS.items() if name in kernel.operation]
     if not operations:
@@ -155,38 +136,23 @@ def _counted(summary: Summary, chip: Chip) -> tuple[Summary, int, int]:
 
 
 class Estimate(NamedTuple):
-    """The compiler's figures for the train step of one phase, on one chip.
-
-    Attributes:
-      parameters: their number.
-      batch_per_chip: sequences.
-      state: bytes of the state.
-      peak: bytes of state, batch and temporary buffers.
-      flops: floating-point operations by the compiler's count, of one micro-batch.
-      accessed: bytes read and written, likewise.
-      model_flops: by our count, of the whole step on all chips.
-      seconds: the cycles at the chip's clock.
-      communication: seconds that the collectives take at the data sheet's bandwidth; part of them
-        passes while the chip computes. Not in `seconds` and the MFU.
-      mfu: share of the chips' peak.
-      summary: cycles by part, those of our kernels among them; collectives.
-      kernels: cycles of our kernels, in those of the summary, by `kernel_cycles`.
-      uncounted: custom kernels whose cycles nobody estimates, in no figure.
-    """
+    """Figures of the train step of one phase, on one chip."""
 
     parameters: int
-    batch_per_chip: float
-    state: int
-    peak: int
-    flops: float
-    accessed: float
-    model_flops: float
-    seconds: float
+    batch_per_chip: float  # sequences
+    state: int  # bytes
+    peak: int  # bytes of state, batch and temporary buffers
+    flops: float  # of one micro-batch, by the compiler's count
+    accessed: float  # bytes read and written for one micro-batch, by the compiler's count
+    model_flops: float  # of the whole step on all chips, by our count
+    seconds: float  # of the cycles at the chip's clock
+    # Seconds of the collectives at the data sheet's bandwidth, partly hidden behind computation and
+    # not included in `seconds` and `mfu`.
     communication: float
     mfu: float
-    summary: Summary
-    kernels: int
-    uncounted: int
+    summary: Summary  # whose cycles include those of our kernels
+    kernels: int  # cycles of our kernels, by `kernel_cycles`
+    uncounted: int  # number of custom kernels whose cycles are unknown and in none of the figures
 
 
 def estimate(
@@ -198,19 +164,12 @@ def estimate(
     *,
     accumulation: int = 1,
 ) -> Estimate:
-    """Compiles the train step for the devices of the mesh.
+    """Compiles the train step for a mesh of devices from `topology_devices`.
 
-    Args:
-      objective: with the model.
-      optimizer: from `optimizer.make_optimizer`.
-      mesh: of devices from `topology_devices`.
-      chip: likewise.
-      size: of a batch of an optimizer step, over all devices.
-      accumulation: micro-batches per optimizer step.
+    `size` is that of the batch of an optimizer step, over all devices.
 
     Raises:
       DoesNotFit: the step needs more memory than a chip has.
-      UserError: a dimension that the mesh does not divide.
     """
     shapes, shardings = abstract_state(objective, optimizer, mesh)
     step = make_train_step(objective, optimizer, mesh, accumulation=accumulation)
@@ -249,10 +208,11 @@ def estimate(
 
 
 def _sent(summary: Summary, mesh: Mesh) -> int:
-    """Bytes that a chip sends to others in a step, at most.
+    """The most bytes that a chip sends to others in a step.
 
-    Of an array of n bytes, n for a collective that gathers, permutes or scatters it, 2 n for an
-    all-reduce, which does both.
+    For an array of n bytes these are n if it is gathered, permuted or scattered, and 2 n in an
+    all-reduce, which scatters and gathers it.
     """
-    per_byte = {"all-reduce": 2, "reduce-scatter": mesh.size}  # a result is a share of its array
+    # The result of a reduce-scatter is only a chip's share of the array.
+    per_byte = {"all-reduce": 2, "reduce-scatter": mesh.size}
     return sum(per_byte.get(kind, 1) * each.size for kind, each in summary.collectives.items())

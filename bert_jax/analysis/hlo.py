@@ -1,7 +1,7 @@
-"""What a compiled program says of itself: cycles by part of the model, collectives.
+"""Cycles by part of the model, collectives and kernels, from the text of XLA's optimised HLO.
 
-Reads the text of XLA's optimised HLO. The TPU compiler notes its estimate of cycles on each
-instruction it generates code for; other compilers do not, their sums are 0.
+The TPU compiler notes an estimate of cycles on each instruction that it generates code for. Other
+compilers do not, so their sums are 0.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import NamedTuple
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
 _BYTES |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
-# The first that occurs in the name of an operation, as flax and `training/step.py` make them.
+# (text in the name of an operation, part of the model); the first that occurs counts.
 PARTS = (
     ("optimizer", "optimizer"),
     ("dropout", "dropout"),
@@ -28,73 +28,42 @@ PARTS = (
 
 
 class Instruction(NamedTuple):
-    """One line of a computation.
+    """One line of a computation."""
 
-    Attributes:
-      opcode: such as "fusion" or "all-reduce-start".
-      shape: type of the result as text.
-      text: the whole line.
-    """
-
-    opcode: str
-    shape: str
-    text: str
+    opcode: str  # such as "fusion" or "all-reduce-start"
+    shape: str  # type of the result as text
+    text: str  # the whole line
 
 
 class Collective(NamedTuple):
-    """All collectives of one kind in a step.
-
-    Attributes:
-      number: how many are executed.
-      size: bytes of their results on one device.
-      largest: bytes of the largest of them.
-    """
+    """All collectives of one kind that a step executes."""
 
     number: int
-    size: int
-    largest: int
+    size: int  # bytes of their results on one device
+    largest: int  # bytes of the largest result
 
 
 class Kernel(NamedTuple):
-    """A custom kernel, of which the compiler makes no estimate, and what its maker says of it.
+    """A custom kernel, which has no estimate of cycles, with the costs that its author declares."""
 
-    Attributes:
-      operation: its name in the program.
-      part: of the model.
-      number: how often it is executed.
-      flops: floating-point operations of its matrix products, each time; 0 where nothing is said.
-      exponentials: their number, each time.
-      accessed: bytes that it reads and writes, each time.
-    """
-
-    operation: str
-    part: str
-    number: int
-    flops: int
-    exponentials: int
-    accessed: int
+    operation: str  # its name in the program
+    part: str  # of the model
+    number: int  # how often it is executed
+    flops: int  # of its matrix products, each time; 0 if none are declared
+    exponentials: int  # each time
+    accessed: int  # bytes that it reads and writes, each time
 
 
 class Summary(NamedTuple):
-    """What `summarize` finds in a program.
+    """What `summarize` finds in a program."""
 
-    Attributes:
-      cycles: the compiler's estimate by part of the model, the body of a loop as often as it runs.
-      collectives: by kind.
-      kernels: not in `cycles`.
-    """
-
-    cycles: dict[str, int]
-    collectives: dict[str, Collective]
+    cycles: dict[str, int]  # the compiler's estimate by part of the model, without kernels
+    collectives: dict[str, Collective]  # by kind
     kernels: list[Kernel]
 
 
 def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
-    """The instructions of each computation by its name, and the name of the entry.
-
-    Args:
-      text: `compiled.as_text()`.
-    """
+    """The instructions of each computation in `compiled.as_text()`, and the name of the entry."""
     found: dict[str, list[Instruction]] = {}
     name = entry = ""
     for line in text.splitlines():
@@ -113,10 +82,10 @@ def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
 
 
 def _trips(line: str, found: dict[str, list[Instruction]]) -> int:
-    """How often a loop runs, 1 where nothing tells.
+    """How often a loop runs, 1 if that is unknown.
 
-    The compiler says it of some loops; of others only their condition does: jax's loops count from
-    0 up to a constant.
+    The compiler notes it for some loops; for others the condition shows it, as jax's loops count
+    from 0 up to a constant.
     """
     if known := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
         return int(known[1])
@@ -127,7 +96,7 @@ def _trips(line: str, found: dict[str, list[Instruction]]) -> int:
 
 
 def _split_shape(text: str) -> tuple[str, str]:
-    """The type at the start of an instruction, a tuple perhaps, and the rest."""
+    """The type at the start of an instruction, which may be a tuple, and the rest."""
     depth = 0
     for index, character in enumerate(text):
         depth += (character == "(") - (character == ")")
@@ -149,11 +118,7 @@ def array_bytes(shape: str) -> list[int]:
 
 
 def summarize(text: str) -> Summary:
-    """Cycles, collectives and custom kernels of a program.
-
-    Args:
-      text: `compiled.as_text()`.
-    """
+    """Cycles, collectives and kernels in `compiled.as_text()`; loops count as often as they run."""
     found, entry = computations(text)
     cycles: Counter[str] = Counter()
     sizes: dict[str, list[int]] = defaultdict(list)
@@ -165,7 +130,7 @@ def summarize(text: str) -> Summary:
             return
         arrays = array_bytes(instruction.shape)
         if instruction.opcode.endswith("-start") and kind != "all-reduce" and len(arrays) > 1:
-            # The type of a start has the operands, the results, and of a permute also two flags.
+            # The type of a start lists operands, results and, for a permute, two flags.
             arrays = [arrays[1]] if kind == "collective-permute" else arrays[len(arrays) // 2 :]
         sizes[kind] += [sum(arrays)] * times
 
@@ -199,7 +164,7 @@ def summarize(text: str) -> Summary:
 
 
 def _called(line: str) -> list[str]:
-    """The computations that an instruction names, branches among them."""
+    """The computations that an instruction names, including branches."""
     named = re.search(r"(?:to_apply|calls|branch_computations)=(?:\{([^}]*)\}|(%?[\w.\-]+))", line)
     return re.findall(r"%?([\w.\-]+)", named[1] or named[2]) if named else []
 

@@ -1,4 +1,4 @@
-"""Configurations of `transformers`, of any family that has one there."""
+"""Configurations of `transformers`, for every family that exists there."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -16,42 +16,23 @@ from bert_jax.interchange.configs import (
     config_from_hugging_face,
     config_to_hugging_face,
 )
-from bert_jax.interchange.names import (
-    PART_NAMES,
-    Converted,
-    from_tensors,
-    names_of,
-    to_tensors,
-)
+from bert_jax.interchange.names import PART_NAMES, Converted, from_tensors, names_of, to_tensors
 from bert_jax.interchange.torch_pickle import read_torch_file
 from bert_jax.models.architecture import EncoderConfig
 
 
 class Model(NamedTuple):
-    """A model read from a folder.
-
-    Attributes:
-      config: its architecture.
-      converted: its parameters, and what was missing and unused.
-      architecture: its class in transformers.
-      labels: names of the classes, for a classifier; empty where they have none.
-      problem_type: transformers' name of what a classifier's outputs are, such as "regression";
-        empty where its configuration does not say.
-    """
+    """A model read from a folder."""
 
     config: EncoderConfig
     converted: Converted
-    architecture: str
-    labels: tuple[str, ...]
-    problem_type: str = ""
+    architecture: str  # its class in transformers
+    labels: tuple[str, ...]  # names of a classifier's classes, if they have any
+    problem_type: str = ""  # what a classifier's outputs are, such as "regression", if known
 
 
 def load_hugging_face(folder: Path) -> Model:
-    """Reads `config.json` and the weights of a folder.
-
-    Raises:
-      UserError: a file is missing or damaged, or the model is not one that ours can be.
-    """
+    """Reads `config.json` and the weights of a folder."""
     values = read_json(folder / "config.json")
     config = config_from_hugging_face(values)
     converted = from_tensors(_read_tensors(folder), "hugging_face", config)
@@ -73,7 +54,7 @@ def load_hugging_face(folder: Path) -> Model:
 
 
 def _unnamed(number: int) -> tuple[str, ...]:
-    """What transformers calls classes without names."""
+    """The names that transformers gives to classes without names."""
     return tuple(f"LABEL_{i}" for i in range(number))
 
 
@@ -89,17 +70,13 @@ def save_hugging_face(
     """Writes `config.json` and `model.safetensors` into an existing folder.
 
     Args:
-      folder: where to.
-      config: the model's.
+      folder, config: where to, and of what model.
       params: our tree; parts that `architecture` does not have are left out.
       architecture: a class of transformers.
       pad_token_id: id of [PAD] in the vocabulary.
       labels: names of a classifier's classes, if they have any.
-      problem_type: see `Model`; without it transformers goes by the number of outputs, and takes a
-        softmax of several.
-
-    Raises:
-      UserError: `params` lack a part of the class, other than the pooler of one without heads.
+      problem_type: as in `Model`; without it transformers takes several outputs to be classes that
+        exclude each other.
     """
     names = names_of(config)
     parts = names.classes[architecture]
@@ -117,7 +94,7 @@ def save_hugging_face(
         "architectures": [architecture],
         "pad_token_id": pad_token_id,
     }
-    if "classifier" in parts:  # the names also say how many outputs there are
+    if "classifier" in parts:  # the names also tell the number of outputs
         labels = labels or _unnamed(len(params["classifier"]["bias"]))
         values["id2label"] = {str(i): label for i, label in enumerate(labels)}
         values["label2id"] = {label: i for i, label in enumerate(labels)}
@@ -127,7 +104,7 @@ def save_hugging_face(
 
 
 def _read_tensors(folder: Path) -> dict[str, np.ndarray]:
-    """The named tensors of a folder, of all its shards."""
+    """The named tensors of a folder, from all its shards."""
     for name, read in (
         ("model.safetensors", _read_safetensors),
         ("pytorch_model.bin", read_torch_file),

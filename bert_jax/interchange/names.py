@@ -1,7 +1,7 @@
 """Parameters of other implementations: ours <-> Hugging Face <-> TF1 by a family's table of names.
 
-Everything here is numpy in and numpy out and exact to the bit in float32. Files are read and
-written by `hugging_face.py` and, where TensorFlow is needed, by `commands/tf1.py`.
+All of them are numpy arrays, and conversion is exact to the bit in float32. `hugging_face.py` reads
+and writes files; `commands/tf1.py` those that need TensorFlow.
 """
 
 import re
@@ -25,58 +25,43 @@ PART_NAMES = {
     "span": "question-answering head",
 }
 
-# What belongs to no parameter: buffers, and the optimizer's variables.
+# Tensors that are not parameters: buffers, and the optimizer's variables.
 _BOOKKEEPING = {
     "hugging_face": re.compile(r"\bposition_ids$|\btoken_type_ids$"),
     "tf1": re.compile(r"/adam_[mv]$|^global_step$"),
 }
-_LISTED = 12  # names of each kind in an error message
+_LISTED = 12  # most names of each kind in an error message
 
 
 class Converted(NamedTuple):
-    """Parameters in our tree, and what became of the rest.
+    """Parameters in our tree, and what became of the rest."""
 
-    Attributes:
-      params: nested dictionary of float32 arrays.
-      missing: parts of a pre-training model that the checkpoint does not have, in words.
-      unused: names in the checkpoint that no parameter took, optimizer and buffers left out.
-    """
-
-    params: dict[str, Any]
-    missing: tuple[str, ...]
-    unused: tuple[str, ...]
+    params: dict[str, Any]  # nested, float32
+    missing: tuple[str, ...]  # parts of a pre-training model that the checkpoint lacks, in words
+    unused: tuple[str, ...]  # names of other tensors, without the optimizer's and buffers
 
 
 def from_tensors(
     tensors: Mapping[str, np.ndarray], layout: Layout, config: EncoderConfig
 ) -> Converted:
-    """Our parameters from the named tensors of another implementation.
+    """Our parameters from the named tensors of another implementation, which `layout` names.
 
-    The encoder must be whole. The pooler and each head are either whole or absent.
-
-    Args:
-      tensors: name -> array; float16 and bfloat16 are widened to float32, which is exact.
-      layout: whose names these are.
-      config: the architecture, which the shapes are checked against.
-
-    Raises:
-      UserError: tensors are missing, misshapen, of another type, or not known to the encoder; it
-        lists their names and shapes.
+    The encoder must be complete; the pooler and each head must be complete or absent. float16 and
+    bfloat16 are widened to float32, which is exact.
     """
     names = names_of(config)
-    # The names of what is missing from millions of layers would fill the memory.
+    # A list of what is missing from millions of layers would fill the memory.
     if config.num_hidden_layers > max(len(tensors), 1000):
         raise UserError(
-            f"num_hidden_layers is {config.num_hidden_layers:,}, while the checkpoint has "
-            f"{len(tensors)} tensors in all; give the config.json of this very checkpoint"
+            f"num_hidden_layers is {config.num_hidden_layers:,}, but the checkpoint has only "
+            f"{len(tensors)} tensors; give the config.json that belongs to this checkpoint"
         )
     rows = list(names.rows(config))
     if layout == "hugging_face":
         tensors = _modern_names(tensors, names, [row.hugging_face for row in rows])
     found = {row.ours.split("/")[0] for row in rows if row.name(layout) in tensors} | {"encoder"}
-    problems: dict[str, list[str]] = {
-        name: [] for name in ("missing", "misshapen", "not float32, float16 or bfloat16")
-    }
+    other_type = "not float32, float16 or bfloat16"
+    problems: dict[str, list[str]] = {"missing": [], "misshapen": [], other_type: []}
     flat: dict[str, np.ndarray] = {}
     bias = next((tensors.get(row.name(layout)) for row in rows if row.shape == (None,)), None)
     labels = bias.shape[0] if bias is not None and bias.ndim == 1 else 1
@@ -93,7 +78,7 @@ def from_tensors(
         if tensor.shape != stored:
             problems["misshapen"].append(f"{name} {list(tensor.shape)} instead of {list(stored)}")
         elif tensor.dtype.name not in ("float32", "float16", "bfloat16"):
-            problems["not float32, float16 or bfloat16"].append(f"{name} {tensor.dtype}")
+            problems[other_type].append(f"{name} {tensor.dtype}")
         else:
             array = tensor.T if layout in row.transposed else tensor
             flat[row.ours] = np.array(array, np.float32, order="C")
@@ -141,18 +126,11 @@ def to_tensors(
 def adam_from_tf1(
     tensors: Mapping[str, np.ndarray], config: EncoderConfig
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """Adam's moments of a TF1 checkpoint, as trees like the parameters.
-
-    Returns:
-      (first moments, second moments, the global step).
-
-    Raises:
-      UserError: the checkpoint lacks some of them.
-    """
+    """Adam's first and second moments of a TF1 checkpoint, as trees, and the global step."""
     if "global_step" not in tensors:
         raise UserError(
-            "the checkpoint has no global_step, so it holds no optimizer state (released ones "
-            "do not); leave out --optimizer-state"
+            "the checkpoint has no global_step, so it holds no optimizer state, as those that were "
+            "released; leave out --optimizer-state"
         )
     moments = []
     for slot in ("adam_m", "adam_v"):
@@ -179,8 +157,8 @@ def names_of(config: EncoderConfig) -> ForeignNames:
 def _modern_names(
     tensors: Mapping[str, np.ndarray], names: ForeignNames, known: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Today's names of the class with all heads, without the copies of tied parameters."""
-    # The names of the class without heads have no prefix.
+    """Today's names in the class with all heads, without the copies of tied parameters."""
+    # In the class without heads, names have no prefix.
     bare = not any(name.startswith(names.prefix) for name in tensors)
     inner = {
         name.removeprefix(names.prefix).split(".")[0]

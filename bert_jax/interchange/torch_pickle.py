@@ -1,8 +1,8 @@
-"""Reads `pytorch_model.bin` without torch and without running anything that the file asks for.
+"""Reads `pytorch_model.bin` without torch and without running code from the file.
 
-torch.save writes a pickle, whose instructions may call any function. Here the pickle may name only
-what a dictionary of tensors consists of; anything else is refused by its name before it is called.
-Both forms are read: the zip file since torch 1.6 and the stream of pickles before it.
+torch.save writes a pickle, whose instructions may call any function. Here a pickle may name only
+what a dictionary of tensors needs; anything else is refused before it is called. Two formats are
+read: the zip file of torch since 1.6, and the earlier stream of pickles.
 """
 
 import io
@@ -18,7 +18,7 @@ import numpy as np
 
 from bert_jax.errors import UserError
 
-# Storage classes of torch -> numpy; bfloat16 has no numpy type, its bits are widened below.
+# Storage classes of torch -> numpy types; numpy lacks bfloat16, whose bits are widened below.
 _STORAGES = {
     "FloatStorage": "<f4",
     "HalfStorage": "<f2",
@@ -56,10 +56,9 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Te
 
 
 class _Unpickler(pickle._Unpickler):
-    """The pickle machine in Python, with the instructions that a dictionary of tensors needs.
+    """Python's pickle machine, with only the instructions that a dictionary of tensors needs.
 
-    Any other could hash what the file nests without bound, which ends the process, or set
-    attributes.
+    Others could set attributes, or hash structures nested so deeply that the process crashes.
     """
 
     stack: list[Any]
@@ -125,12 +124,9 @@ class _Unpickler(pickle._Unpickler):
 
 
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict that torch.save wrote.
+    """The tensors of a state dict that torch.save wrote, in their own types.
 
-    bfloat16 comes back as float32, which is exact; all else in its own type.
-
-    Raises:
-      UserError: the file is damaged, holds anything but named tensors, or wants to run code.
+    bfloat16 becomes float32, which is exact.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -149,7 +145,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     ) as error:  # fmt: skip
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{path} is damaged or no state dict of torch ({reason}); copy it again"
+            f"{path} is damaged or not a state dict of torch ({reason}); copy it again"
         ) from None
 
 
@@ -166,7 +162,7 @@ def _read_zip(archive: zipfile.ZipFile) -> tuple[Any, Callable[[_Storage], bytes
 
 
 def _read_stored(archive: zipfile.ZipFile, name: str) -> bytes:
-    """An entry of the zip file; torch compresses none, so none is larger than the file."""
+    """An entry of the zip file, which must be uncompressed, and so no larger than the file."""
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise pickle.UnpicklingError(f"{name} in it is compressed, which torch never does")
     return archive.read(name)
@@ -175,7 +171,7 @@ def _read_stored(archive: zipfile.ZipFile, name: str) -> bytes:
 def _read_legacy(file: IO[bytes]) -> tuple[Any, dict[str, bytes]]:
     magic, protocol, _, state = (_Unpickler(file).load() for _ in range(4))
     if (magic, protocol) != (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
-        raise pickle.UnpicklingError("it does not begin as torch's files do")
+        raise pickle.UnpicklingError("it does not begin like a file of torch")
     kinds = {tensor.storage.key: tensor.storage.kind for tensor in state.values()}
     storages = {}
     for key in _Unpickler(file).load():
@@ -189,12 +185,12 @@ def _read_legacy(file: IO[bytes]) -> tuple[Any, dict[str, bytes]]:
 def _arrays(state: Any, read: Callable[[_Storage], bytes]) -> dict[str, np.ndarray]:
     """The tensors as views of their storages, each of which is read once."""
     if not isinstance(state, dict):
-        raise pickle.UnpicklingError(f"it holds a {type(state).__name__}, no dictionary")
+        raise pickle.UnpicklingError(f"it holds a {type(state).__name__}, not a dictionary")
     storages: dict[_Storage, np.ndarray] = {}
     arrays = {}
     for name, tensor in state.items():
         if not isinstance(tensor, _Tensor):
-            raise pickle.UnpicklingError(f"its entry {name!r} is no tensor")
+            raise pickle.UnpicklingError(f"its entry {name!r} is not a tensor")
         if tensor.storage not in storages:
             storages[tensor.storage] = _flat(tensor.storage, read(tensor.storage))
         arrays[name] = _view(name, tensor, storages[tensor.storage])

@@ -1,11 +1,11 @@
 """Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762) with dropout.
 
-Legend of shapes: B batch, N heads, D head size, L sequence length. Positions are the last axis of
+Legend of shapes: B batch, N heads, D head size, Q queries, L keys. Positions are the last axis of
 queries, keys and values, so that no product needs a copy in another layout.
 
-On a mesh of TPUs this is the kernel of `attention_tpu.py`, elsewhere and for sizes that the kernel
-does not take, the formula in this file, which XLA compiles. The formula keeps for the backward pass
-the probabilities in the compute dtype, before dropout, and neither scores nor mask. See
+On a mesh of TPUs the kernel of `attention_tpu.py` computes this; elsewhere, and for sizes that the
+kernel does not take, XLA compiles the formula below. For the backward pass the formula keeps the
+probabilities before dropout, in the compute dtype, but neither scores nor mask. See
 docs/decisions/step-speed.md.
 """
 
@@ -33,14 +33,11 @@ def dot_product_attention(
     """softmax(query key / sqrt(D)) value, with dropout of the probabilities.
 
     Args:
-      query: of the tokens that attend.
-      key, value: of those attended to; L is Q but with a prefix or queries of some positions only.
-      mask: of the keys [B, L]; where L is not Q, the rule must not depend on the query.
+      query: of the tokens that attend; the result has its dtype.
+      key, value: of the tokens attended to; L is not Q with a prefix or queries of some positions.
+      mask: of the keys; where L is not Q, its rule must not depend on the query.
       dropout_key: None without dropout.
       dropout_rate: share of the probabilities that become 0.
-
-    Returns:
-      The context in the dtype of `query`.
     """
     fits = key.shape == query.shape and attention_tpu.fits(query, jax.sharding.get_abstract_mesh())
     return attend(KERNEL if fits else FORMULA, query, key, value, mask, dropout_key, dropout_rate)
@@ -50,8 +47,7 @@ class Passes(NamedTuple):
     """A way to compute attention.
 
     Attributes:
-      forward: (query, key, value, mask, dropout key, dropout rate) -> (context, what the backward
-        pass needs).
+      forward: the inputs of `dot_product_attention` -> (context, what the backward pass needs).
       backward: (what it needs, gradient of the context, dropout rate) -> the gradients of query,
         key and value.
     """
@@ -61,17 +57,9 @@ class Passes(NamedTuple):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 6))
-def attend(
-    passes: Passes,
-    query: Float[Array, "B N D Q"],
-    key: Float[Array, "B N D L"],
-    value: Float[Array, "B N D L"],
-    mask: AttentionMask,
-    dropout_key: Key[Array, ""] | None,
-    dropout_rate: float,
-) -> Float[Array, "B N D Q"]:
-    """`dot_product_attention` by the passes given."""
-    return passes.forward(query, key, value, mask, dropout_key, dropout_rate)[0]
+def attend(passes: Passes, *inputs: Any) -> Float[Array, "B N D Q"]:
+    """`dot_product_attention` of the inputs, computed by the given passes."""
+    return passes.forward(*inputs)[0]
 
 
 attend.defvjp(
@@ -107,11 +95,11 @@ def _backward(
     query, key, value, probabilities, context, dropout_key = saved
     ddropped = jnp.einsum("bndq,bndk->bnqk", gradient, value, preferred_element_type=jnp.float32)
     dprobabilities = _dropped(ddropped, dropout_key, dropout_rate)
-    # The row sums of probabilities times their gradients are those of the context and its gradient,
-    # which are smaller.
+    # The row sums of probabilities times their gradients equal those of the context times its
+    # gradient, which are smaller arrays.
     sums = jnp.sum(gradient.astype(jnp.float32) * context.astype(jnp.float32), axis=2)
     dscores = probabilities.astype(jnp.float32) * (dprobabilities - sums[..., None])
-    # Used by two products: computed once.
+    # Two products use it: it is computed once.
     dscores = jax.lax.optimization_barrier(dscores.astype(query.dtype))
     dquery = jnp.einsum("bnqk,bndk->bndq", dscores, key) * query.shape[2] ** -0.5
     dkey = jnp.einsum("bnqk,bndq->bndk", dscores, query)

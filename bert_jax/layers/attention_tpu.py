@@ -1,14 +1,15 @@
 """The attention of `attention.py` as a kernel for TPUs, with nothing of size L x L in HBM.
 
-Legend of shapes: B batch, N heads, D head size, L sequence length, W queries worked on at a time.
-Inside the kernel keys are the rows and queries the columns of what has size L x L: sums over keys
+Legend of shapes: B batch, N heads, D head size, L sequence length, W queries processed at a time.
+Inside the kernel, matrices of size L x L have keys as rows and queries as columns: sums over keys
 then add registers to each other, and only [D, L] is ever transposed.
 
-The keys of a head fit into the core's memory, so the softmax needs one pass. Kept for the backward
-pass are queries, keys, values, context and one number of each query; it computes the probabilities
-again. Dropout's bits are those of `dropout.random_bits`. See docs/decisions/step-speed.md.
+The keys of a head fit into the core's memory, so the softmax needs one pass. The backward pass gets
+queries, keys, values, context and one number for each query, and recomputes the probabilities.
+Dropout's bits are those of `dropout.random_bits`. See docs/decisions/step-speed.md.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,26 +22,24 @@ from jax.sharding import AbstractMesh, PartitionSpec
 
 from bert_jax.layers.attention_mask import PENALTY, AttentionMask, Rule, Tokens
 from bert_jax.layers.dropout import hash_elements, hash_rows, keep, key_words, spread_columns
-from bert_jax.parallel.sharding import LOGICAL_AXES
+from bert_jax.parallel.sharding import LOGICAL_AXES, mesh_axes
 
 WIDTH = 128  # lanes of a TPU's registers
 LONGEST = 1024
-# Bytes of one [heads, D, L] that a step of the grid has in the core's memory. The backward pass has
-# seven, and the next step's seven on their way; with the scores of a chunk these stay under 16 MiB.
+# Bytes of each [heads, D, L] array that a step of the grid keeps in the core's memory. The backward
+# pass has seven, and prefetches the next step's seven; with a chunk's scores that is under 16 MiB.
 BLOCK = 512 * 1024
 CHUNKS = 4  # independent chunks of queries in a loop's body, for the compiler to interleave
-
-# Operations of the vector unit for each element of an L x L matrix in the compiler's schedule of
-# this file, with dropout and packing; 11 are those of dropout.
+# The vector unit's operations for each element of an L x L matrix in the compiler's schedule of
+# this file, with dropout (11 of them) and packing.
 VECTOR_OPERATIONS = {"attention_forward": 24, "attention_backward": 28}
 
 
 def fits(query: jax.Array, mesh: AbstractMesh) -> bool:
-    """Whether `attention` takes these arrays on the mesh in use: a TPU's, and sizes that it tiles.
+    """Whether the kernel takes queries [B, N, D, L] on the mesh in use.
 
-    Args:
-      query: [B, N, D, L], L at most `LONGEST`.
-      mesh: `jax.sharding.get_abstract_mesh()`, empty perhaps.
+    It needs TPUs, sizes that fill its tiles, and a length of at most `LONGEST`. The mesh is that of
+    `jax.sharding.get_abstract_mesh()` and may be empty.
     """
     if mesh.empty or mesh.abstract_device is None or mesh.abstract_device.platform != "tpu":
         return False
@@ -55,17 +54,9 @@ def fits(query: jax.Array, mesh: AbstractMesh) -> bool:
     )
 
 
-def _mesh_axes(axis: str) -> tuple[str, ...]:
-    axes = LOGICAL_AXES[axis]
-    return (axes,) if isinstance(axes, str) else axes or ()
-
-
 def _devices(mesh: AbstractMesh, axis: str) -> int:
-    """Number of parts that a logical axis is split in."""
-    parts = 1
-    for name in _mesh_axes(axis):
-        parts *= mesh.shape[name]
-    return parts
+    """Number of parts that a logical axis is split into."""
+    return math.prod(mesh.shape[name] for name in mesh_axes(axis))
 
 
 def forward(
@@ -77,78 +68,47 @@ def forward(
     dropout_rate: float,
     interpret: bool = False,
 ) -> tuple[jax.Array, Any]:
-    """As in `attention.Passes`, on the mesh in use, where `fits` says so.
+    """The forward pass of `attention.Passes`, on the mesh in use; requires that `fits` holds.
 
-    Args:
-      interpret: computes on any platform what the kernel would, slowly; for tests.
+    `interpret`, for tests, computes what the kernel would on any platform, but slowly.
     """
-    run = _on_mesh(_forward_kernel, "attention_forward", 2, dropout_key, dropout_rate, mask)
-    context, log_sum = run(query, key, value, interpret=interpret)
+    run = _on_mesh(_forward_kernel, mask, dropout_key, dropout_rate, interpret)
+    context, log_sum = run(query, key, value)
     return context, (query, key, value, mask, dropout_key, context, log_sum)
 
 
 def backward(
     saved: Any, gradient: jax.Array, dropout_rate: float, interpret: bool = False
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """As in `attention.Passes`; `interpret` as in `forward`."""
+    """The backward pass of `attention.Passes`; `interpret` as in `forward`."""
     query, key, value, mask, dropout_key, context, log_sum = saved
-    run = _on_mesh(_backward_kernel, "attention_backward", 5, dropout_key, dropout_rate, mask)
-    dquery, dkey, dvalue = run(query, key, value, context, log_sum, gradient, interpret=interpret)
+    run = _on_mesh(_backward_kernel, mask, dropout_key, dropout_rate, interpret)
+    dquery, dkey, dvalue = run(query, key, value, context, log_sum, gradient)
     return dquery, dkey, dvalue
 
 
 def _on_mesh(
     kernel: Callable[..., None],
-    name: str,
-    products: int,
+    mask: AttentionMask,
     dropout_key: jax.Array | None,
     dropout_rate: float,
-    mask: AttentionMask,
+    interpret: bool,
 ) -> Callable[..., Any]:
-    """The kernel on each device's share of sequences and heads: (query, ...) -> results.
-
-    Args:
-      kernel: writes one result of query's shape or more.
-      name: of the kernel.
-      products: matrix products of 2 L L D operations for each head.
-      dropout_key, dropout_rate, mask: as in `forward`.
-    """
+    """The kernel on each device's share of sequences and heads: (query, ...) -> results."""
     mesh = jax.sharding.get_abstract_mesh()
     rate = dropout_rate if dropout_key is not None else 0.0
     words = key_words(dropout_key) if dropout_key is not None else jnp.zeros(2, jnp.uint32)
+    on_device = partial(
+        _on_device, kernel, mesh=mesh, rate=rate, rule=mask.rule, interpret=interpret
+    )
 
-    def of_device(
-        words: jax.Array, sequence: jax.Array, *arrays: jax.Array, interpret: bool
-    ) -> list[jax.Array]:
-        query = arrays[0]
-        batch, heads = query.shape[:2]
-        # The first sequence and head of this device.
-        first = [jnp.int32(0), jnp.int32(0)]
-        if not mesh.empty:
-            first = [
-                jax.lax.axis_index(_mesh_axes("batch")) * batch,
-                jax.lax.axis_index(_mesh_axes("heads")) * heads,
-            ]
-        place = jnp.concatenate([words.astype(jnp.int32), jnp.stack(first)])
-        return _call(
-            kernel,
-            name,
-            (place, sequence[:, None], *arrays),
-            products=products,
-            all_heads=heads * (1 if mesh.empty else _devices(mesh, "heads")),
-            rate=rate,
-            rule=mask.rule,
-            interpret=interpret,
-        )
-
-    def run(*arrays: jax.Array, interpret: bool) -> Any:
-        local = partial(of_device, interpret=interpret)
+    def run(*arrays: jax.Array) -> Any:
         if mesh.empty:
-            return local(words, mask.sequence, *arrays)
+            return on_device(words, mask.sequence, *arrays)
         batch, heads = LOGICAL_AXES["batch"], LOGICAL_AXES["heads"]
         spec = PartitionSpec(batch, heads)
         return jax.shard_map(
-            local,
+            on_device,
             in_specs=(PartitionSpec(), PartitionSpec(batch), *[spec] * len(arrays)),
             out_specs=spec,
             check_vma=False,  # a kernel does not say how its results vary over the mesh
@@ -157,13 +117,12 @@ def _on_mesh(
     return run
 
 
-def _call(
+def _on_device(
     kernel: Callable[..., None],
-    name: str,
-    inputs: tuple[jax.Array, ...],
-    *,
-    products: int,
-    all_heads: int,
+    words: jax.Array,
+    sequence: jax.Array,
+    *arrays: jax.Array,
+    mesh: AbstractMesh,
     rate: float,
     rule: Rule,
     interpret: bool,
@@ -171,15 +130,28 @@ def _call(
     """The kernel over a grid of sequences and groups of heads.
 
     Args:
-      inputs: int32 [4], the words of the key and the first sequence and head; int32 [B, 1, L], the
-        sequence of each token; query and others [B, N, D or 1, L].
+      words: uint32 [2], of the dropout key.
+      sequence: int32 [B, L], the sequence that each token belongs to.
+      arrays: query and others, each [B, N, D or 1, L].
     """
-    query = inputs[2]
+    query = arrays[0]
     batch, heads, size, length = query.shape
+    all_heads = heads
+    first = [jnp.int32(0), jnp.int32(0)]  # the first sequence and head of this device
+    if not mesh.empty:
+        all_heads *= _devices(mesh, "heads")
+        first = [
+            jax.lax.axis_index(mesh_axes("batch")) * batch,
+            jax.lax.axis_index(mesh_axes("heads")) * heads,
+        ]
+    place = jnp.concatenate([words.astype(jnp.int32), jnp.stack(first)])
+    inputs = (place, sequence[:, None], *arrays)
     width = WIDTH if length % WIDTH == 0 else length
     group = _largest_divisor(heads, BLOCK // (size * length * query.dtype.itemsize))
     outputs = [jax.ShapeDtypeStruct(query.shape, query.dtype)] * 3
-    if name == "attention_forward":
+    name, products = "attention_backward", 5  # matrix products of 2 L L D operations for each head
+    if kernel is _forward_kernel:
+        name, products = "attention_forward", 2
         outputs[1:] = [jax.ShapeDtypeStruct((batch, heads, 1, length), jnp.float32)]
 
     def spec(x: Any) -> pl.BlockSpec:
@@ -197,7 +169,7 @@ def _call(
         in_specs=[
             pl.BlockSpec(memory_space=pltpu.SMEM),
             pl.BlockSpec((1, 1, length), lambda b, h: (b, 0, 0)),
-            *map(spec, inputs[2:]),
+            *map(spec, arrays),
         ],
         out_specs=[*map(spec, outputs)],
         out_shape=outputs,
@@ -230,27 +202,13 @@ def _largest_divisor(number: int, limit: int) -> int:
     return max((n for n in range(1, limit + 1) if number % n == 0), default=1)
 
 
-def _forward_kernel(
-    place: Any,
-    sequence: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    context: Any,
-    log_sum: Any,
-    of_keys: Any,
-    columns: Any,
-    *,
-    all_heads: int,
-    rate: float,
-    rule: Rule,
-    unroll: int,
-) -> None:
+def _forward_kernel(*refs: Any, all_heads: int, rate: float, rule: Rule, unroll: int) -> None:
     """Writes context [1, n, D, L] and, float32 [1, n, 1, L], the logarithms of the softmax's sums.
 
-    The latter are those of the exponentials times 1 - rate, so that the exponential of a score
-    less this number is its probability over 1 - rate.
+    These sums are of the exponentials times 1 - rate, so that exp(score - logarithm) is the
+    probability over 1 - rate.
     """
+    place, sequence, query, key, value, context, log_sum, of_keys, columns = refs
     _, heads, size, length = query.shape
     _prepare(sequence, of_keys, columns, rule)
     first_row = _first_row(place, heads, all_heads, length)
@@ -274,27 +232,10 @@ def _forward_kernel(
     jax.lax.fori_loop(0, heads, one_head, None, unroll=unroll)
 
 
-def _backward_kernel(
-    place: Any,
-    sequence: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    context: Any,
-    log_sum: Any,
-    gradient: Any,
-    dquery: Any,
-    dkey: Any,
-    dvalue: Any,
-    of_keys: Any,
-    columns: Any,
-    *,
-    all_heads: int,
-    rate: float,
-    rule: Rule,
-    unroll: int,
-) -> None:
+def _backward_kernel(*refs: Any, all_heads: int, rate: float, rule: Rule, unroll: int) -> None:
     """Writes the gradients [1, n, D, L] of query, key and value, given that of the context."""
+    place, sequence, query, key, value, context, log_sum, gradient, *results = refs
+    dquery, dkey, dvalue, of_keys, columns = results
     _, heads, size, length = query.shape
     dtype = query.dtype
     _prepare(sequence, of_keys, columns, rule)
@@ -308,14 +249,14 @@ def _backward_kernel(
             dcontext = gradient[0, head, :, chunk]
             queries = _tokens(sequence[0, :, chunk], 1, first)
             scores = _scores(key[0, head], scaled, queries, of_keys, rule)
-            # Probabilities over 1 - rate, before dropout and after it.
+            # Probabilities divided by 1 - rate, before and after dropout.
             probabilities = dropped = jnp.exp(scores - log_sum[0, head, :, chunk])
             dprobabilities = _product(value[0, head], dcontext, 0, 0)  # (L, W)
             if rate:
                 kept = _kept(place, columns, first_row + head * length + first, rate)
                 dropped = jnp.where(kept, dropped, 0.0)
                 dprobabilities = jnp.where(kept, dprobabilities, 0.0)
-            # As in `attention.py`, and by 1 - rate smaller as `dprobabilities` is.
+            # As in `attention.py`, but times 1 - rate, as `dprobabilities` is.
             products = dcontext.astype(jnp.float32) * context[0, head, :, chunk].astype(jnp.float32)
             sums = jnp.sum(products, axis=0, keepdims=True) * (1 - rate)  # (1, W)
             dscores = (probabilities * (dprobabilities - sums)).astype(dtype)
@@ -334,8 +275,8 @@ def _prepare(sequence: Any, of_keys: Any, columns: Any, rule: Rule) -> None:
 
     Args:
       sequence: int32 [1, 1, L].
-      of_keys: [L, W], for each key its sequence or, if all queries have the same keys, its penalty.
-      columns: uint32 [L, W], the share of the keys' positions in the bits of dropout.
+      of_keys: [L, W], each key's sequence, or its penalty if that is the same for all queries.
+      columns: uint32 [L, W], what the keys' positions contribute to the bits of dropout.
     """
     length, width = of_keys.shape
     number = jnp.broadcast_to(sequence[0], (width, length)).T
@@ -357,21 +298,21 @@ def _scores(key: Any, scaled: Any, queries: Tokens, of_keys: Any, rule: Rule) ->
 
 
 def _tokens(sequence: Any, axis: int, first: int = 0) -> Tokens:
-    """The tokens from number `first` on, along an axis of `sequence`."""
+    """The tokens from position `first` on, along an axis of `sequence`."""
     return Tokens(sequence, first + jax.lax.broadcasted_iota(jnp.int32, sequence.shape, axis))
 
 
 def _first_row(place: Any, heads: int, all_heads: int, length: int) -> Any:
     """int32, the number of this step's first row of the probabilities [B, N, L, L] of all devices.
 
-    Beyond 2**31 it wraps around, as the uint32 of `dropout.random_bits` does beyond 2**32.
+    It wraps around beyond 2**31, as the uint32 of `dropout.random_bits` does beyond 2**32.
     """
     sequence = place[2] + pl.program_id(0)
     return (sequence * all_heads + place[3] + pl.program_id(1) * heads) * length
 
 
 def _kept(place: Any, columns: Any, row: Any, rate: float) -> Any:
-    """bool [L, W]: what `dropout` keeps of the probabilities of W queries from number `row` on."""
+    """bool [L, W]: which probabilities of W queries, from row number `row` on, dropout keeps."""
     width = columns.shape[1]
     rows = (row + jax.lax.broadcasted_iota(jnp.int32, (1, width), 1)).astype(jnp.uint32)
     words = [jnp.full((1, width), place[index], jnp.int32).astype(jnp.uint32) for index in (0, 1)]
@@ -379,6 +320,6 @@ def _kept(place: Any, columns: Any, row: Any, rate: float) -> Any:
 
 
 def _product(a: Any, b: Any, axis: int, other: int) -> Any:
-    """Sums a's products with b over an axis of each; both have two, the result is float32."""
+    """float32, the product of two matrices, summed over `axis` of a and `other` of b."""
     contracted = (((axis,), (other,)), ((), ()))
     return jax.lax.dot_general(a, b, contracted, preferred_element_type=jnp.float32)

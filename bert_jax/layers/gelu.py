@@ -1,7 +1,6 @@
-"""GELU (arXiv:1606.08415); its derivative is computed along with it and kept.
+"""GELU (arXiv:1606.08415), which computes its derivative too and keeps it for the backward pass.
 
-Both need the same exponential or tanh, so the second costs little, and the backward pass becomes
-one multiplication: see docs/decisions/step-speed.md.
+Both need the same exponential or tanh: see docs/decisions/step-speed.md.
 """
 
 import math
@@ -14,11 +13,9 @@ from jaxtyping import Array, Float
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def gelu(x: Float[Array, "*S"], approximate: bool) -> Float[Array, "*S"]:
-    """x times the normal distribution function of x.
+    """x times the normal distribution function of x, computed in float32, in the dtype of x.
 
-    Args:
-      x: of any shape; computed in float32, returned in its own dtype.
-      approximate: the form with tanh, instead of the exact one.
+    `approximate` chooses the form with tanh instead of the exact one.
     """
     return _gelu_and_derivative(x, approximate)[0]
 
@@ -39,10 +36,10 @@ def _gelu_and_derivative(x: jax.Array, approximate: bool) -> tuple[jax.Array, ja
 
 
 def _normal_cdf(x: jax.Array, exponential: jax.Array, exact: bool) -> jax.Array:
-    """The distribution function of the normal distribution; `exponential` is exp(-x**2 / 2).
+    """The normal distribution function; `exponential` is exp(-x**2 / 2).
 
-    Where the result will be rounded to bfloat16 (2**-9), erf by formula 7.1.25 of Abramowitz and
-    Stegun is enough, whose error is below 2.5e-5.
+    For a result rounded to bfloat16 (2**-9), formula 7.1.25 of Abramowitz and Stegun for erf is
+    enough: its error is below 2.5e-5.
     """
     if exact:
         return 0.5 * (1 + jax.lax.erf(x * math.sqrt(0.5)))
@@ -51,7 +48,4 @@ def _normal_cdf(x: jax.Array, exponential: jax.Array, exact: bool) -> jax.Array:
     return jnp.where(x > 0, 1 - tail, tail)
 
 
-gelu.defvjp(
-    _gelu_and_derivative,
-    lambda approximate, derivative, gradient: (gradient * derivative,),
-)
+gelu.defvjp(_gelu_and_derivative, lambda _, derivative, gradient: (gradient * derivative,))

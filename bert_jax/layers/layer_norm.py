@@ -1,7 +1,7 @@
 """Layer normalisation (arXiv:1607.06450) with statistics in float32 and its own backward pass.
 
-The backward pass reduces each row twice, in one reading; derived automatically it has a third
-reduction, of a sum that is always zero: see docs/decisions/step-speed.md.
+The backward pass reads each row once, for two reductions; jax's own derivative has a third one, of
+a sum that is always zero: see docs/decisions/step-speed.md.
 """
 
 from functools import partial
@@ -21,13 +21,7 @@ def layer_norm(
     bias: Float32[AnyArray, " H"],
     epsilon: float,
 ) -> Float[Array, "*S H"]:
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis.
-
-    Args:
-      x: of any dtype, which the result has too.
-      scale, bias: of each feature.
-      epsilon: inside the square root.
-    """
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis, in x's dtype."""
     return _forward(x, scale, bias, epsilon)[0]
 
 
@@ -37,9 +31,9 @@ def _forward(
     values = x.astype(jnp.float32)
     mean = jnp.mean(values, axis=-1, keepdims=True)
     if x.dtype == jnp.float32:
-        # E[x^2] - E[x]^2 would lose digits that the original's form keeps.
+        # E[x^2] - E[x]^2 would lose digits that the original's formula keeps.
         variance = jnp.mean(jnp.square(values - mean), axis=-1, keepdims=True)
-    else:  # digits that x does not have; one reading computes both moments
+    else:  # x lacks those digits; one pass over it computes both moments
         variance = jnp.mean(values * values, axis=-1, keepdims=True) - mean * mean
     inverse = jax.lax.rsqrt(jnp.maximum(variance, 0) + epsilon)
     y = (values - mean) * (inverse * scale) + bias
@@ -57,7 +51,7 @@ def _backward(epsilon: float, saved: Any, gradient: jax.Array) -> Any:
         - jnp.mean(scaled, axis=-1, keepdims=True)
         - normalized * jnp.mean(scaled * normalized, axis=-1, keepdims=True)
     )
-    # Used by the residual and by the layer before: computed once.
+    # The residual and the layer before both use it: it is computed once.
     dx = jax.lax.optimization_barrier(dx.astype(x.dtype))
     rows = tuple(range(x.ndim - 1))
     return dx, jnp.sum(gradient * normalized, rows), jnp.sum(gradient, rows)

@@ -1,7 +1,7 @@
 """Dense layers from [B, L, H] to [B, H, L], the layout of `attention.py`, and back.
 
-The gradients are those of the formulas, in an order of operations that spares the TPU a copy of an
-array in another layout and sums along the lanes of its registers. See docs/decisions/step-speed.md.
+The backward passes order their operations so that a TPU needs neither a copy in another layout nor
+sums along the lanes of its registers. See docs/decisions/step-speed.md.
 """
 
 from typing import Any
@@ -27,9 +27,9 @@ def _to_backward(saved: Any, gradient: jax.Array) -> Any:
 
 
 def _sum(x: jax.Array) -> jax.Array:
-    """x [B, H, L] -> [H], the sums over sequences and positions, added up in float32."""
-    # The matrix unit adds along lanes: a product with ones, of as many columns as fill a register's
-    # rows. With one column the compiler would make it a sum again.
+    """[B, H, L] -> [H], the sums over sequences and positions, added up in float32."""
+    # A product with ones has the matrix unit add along lanes. Its columns fill a register's rows:
+    # the compiler would turn a product with a single column back into a sum.
     ones = jnp.ones((x.shape[0], x.shape[2], 8), x.dtype)
     sums = jnp.einsum(
         "bhl,blo->ho", x, ones, preferred_element_type=jnp.float32, precision="highest"
@@ -46,13 +46,13 @@ to_positions_last.defvjp(
 def from_positions_last(
     x: Float[Array, "B H L"], kernel: Float[Array, "H O"], bias: Float[Array, " O"]
 ) -> Float[Array, "B L O"]:
-    """x, transposed, kernel + bias."""
+    """(x transposed) kernel + bias."""
     return jnp.einsum("bhl,ho->blo", x, kernel) + bias
 
 
 def _from_backward(saved: Any, gradient: jax.Array) -> Any:
     x, kernel = saved
-    # As in `to_positions_last`, so that positions are the last axis of the product itself.
+    # The transposed kernel makes positions the last axis of the product itself.
     dx = jnp.einsum("blo,oh->bhl", gradient, kernel.T)
     dkernel = jnp.einsum("bhl,blo->ho", x, gradient)
     return dx, dkernel, jnp.sum(gradient, axis=(0, 1))

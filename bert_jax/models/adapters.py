@@ -1,9 +1,9 @@
 """Parameter-efficient fine-tuning: LoRA, adapters, prefixes, BitFit.
 
-A method leaves the model's own parameters under their names and adds its small ones as one more
-part, "adapters", which mirrors the paths of the encoder. LoRA's change kernels before the model
-sees them; the model reads the others from the collection "adapters" (`bert.py`), and without one
-it is the very same program. See docs/decisions/parameter-efficient.md.
+A method leaves the model's own parameters as they are and adds small ones in a further part,
+"adapters", which mirrors the paths of the encoder. LoRA's change kernels before the model sees
+them; the model reads the others from the collection "adapters" (`bert.py`), and without that it is
+the very same program. See docs/decisions/parameter-efficient.md.
 
 Legend of shapes: H hidden size, R rank, M bottleneck, P prefix length, N heads, D = H / N.
 """
@@ -23,18 +23,17 @@ from bert_jax.models.architecture import Architecture, EncoderConfig
 from bert_jax.models.config import MethodConfig, can_be_merged
 
 PART = "adapters"
-# Deviation of a bottleneck's kernels, cut at two deviations: Houlsby et al., section 3.6, find
-# everything below 1e-2 to work, and their code has this. The layer changes its input by next to
-# nothing.
+# Deviation of a bottleneck's kernels, truncated at two: as in the code of Houlsby et al., who find
+# (section 3.6) that anything below 1e-2 works. At first the layer hardly changes its input.
 NEAR_IDENTITY = 1e-3
-# Of keys and values, as of the kernels of BERT. A prefix takes its share of the attention from the
-# first step on, so no start equals the base exactly.
+# As of BERT's kernels. A prefix gets its share of the attention from the first step on, so no start
+# equals the base exactly.
 PREFIX_DEVIATION = 0.02
 _BOTTLENECKS = ("houlsby", "pfeiffer")
 
 
 def check_method(method: MethodConfig, architecture: Architecture) -> None:
-    """Refuses a method for which a family has no place."""
+    """Refuses a method that a family does not support."""
     unknown = [target for target in method.targets if target not in architecture.kernels]
     if method.name == "lora" and unknown:
         raise UserError(
@@ -44,8 +43,8 @@ def check_method(method: MethodConfig, architecture: Architecture) -> None:
     if method.name in (*_BOTTLENECKS, "prefix") and method.name not in architecture.adapters:
         methods = ", ".join(("full", "lora", "bitfit", *architecture.adapters))
         raise UserError(
-            f"method.name is {method.name}, for which the architecture {architecture.name} has no "
-            f"place; it takes {methods}"
+            f"method.name is {method.name}, which the architecture {architecture.name} does not "
+            f"support; choose one of {methods}"
         )
 
 
@@ -56,22 +55,15 @@ def init_adapters(
     params: Any,
     key: jax.Array,
 ) -> Any:
-    """Fresh small parameters, float32, boxed like the model's.
+    """Fresh small parameters: the part "adapters", float32; empty for "full" and "bitfit".
 
-    Args:
-      method: its settings, which fit the architecture.
-      architecture: the model's.
-      config: likewise.
-      params: its parameters, boxed with their logical axis names.
-      key: a typed random key.
-
-    Returns:
-      The part "adapters", a tree like `params`; empty for "full" and "bitfit".
+    They mirror the model's `params` and, like these, are boxed with logical axis names. `key` is a
+    typed random key.
     """
     base = flatten_dict(nn.unbox(params), sep="/")
     hidden = config.hidden_size
     shapes: dict[str, tuple[tuple[int, ...], float]] = {}  # path -> shape, deviation
-    for block in sorted(architecture.blocks(config)[1:]):  # an order that the keys depend on
+    for block in sorted(architecture.blocks(config)[1:]):  # the keys depend on this order
         if method.name == "lora":
             for target in method.targets:
                 path = f"{block}/{architecture.kernels[target]}"
@@ -91,7 +83,7 @@ def init_adapters(
     keys = jax.random.split(key, max(len(shapes), 1))
     return unflatten_dict(
         {
-            # Too small to be worth splitting over devices.
+            # They are too small to be worth splitting over devices.
             path: nn.LogicallyPartitioned(
                 deviation * jax.random.truncated_normal(one, -2.0, 2.0, shape),
                 ("hidden",) * len(shape),
@@ -103,12 +95,7 @@ def init_adapters(
 
 
 def variables(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The collections for the model's `apply`.
-
-    Args:
-      method: its settings.
-      params: all parameters, "adapters" among them where the method has some.
-    """
+    """The collections for the model's `apply`, from all parameters."""
     if method.name == "lora":
         return {"params": merge(method, params)}
     base = {name: part for name, part in params.items() if name != PART}
@@ -116,18 +103,10 @@ def variables(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]
 
 
 def merge(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of an ordinary model that computes the same.
+    """The parameters of an ordinary model that computes the same, without the part "adapters".
 
-    Args:
-      method: its settings.
-      params: all parameters, of jax or numpy arrays.
-
-    Returns:
-      The parameters without the part "adapters". LoRA's kernels [in, out] become
-      kernel + alpha / rank * a @ b (section 4.1), with a [in, R] and b [R, out].
-
-    Raises:
-      UserError: the method's parameters are layers of their own, which no ordinary model has.
+    LoRA's kernels [in, out] become kernel + alpha / rank * a @ b (section 4.1), with a [in, R] and
+    b [R, out].
     """
     if not can_be_merged(method):
         raise UserError(
@@ -146,11 +125,9 @@ def merge(method: MethodConfig, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def frozen_paths(method: MethodConfig, params: Any) -> tuple[str, ...]:
-    """What of the encoder stays as it is, as `OptimizerConfig.frozen` names it.
+    """What a method does not train of the encoder, for `OptimizerConfig.frozen`.
 
-    Args:
-      method: its settings.
-      params: the parameters or their shapes.
+    `params` are the parameters or their shapes.
     """
     if method.name == "full":
         return ()
@@ -161,7 +138,7 @@ def frozen_paths(method: MethodConfig, params: Any) -> tuple[str, ...]:
     return ("encoder",)
 
 
-# Of the encoder's parameters. Houlsby et al., section 2.1: LayerNorms are trained too.
+# Which of the encoder's parameters are trained; Houlsby et al., section 2.1: its LayerNorms.
 _TRAINED: dict[str, Callable[[str], bool]] = {
     "bitfit": lambda path: path.endswith("/bias"),
     "houlsby": lambda path: path.split("/")[-2].endswith("norm"),
@@ -169,12 +146,7 @@ _TRAINED: dict[str, Callable[[str], bool]] = {
 
 
 def frozen_layers(number: int, blocks: Sequence[str]) -> tuple[str, ...]:
-    """The embeddings and the lowest blocks, as `OptimizerConfig.frozen` names them.
-
-    Args:
-      number: of blocks; with 0 nothing is frozen, not even the embeddings.
-      blocks: of the model, `Architecture.blocks`.
-    """
+    """The embeddings and the lowest `number` blocks, for `OptimizerConfig.frozen`; none for 0."""
     if number >= len(blocks):
         raise UserError(f"frozen_layers is {number}; the model has {len(blocks) - 1} blocks")
     return tuple(blocks[: number + 1]) if number else ()
@@ -185,15 +157,9 @@ def bottleneck(
     weights: Mapping[str, Any],
     activation: Callable[[jax.Array], jax.Array],
 ) -> Float[Array, "*S H"]:
-    """What a small layer adds: activation(x down) up, with biases.
+    """What a small layer adds to x: activation(x down) up, with biases, in the dtype of x.
 
-    Args:
-      x: hidden states.
-      weights: "down", with kernel [H, M] and bias [M], and "up", with kernel [M, H] and bias [H].
-      activation: in between.
-
-    Returns:
-      In the dtype of x.
+    The weights "down" have a kernel [H, M] and a bias [M]; "up" has a kernel [M, H] and a bias [H].
     """
     down, up = jax.tree.map(lambda array: array.astype(x.dtype), (weights["down"], weights["up"]))
     return activation(x @ down["kernel"] + down["bias"]) @ up["kernel"] + up["bias"]
@@ -202,7 +168,7 @@ def bottleneck(
 def with_prefix(
     x: Float[Array, "B N D L"], prefix: Float[AnyArray, "H P"]
 ) -> Float[Array, "B N D P+L"]:
-    """Keys or values after those of a prefix."""
+    """Keys or values, preceded by those of a prefix."""
     batch, heads, size, _ = x.shape
     prefix = prefix.astype(x.dtype).reshape(1, heads, size, -1)
     return jnp.concatenate([jnp.broadcast_to(prefix, (batch, *prefix.shape[1:])), x], axis=-1)

@@ -1,10 +1,9 @@
 """The BERT encoder (Devlin et al. 2019, arXiv:1810.04805), top to bottom.
 
-A variable collection "adapters", where `apply` is given one, adds what `adapters.py` describes.
+A variable collection "adapters", if `apply` gets one, adds what `adapters.py` describes.
 
 Legend of shapes: B batch, L sequence length, Q positions that attend, H hidden size, N attention
-heads, D = H / N head size, F feed-forward (intermediate) size, V vocabulary size, K predictions per
-sequence.
+heads, D = H / N head size, F feed-forward (intermediate) size, V vocabulary size, K predictions.
 """
 
 from collections.abc import Callable
@@ -25,12 +24,12 @@ from bert_jax.layers.layer_norm import layer_norm
 from bert_jax.layers.projection import from_positions_last, to_positions_last
 from bert_jax.models.adapters import bottleneck, with_prefix
 from bert_jax.models.config import BertConfig
-from bert_jax.models.initialization import initializer
+from bert_jax.models.initialization import bias_initializer, initializer
 from bert_jax.parallel.sharding import constrain
 
 
 def dense(config: BertConfig, features: int, axes: tuple[str, str], name: str) -> nn.Dense:
-    """A layer x @ kernel [in, out] + bias [out] whose two axes have the logical names `axes`."""
+    """A layer x @ kernel [in, out] + bias [out]; `axes` are the kernel's logical axes."""
     return nn.Dense(
         features,
         dtype=jnp.dtype(config.dtype),
@@ -38,13 +37,6 @@ def dense(config: BertConfig, features: int, axes: tuple[str, str], name: str) -
         bias_init=bias_initializer(axes[1]),
         name=name,
     )
-
-
-def bias_initializer(axis: str) -> Callable[..., Any]:
-    """Zeros; `axis` is the logical axis of the kernel's outputs."""
-    # Over "fsdp" a bias has nothing to gain from being split.
-    axes = ("hidden" if axis == "embed" else axis,)
-    return nn.with_logical_partitioning(nn.initializers.zeros_init(), axes)
 
 
 def activation(config: BertConfig) -> Callable[[jax.Array], jax.Array]:
@@ -60,14 +52,9 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*S H"]) -> Float[Array, "*S H"]:
         """Normalises the last axis of x; the result has the compute dtype."""
-
-        def vector(name: str, initial: Callable[..., Any]) -> Any:
-            return self.param(
-                name, nn.with_logical_partitioning(initial, ("hidden",)), x.shape[-1:]
-            )
-
-        scale = vector("scale", nn.initializers.ones_init())
-        bias = vector("bias", nn.initializers.zeros_init())
+        ones = nn.with_logical_partitioning(nn.initializers.ones_init(), ("hidden",))
+        scale: Any = self.param("scale", ones, x.shape[-1:])
+        bias: Any = self.param("bias", bias_initializer("hidden"), x.shape[-1:])
         return layer_norm(x.astype(self.config.dtype), scale, bias, self.config.layer_norm_eps)
 
 
@@ -78,20 +65,16 @@ class Embeddings(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.word_embeddings = self.param(
-            "word_embeddings",
-            initializer(config, "vocab", "embed"),
-            (config.vocab_size, config.hidden_size),
+
+        def table(name: str, axis: str, rows: int) -> Any:
+            return self.param(name, initializer(config, axis, "embed"), (rows, config.hidden_size))
+
+        self.word_embeddings = table("word_embeddings", "vocab", config.vocab_size)
+        self.token_type_embeddings = table(
+            "token_type_embeddings", "token_type", config.type_vocab_size
         )
-        self.token_type_embeddings = self.param(
-            "token_type_embeddings",
-            initializer(config, "token_type", "embed"),
-            (config.type_vocab_size, config.hidden_size),
-        )
-        self.position_embeddings = self.param(
-            "position_embeddings",
-            initializer(config, "position", "embed"),
-            (config.max_position_embeddings, config.hidden_size),
+        self.position_embeddings = table(
+            "position_embeddings", "position", config.max_position_embeddings
         )
         self.norm = LayerNorm(config, name="norm")
         self.dropout = Dropout(config.hidden_dropout_prob)
@@ -103,14 +86,14 @@ class Embeddings(nn.Module):
         position_ids: Int[AnyArray, "B L"] | None,
         deterministic: bool,
     ) -> Float[Array, "B L H"]:
-        """The first hidden states; `position_ids` as in `Encoder`."""
+        """The first hidden states; `position_ids` are those of `Encoder`."""
         if position_ids is None:
             position_embeddings = self.position_embeddings[: input_ids.shape[1]]
         else:
             position_embeddings = jnp.take(self.position_embeddings, position_ids, axis=0)
         x = (
             jnp.take(self.word_embeddings, input_ids, axis=0)
-            # Two rows: a product with one-hot vectors is cheaper than a gather and its scatter.
+            # For two rows a product with one-hot vectors is cheaper than a gather and its scatter.
             + jax.nn.one_hot(token_type_ids, self.config.type_vocab_size)
             @ self.token_type_embeddings
             + position_embeddings
@@ -120,7 +103,7 @@ class Embeddings(nn.Module):
 
 
 class KernelAndBias(nn.Module):
-    """The parameters of a dense layer [H, H] for those who multiply in their own layout."""
+    """The parameters of a dense layer, for callers that multiply in a layout of their own."""
 
     config: BertConfig
     axes: tuple[str, str]
@@ -148,14 +131,7 @@ class SelfAttention(nn.Module):
         mask: AttentionMask,
         deterministic: bool,
     ) -> Float[Array, "B Q H"]:
-        """What tokens see of a sequence.
-
-        Args:
-          from_states: of the tokens that attend.
-          to_states: of those attended to.
-          mask: of the tokens attended to.
-          deterministic: False applies dropout.
-        """
+        """What the tokens of `from_states` see of those of `to_states`, which `mask` is of."""
         config = self.config
         batch, length, hidden = to_states.shape
         heads = config.num_attention_heads
@@ -188,7 +164,7 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L H"]) -> Float[Array, "B L H"]:
-        """x in another hidden state, before dropout and sum."""
+        """What the block adds to x, before dropout."""
         config = self.config
         x = dense(config, config.intermediate_size, ("embed", "mlp"), "intermediate")(x)
         x = activation(config)(constrain(x, "batch", "length", "mlp"))  # (B, L, F)
@@ -208,17 +184,7 @@ class Block(nn.Module):
         deterministic: bool,
         positions: Int[AnyArray, "B Q"] | None = None,
     ) -> Float[Array, "B _ H"]:
-        """The hidden states after the block.
-
-        Args:
-          x: those before it.
-          mask: which of the L tokens each attends to.
-          deterministic: False applies dropout.
-          positions: those to compute; None for all.
-
-        Returns:
-          [B, Q, H], or [B, L, H].
-        """
+        """The hidden states after the block, at `positions` only if they are given."""
         config = self.config
         dropout = Dropout(config.hidden_dropout_prob)
         adapters = self.variables.get("adapters", {})
@@ -234,9 +200,8 @@ class Block(nn.Module):
         transformed = FeedForward(config, name="feed_forward")(x)
         transformed = dropout(transformed, deterministic=deterministic)
         if "feed_forward_adapter" in adapters:
-            transformed += bottleneck(
-                transformed, adapters["feed_forward_adapter"], activation(config)
-            )
+            weights = adapters["feed_forward_adapter"]
+            transformed += bottleneck(transformed, weights, activation(config))
         norm = LayerNorm(config, name="feed_forward_norm")
         x += transformed
         if "output_adapter" in adapters:
@@ -248,12 +213,9 @@ def remat(config: BertConfig, block: type[Block]) -> type[Block]:
     """The block with the rematerialisation that `config.remat` names."""
     if config.remat == "none":
         return block
-    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-    return nn.remat(
-        block,
-        policy=policy if config.remat == "dots" else None,
-        static_argnums=3,  # deterministic; 0 is the module itself
-    )
+    dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    policy = dots if config.remat == "dots" else None
+    return nn.remat(block, policy=policy, static_argnums=3)  # deterministic; 0 is the module
 
 
 class Encoder(nn.Module):
@@ -277,28 +239,23 @@ class Encoder(nn.Module):
         position_ids: Int[AnyArray, "B L"] | None = None,
         positions: Int[AnyArray, "B Q"] | None = None,
     ) -> Float[Array, "B _ H"]:
-        """The last hidden states.
+        """The last hidden states, in the compute dtype.
 
         Args:
-          input_ids: of the tokens.
-          token_type_ids: their segments.
-          attention_mask: 0 for padding.
+          input_ids, token_type_ids: of the tokens.
+          attention_mask: 0 for padding; in a row of several sequences, the number of the sequence.
           deterministic: False applies dropout, which needs the rng "dropout".
-          position_ids: given where a row holds several sequences: the position of each
-            token in its own sequence. `attention_mask` is then the number of the sequence, and a
-            token attends to those of its own sequence only. None for one sequence in each row.
-          positions: where the hidden states are wanted; None for everywhere. What the
-            last block would compute elsewhere is left out. Not for rows of several sequences.
-
-        Returns:
-          [B, Q, H], or [B, L, H], in the compute dtype.
+          position_ids: for rows of several sequences, whose tokens attend to their own sequence
+            only: each token's position in its sequence. None for rows of one sequence.
+          positions: where hidden states are wanted; the last block computes no others. None for
+            everywhere. Only for rows of one sequence.
 
         Raises:
           ValueError: both `position_ids` and `positions` are given.
         """
         packed = position_ids is not None
         if packed and positions is not None:
-            raise ValueError("rows of several sequences have hidden states everywhere; positions")
+            raise ValueError("positions cannot be chosen in rows of several sequences")
         mask = AttentionMask(jnp.asarray(attention_mask), Rule(packed))
         x = self.embeddings(input_ids, token_type_ids, position_ids, deterministic)
         for layer in self.layers:
@@ -315,11 +272,9 @@ class Pooler(nn.Module):
 
     @nn.compact
     def __call__(self, hidden_states: Float[Array, "B L H"]) -> Float[Array, "B H"]:
-        """What is said of the whole sequence."""
-        pooled = dense(self.config, self.config.hidden_size, ("embed", "hidden"), "dense")(
-            hidden_states[:, 0]
-        )
-        return jnp.tanh(pooled)
+        """A summary of the whole sequence."""
+        layer = dense(self.config, self.config.hidden_size, ("embed", "hidden"), "dense")
+        return jnp.tanh(layer(hidden_states[:, 0]))
 
 
 class MaskedLMHead(nn.Module):
@@ -334,20 +289,12 @@ class MaskedLMHead(nn.Module):
         masked_positions: Int[AnyArray, "B K"],
         word_embeddings: Float[AnyArray, "V H"],
     ) -> Float32[Array, "B K V"]:
-        """Logits at the masked positions only; `word_embeddings` is the embeddings' own table."""
+        """Logits at the masked positions only; `word_embeddings` is the encoder's own table."""
         config = self.config
         x = jnp.take_along_axis(hidden_states, masked_positions[..., None], axis=1)  # (B, K, H)
         x = dense(config, config.hidden_size, ("embed", "hidden"), "transform")(x)
         x = LayerNorm(config, name="norm")(activation(config)(x))
-        bias: jax.Array = self.param(  # type: ignore[assignment]
-            "bias",
-            nn.with_logical_partitioning(nn.initializers.zeros_init(), ("vocab",)),
-            (config.vocab_size,),
-        )
-        logits = jnp.einsum(
-            "bkh,vh->bkv",
-            x,
-            word_embeddings.astype(x.dtype),
-            preferred_element_type=jnp.float32,
-        )
+        bias: Any = self.param("bias", bias_initializer("vocab"), (config.vocab_size,))
+        table = word_embeddings.astype(x.dtype)
+        logits = jnp.einsum("bkh,vh->bkv", x, table, preferred_element_type=jnp.float32)
         return logits + bias

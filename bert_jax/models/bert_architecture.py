@@ -1,4 +1,4 @@
-"""The record of BERT (arXiv:1810.04805)."""
+"""What BERT (arXiv:1810.04805) is, as an `Architecture`."""
 
 from bert_jax.models.architecture import Architecture, Modules
 from bert_jax.models.bert_names import NAMES
@@ -12,7 +12,7 @@ def _modules() -> Modules:
 
 
 def _forward_flops(config: BertConfig, length: int, predictions: int) -> float:
-    """Encoder, attention scores and context, and the masked-LM head where it predicts."""
+    """Encoder, with attention scores and context, and the masked-LM head at the predictions."""
     hidden, feed_forward = config.hidden_size, config.intermediate_size
     per_token = config.num_hidden_layers * (
         2 * (4 * hidden * hidden + 2 * hidden * feed_forward) + 4 * length * hidden

@@ -23,67 +23,57 @@ _ACTIVATIONS: dict[str, Literal["gelu", "gelu_tanh"]] = {
 def rows(config: BertConfig) -> Iterator[Row]:
     """A row for each parameter."""
     hidden, feed_forward = config.hidden_size, config.intermediate_size
+
+    def tf1(theirs: str) -> str:
+        return theirs.replace(".layer.", ".layer_").replace(".", "/")
+
+    def dense_rows(
+        ours: str, theirs: str, inputs: int = hidden, outputs: int = hidden
+    ) -> tuple[Row, Row]:
+        return dense(ours, theirs, tf1(theirs), inputs, outputs)
+
+    def norm_rows(ours: str, theirs: str) -> tuple[Row, Row]:
+        return norm(ours, f"{theirs}.LayerNorm", f"{tf1(theirs)}/LayerNorm", hidden)
+
     for name, size in (
         ("word_embeddings", config.vocab_size),
         ("token_type_embeddings", config.type_vocab_size),
         ("position_embeddings", config.max_position_embeddings),
     ):
-        yield Row(
-            f"encoder/embeddings/{name}",
-            f"bert.embeddings.{name}.weight",
-            f"bert/embeddings/{name}",
-            (size, hidden),
-        )
-    embeddings = "encoder/embeddings/norm", "bert.embeddings.LayerNorm", "bert/embeddings/LayerNorm"
-    yield from norm(*embeddings, hidden)
+        theirs = f"bert.embeddings.{name}"
+        yield Row(f"encoder/embeddings/{name}", f"{theirs}.weight", tf1(theirs), (size, hidden))
+    yield from norm_rows("encoder/embeddings/norm", "bert.embeddings")
     for number in range(config.num_hidden_layers):
-        block = f"encoder/layer_{number}", f"bert.encoder.layer.{number}"
-        for ours, theirs, inputs, outputs in (
-            ("attention/query", "attention.self.query", hidden, hidden),
-            ("attention/key", "attention.self.key", hidden, hidden),
-            ("attention/value", "attention.self.value", hidden, hidden),
-            ("attention/output", "attention.output.dense", hidden, hidden),
-            ("feed_forward/intermediate", "intermediate.dense", hidden, feed_forward),
-            ("feed_forward/output", "output.dense", feed_forward, hidden),
-        ):
-            tf1 = f"bert/encoder/layer_{number}/{theirs.replace('.', '/')}"
-            yield from dense(f"{block[0]}/{ours}", f"{block[1]}.{theirs}", tf1, inputs, outputs)
-        for ours, theirs in (
-            ("attention_norm", "attention.output"),
-            ("feed_forward_norm", "output"),
-        ):
-            tf1 = f"bert/encoder/layer_{number}/{theirs.replace('.', '/')}/LayerNorm"
-            yield from norm(f"{block[0]}/{ours}", f"{block[1]}.{theirs}.LayerNorm", tf1, hidden)
-    yield from dense("pooler/dense", "bert.pooler.dense", "bert/pooler/dense", hidden, hidden)
-    transform = "cls.predictions.transform", "cls/predictions/transform"
-    yield from dense(
-        "masked_lm/transform", f"{transform[0]}.dense", f"{transform[1]}/dense", hidden, hidden
-    )
-    yield from norm(
-        "masked_lm/norm", f"{transform[0]}.LayerNorm", f"{transform[1]}/LayerNorm", hidden
-    )
+        ours, theirs = f"encoder/layer_{number}", f"bert.encoder.layer.{number}"
+        for name in ("query", "key", "value"):
+            yield from dense_rows(f"{ours}/attention/{name}", f"{theirs}.attention.self.{name}")
+        yield from dense_rows(f"{ours}/attention/output", f"{theirs}.attention.output.dense")
+        intermediate = f"{ours}/feed_forward/intermediate", f"{theirs}.intermediate.dense"
+        yield from dense_rows(*intermediate, hidden, feed_forward)
+        output = f"{ours}/feed_forward/output", f"{theirs}.output.dense"
+        yield from dense_rows(*output, feed_forward, hidden)
+        yield from norm_rows(f"{ours}/attention_norm", f"{theirs}.attention.output")
+        yield from norm_rows(f"{ours}/feed_forward_norm", f"{theirs}.output")
+    yield from dense_rows("pooler/dense", "bert.pooler.dense")
+    yield from dense_rows("masked_lm/transform", "cls.predictions.transform.dense")
+    yield from norm_rows("masked_lm/norm", "cls.predictions.transform")
     bias = "cls.predictions.bias", "cls/predictions/output_bias"
     yield Row("masked_lm/bias", *bias, (config.vocab_size,))
-    # `run_classifier.py` and `run_squad.py` of the original; the token, pair and multiple-choice
-    # classifiers of `transformers` have the same name.
-    for ours, theirs, tf1, classes in (
+    # Those of the original's `run_classifier.py` and `run_squad.py`; all classifiers of
+    # `transformers`, such as that of multiple choice, have the same name.
+    for ours, theirs, prefix, classes in (
         ("next_sentence_head/classifier", "cls.seq_relationship", "cls/seq_relationship/", 2),
         ("classifier", "classifier", "", None),
         ("span", "qa_outputs", "cls/squad/", 2),
     ):
         # The original multiplies by the transpose of its weights [classes, H].
-        yield Row(
-            f"{ours}/kernel",
-            f"{theirs}.weight",
-            f"{tf1}output_weights",
-            (hidden, classes),
-            ("hugging_face", "tf1"),
-        )
-        yield Row(f"{ours}/bias", f"{theirs}.bias", f"{tf1}output_bias", (classes,))
+        kernel = f"{ours}/kernel", f"{theirs}.weight", f"{prefix}output_weights"
+        yield Row(*kernel, (hidden, classes), transposed=("hugging_face", "tf1"))
+        yield Row(f"{ours}/bias", f"{theirs}.bias", f"{prefix}output_bias", (classes,))
 
 
 def config_from_hugging_face(values: Mapping[str, Any]) -> BertConfig:
-    """Our configuration from a `config.json`; what it does not name has BERT's defaults."""
+    """Our configuration from a `config.json`; what that leaves out has BERT's defaults."""
     activation = values.get("hidden_act", "gelu")
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise UserError(
@@ -102,8 +92,7 @@ def config_from_hugging_face(values: Mapping[str, Any]) -> BertConfig:
 def config_to_hugging_face(config: BertConfig) -> dict[str, Any]:
     """The part of a `config.json` that describes the encoder."""
     values = dataclasses.asdict(config)
-    for ours in ("remat", "dtype"):
-        del values[ours]
+    del values["remat"], values["dtype"]
     values["hidden_act"] = "gelu" if config.hidden_act == "gelu" else "gelu_pytorch_tanh"
     return {"position_embedding_type": "absolute"} | values
 
@@ -111,15 +100,13 @@ def config_to_hugging_face(config: BertConfig) -> dict[str, Any]:
 def config_from_tf1(values: Mapping[str, Any], gelu: Literal["erf", "tanh"]) -> BertConfig:
     """Our configuration from a `bert_config.json`.
 
-    Args:
-      values: its content.
-      gelu: the form that the file's "gelu" stands for: "erf" until February 2019, "tanh" since.
+    Its "gelu" means the form `gelu`: "erf" until February 2019, "tanh" since then.
     """
     if values.get("hidden_act", "gelu") != "gelu":
         raise UserError(f"hidden_act is {values['hidden_act']!r}; only 'gelu' can be converted")
     if "vocab_size" not in values:
         raise UserError("bert_config.json names no vocab_size; it is not a BERT configuration")
-    # `BertConfig` of the original: 16 token types unless it says otherwise.
+    # As the original's `BertConfig`, which has 16 token types by default.
     return _config({"type_vocab_size": 16, **values}, "gelu" if gelu == "erf" else "gelu_tanh")
 
 

@@ -1,4 +1,4 @@
-"""What a model is and which of its weights are trained, as options."""
+"""Options for what a model is and which of its weights are trained."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ class BertConfig(EncoderConfig):
       attention_probs_dropout_prob: dropout of the attention probabilities.
       max_position_embeddings: longest sequence.
       type_vocab_size: number of token types (segments).
-      initializer_range: deviation of the normal distribution, cut at two deviations, that weights
-        start from.
+      initializer_range: deviation of the normal distribution, truncated at two deviations, from
+        which weights are drawn.
       layer_norm_eps: epsilon inside the square root of LayerNorm.
-      remat: what the backward pass computes again instead of keeping it: "none"; "dots", all but
-        the results of products with parameters; "block", everything within a block.
+      remat: what the backward pass recomputes instead of storing it: "none"; "dots", all but the
+        results of products with parameters; "block", everything within a block.
       dtype: compute dtype; parameters, LayerNorm statistics and softmax stay in float32.
     """
 
@@ -77,16 +77,16 @@ class MethodConfig:
     """What is trained besides the output layer and the pooler.
 
     Attributes:
-      name: "full", all weights; "lora", changes of low rank to some kernels (arXiv:2106.09685);
+      name: "full", all weights; "lora", low-rank changes to some kernels (arXiv:2106.09685);
         "houlsby", a small layer after attention and after feed-forward, and the encoder's
         LayerNorms (arXiv:1902.00751); "pfeiffer", one small layer at the end of each block
         (arXiv:2005.00247); "prefix", keys and values put before those of the input
         (arXiv:2101.00190), trained directly; "bitfit", the encoder's biases (arXiv:2106.10199).
-      rank: LoRA's R.
+      rank: rank of LoRA's changes.
       alpha: LoRA's change is scaled by alpha / rank.
       targets: the kernels that LoRA changes.
       bottleneck: width of the small layers of "houlsby" and "pfeiffer".
-      prefix_length: keys and values of a prefix in each block.
+      prefix_length: number of keys and values that "prefix" adds to each block.
     """
 
     name: Method = "full"
@@ -97,7 +97,7 @@ class MethodConfig:
     prefix_length: int = field(default=20, metadata={"interval": "[1, inf)"})
 
     def validate(self) -> None:
-        """Refuses a value that belongs to another method, and kernels that are none."""
+        """Refuses a value that belongs to another method, and an empty or repetitive `targets`."""
         for name, methods in _FIELDS.items():
             value = getattr(self, name)
             if self.name not in methods and value != getattr(MethodConfig, name):
@@ -107,17 +107,17 @@ class MethodConfig:
                 )
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise UserError(
-                f"method.targets is {' '.join(self.targets) or 'empty'}; name some kernels, each "
-                "once"
+                f"method.targets is {' '.join(self.targets) or 'empty'}; name at least one kernel, "
+                "and each only once"
             )
 
 
 def method_of(saved: Mapping[str, Any]) -> MethodConfig:
-    """The method of a run, from the configuration that its checkpoints hold."""
+    """The method of a run, from the configuration that is saved in its checkpoints."""
     values = dict(saved.get("method") or {})
     return MethodConfig(**values | {"targets": tuple(values.get("targets", MethodConfig.targets))})
 
 
 def can_be_merged(method: MethodConfig) -> bool:
-    """Whether an ordinary model can compute the same."""
+    """Whether an ordinary model can compute what a model with this method does."""
     return method.name in ("full", "lora", "bitfit")

@@ -1,10 +1,10 @@
-"""Operations of a training step and the peaks of devices: what MFU is counted from."""
+"""Operations of a training step and peaks of devices, from which MFU is computed."""
 
 from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.registry import architecture_of
 
-# Dense peak of one chip or card in FLOP/s by compute dtype, from the makers' data sheets; the keys
-# are the start of jax's `device_kind`.
+# Dense peak of one chip or card in FLOP/s by compute dtype, from the data sheets; the keys are
+# prefixes of jax's `device_kind`.
 PEAK_FLOPS: dict[str, dict[str, float]] = {
     "NVIDIA H100 80GB HBM3": {"bfloat16": 989e12, "float32": 67e12},
     "NVIDIA H200": {"bfloat16": 989e12, "float32": 67e12},
@@ -17,7 +17,7 @@ PEAK_FLOPS: dict[str, dict[str, float]] = {
 
 
 def peak_flops(device_kind: str, dtype: str) -> float | None:
-    """Dense peak of one device in FLOP/s, None where it is not known (a CPU's is not)."""
+    """Dense peak of one device in FLOP/s, None if it is unknown, as a CPU's is."""
     for kind, peaks in PEAK_FLOPS.items():
         if device_kind.startswith(kind):
             return peaks.get(dtype)
@@ -27,10 +27,9 @@ def peak_flops(device_kind: str, dtype: str) -> float | None:
 def model_flops(
     config: EncoderConfig, *, batch_size: int, sequence_length: int, max_predictions: int
 ) -> float:
-    """Floating-point operations of one training step, forward and backward.
+    """FLOPs of the matrix products of one training step; the backward pass has twice the forward's.
 
-    Only matrix products count, see `Architecture.forward_flops`; the backward pass is twice the
-    forward pass.
+    See `Architecture.forward_flops`.
     """
     forward = architecture_of(config).forward_flops(config, sequence_length, max_predictions)
     return 3.0 * batch_size * forward

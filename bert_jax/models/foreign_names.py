@@ -1,4 +1,4 @@
-"""What others call the parameters of a family: `transformers`, and the original of TensorFlow 1."""
+"""What `transformers` and the original code, of TensorFlow 1, call the parameters of a family."""
 
 import dataclasses
 import re
@@ -11,21 +11,13 @@ Layout = Literal["hugging_face", "tf1"]
 
 
 class Row(NamedTuple):
-    """One parameter under its names.
+    """One parameter under its names."""
 
-    Attributes:
-      ours: path in the tree of parameters; its first word is the part it belongs to.
-      hugging_face: name in a state dict of `transformers`.
-      tf1: variable of the original; empty where there is none.
-      shape: of ours; None for the number of classes.
-      transposed: the layouts that store it with its two axes swapped.
-    """
-
-    ours: str
-    hugging_face: str
-    tf1: str
-    shape: tuple[int | None, ...]
-    transposed: tuple[Layout, ...] = ()
+    ours: str  # path in the tree of parameters; its first part is the part of the model
+    hugging_face: str  # in a state dict of `transformers`
+    tf1: str  # variable of the original; empty if there is none
+    shape: tuple[int | None, ...]  # of ours; None for the number of classes
+    transposed: tuple[Layout, ...] = ()  # the layouts that store it with its two axes swapped
 
     def name(self, layout: Layout) -> str:
         return self.hugging_face if layout == "hugging_face" else self.tf1
@@ -35,16 +27,9 @@ def dense(
     ours: str, hugging_face: str, tf1: str, inputs: int, outputs: int | None
 ) -> tuple[Row, Row]:
     """A dense layer: kernels are [in, out] in ours and TF1, [out, in] in torch."""
-    return (
-        Row(
-            f"{ours}/kernel",
-            f"{hugging_face}.weight",
-            f"{tf1}/kernel",
-            (inputs, outputs),
-            ("hugging_face",),
-        ),
-        Row(f"{ours}/bias", f"{hugging_face}.bias", f"{tf1}/bias", (outputs,)),
-    )
+    kernel = f"{ours}/kernel", f"{hugging_face}.weight", f"{tf1}/kernel"
+    bias = f"{ours}/bias", f"{hugging_face}.bias", f"{tf1}/bias"
+    return Row(*kernel, (inputs, outputs), ("hugging_face",)), Row(*bias, (outputs,))
 
 
 def norm(ours: str, hugging_face: str, tf1: str, size: int) -> tuple[Row, Row]:
@@ -57,19 +42,18 @@ def norm(ours: str, hugging_face: str, tf1: str, size: int) -> tuple[Row, Row]:
 
 @dataclasses.dataclass(frozen=True)
 class ForeignNames:
-    """A family in `transformers`, and in the TensorFlow 1 of the original where there was one.
+    """A family in `transformers` and, where there was one, in the original code.
 
     Attributes:
-      rows: (config) -> a row for each parameter, those of all heads among them.
-      classes: the parts of each class of `transformers`, which has the same parts here; the larger
-        ones first, of which the first is that of pre-training.
-      stem: what the names of its classes begin with, such as "Bert".
-      prefix: what the names of the encoder begin with, such as "bert."; the class without any head
-        leaves it out.
-      config_from: the content of a `config.json`, whose model type is the family's, -> config.
+      rows: (config) -> a row for each parameter, including those of all heads.
+      classes: the parts of each class of `transformers`, larger classes first; the first one is
+        that of pre-training.
+      stem: prefix of the names of its classes, such as "Bert".
+      prefix: prefix of the encoder's tensors, such as "bert."; the class without heads omits it.
+      config_from: content of a `config.json` of this family -> configuration.
       config_to: the inverse, without the model type.
-      tied: names of copies of a tied parameter, and of the one that they must equal.
-      legacy: patterns of names that old versions wrote, and today's.
+      tied: copy of a tied parameter -> the one that it must equal.
+      legacy: patterns of names that old versions wrote, and their replacements.
     """
 
     rows: Callable[[Any], Iterable[Row]]
@@ -87,13 +71,13 @@ class ForeignNames:
         return f"{self.stem}Model"
 
     def largest_class(self, parts: set[str]) -> str:
-        """The largest class that has all its parts among `parts`."""
+        """The largest class whose parts are all among `parts`."""
         fitting = (name for name, needed in self.classes.items() if set(needed) <= parts)
         return next(fitting, self.bare)
 
 
 def numbers_of(config_class: type[Any], values: Mapping[str, Any]) -> dict[str, int | float]:
-    """The fields of a configuration that are numbers and among `values`, their types checked."""
+    """The numeric fields of a configuration that `values` has, with their types checked."""
     known = {}
     for field in dataclasses.fields(config_class):
         if field.name in values and field.type in (int, float):

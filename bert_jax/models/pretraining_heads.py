@@ -1,7 +1,6 @@
-"""The pre-training model: an encoder with its masked-LM head and, if asked, the next-sentence head.
+"""The pre-training model: an encoder with its masked-LM head and, optionally, a next-sentence head.
 
-Legend of shapes: B batch, L sequence length, K predictions per sequence, H hidden size,
-V vocabulary size.
+Legend of shapes: B batch, L sequence length, K predictions, H hidden size, V vocabulary size.
 """
 
 from collections.abc import Mapping
@@ -25,24 +24,18 @@ class NextSentenceHead(nn.Module):
 
     @nn.compact
     def __call__(self, pooled: Float[Array, "B H"]) -> Float32[Array, "B 2"]:
-        """The logits, computed in float32."""
         return output_layer(self.config, 2, "classifier")(pooled.astype(jnp.float32))
 
 
 class PretrainingOutputs(NamedTuple):
-    """What the pre-training model returns.
-
-    Attributes:
-      masked_lm_logits: at the masked positions.
-      next_sentence_logits: None for a model without that objective.
-    """
+    """Logits at the masked positions and, with a next-sentence head, of the pair."""
 
     masked_lm_logits: Float32[Array, "B K V"]
     next_sentence_logits: Float32[Array, "B 2"] | None
 
 
 class BertForPreTraining(nn.Module):
-    """The encoder with the masked-LM head and, if asked, the next-sentence head."""
+    """The encoder with the masked-LM head and, optionally, the next-sentence head."""
 
     config: EncoderConfig
     next_sentence: bool = True
@@ -56,7 +49,7 @@ class BertForPreTraining(nn.Module):
             if modules.pooler is None:
                 raise UserError(
                     f"sentence pairs need a pooler, which the architecture {architecture.name} "
-                    "has not; add --data.pairs full_sentences"
+                    "does not have; add --data.pairs full_sentences"
                 )
             self.pooler = modules.pooler(self.config)
             self.next_sentence_head = NextSentenceHead(self.config)
@@ -67,9 +60,8 @@ class BertForPreTraining(nn.Module):
         """Logits of both objectives.
 
         Args:
-          batch: `input_ids`, `token_type_ids`, `attention_mask` int [B, L] and
-            `masked_positions` int [B, K]; `position_ids` int [B, L] where rows hold several
-            sequences (see `Encoder`).
+          batch: `masked_positions` int [B, K] and inputs of `bert.Encoder`, int [B, L]:
+            `position_ids` only for rows of several sequences.
           deterministic: False applies dropout, which needs the rng "dropout".
         """
         hidden_states = self.encoder(

@@ -1,4 +1,4 @@
-"""The architectures that there are, and configurations that name one of them."""
+"""The known architectures, and saved configurations, which name one of them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,21 +9,21 @@ from bert_jax.models.architecture import Architecture, EncoderConfig
 from bert_jax.models.bert_architecture import BERT
 
 ARCHITECTURES: dict[str, Architecture] = {each.name: each for each in (BERT,)}
-DEFAULT = BERT.name  # of configurations from before there was a choice, which name none
+DEFAULT = BERT.name  # for old configurations, which name no family
 
 
 def architecture_of(config: EncoderConfig) -> Architecture:
-    """The family that a configuration is of."""
+    """The family of a configuration."""
     return next(each for each in ARCHITECTURES.values() if each.config is type(config))
 
 
 def config_to_saved(config: EncoderConfig) -> dict[str, Any]:
-    """What work folders and checkpoints keep of a configuration, as JSON values."""
+    """A configuration as work folders and checkpoints save it, in JSON values."""
     return {"model_type": architecture_of(config).name, **dataclasses.asdict(config)}
 
 
 def of_today(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved configuration of any age as one of today."""
+    """A saved configuration of any age in today's form."""
     return {"model_type": DEFAULT, **saved}
 
 
@@ -33,7 +33,7 @@ def config_from_saved(saved: Mapping[str, Any]) -> EncoderConfig:
     name = values.pop("model_type")
     if not isinstance(name, str) or name not in ARCHITECTURES:
         raise UserError(
-            f"the model is of the architecture {name!r}, which is unknown here; there are: "
+            f"the model's architecture is {name!r}, which is unknown; known are "
             f"{', '.join(ARCHITECTURES)}"
         )
     return ARCHITECTURES[name].config(**values)

@@ -1,4 +1,4 @@
-"""Learning curves and confusion matrices as pictures."""
+"""Plots of learning curves and confusion matrices."""
 
 import warnings
 from collections import Counter
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure  # not pyplot: TensorFlow's import in another thread has that
+from matplotlib.figure import Figure  # not pyplot, which another thread may be importing
 
 OF_EVERY_RUN = {"learning_rate": "learning rate", "gradient_norm": "gradient norm"}
-MOST_CLASSES = 40  # of a confusion matrix that can be read
+MOST_CLASSES = 40  # in a confusion matrix that is still readable
 
 
 def plot_curves(
@@ -19,14 +19,13 @@ def plot_curves(
     titles: Mapping[str, str],
     unigram_entropy: float | None = None,
 ) -> None:
-    """Draws losses, scores and the learning rate over the steps.
+    """Draws losses, scores, learning rate and gradient norm over the steps.
 
     Args:
-      rows: rows of metrics.jsonl.
-      path: the .png to write, aside first and then renamed; none is written without rows.
-      titles: of the metrics by their names; a picture for each that occurs, for the learning rate
-        and for the norm of the gradient.
-      unigram_entropy: drawn beside the masked-LM loss, in nats.
+      rows: of metrics.jsonl.
+      path: the .png to write, if there are any rows.
+      titles: of the metrics by their names; those that occur get a plot each.
+      unigram_entropy: in nats, drawn with the masked-LM loss.
     """
     train = [row for row in rows if row["split"] == "train"]
     held_out = [row for row in rows if row["split"] == "eval"]
@@ -56,11 +55,9 @@ def plot_curves(
 
 
 def plot_confusion(true: Sequence[str], predicted: Sequence[str], path: Path) -> None:
-    """Draws how often each true class was taken for each class.
+    """Draws how often each class was predicted for each true class.
 
-    Args:
-      true, predicted: a class for each example; of many classes, the most frequent are shown.
-      path: as of `plot_curves`.
+    `true` and `predicted` have a class for each example. Only the most frequent classes are shown.
     """
     counts = Counter([*true, *predicted])
     classes = sorted(name for name, _ in counts.most_common(MOST_CLASSES))
@@ -77,7 +74,7 @@ def plot_confusion(true: Sequence[str], predicted: Sequence[str], path: Path) ->
         if count:
             shade = "white" if count > 0.6 * matrix[row].sum() else "black"
             axis.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
-    # Dollar signs are no formulas here.
+    # Dollar signs do not start formulas here.
     axis.set_xticks(range(len(classes)), classes, rotation=90, parse_math=False)
     axis.set_yticks(range(len(classes)), classes, parse_math=False)
     axis.set_xlabel("predicted")
@@ -88,14 +85,14 @@ def plot_confusion(true: Sequence[str], predicted: Sequence[str], path: Path) ->
 def _save(figure: Any, path: Path) -> None:
     aside = path.with_name(path.name + ".tmp")
     with warnings.catch_warnings():
-        # Labels in a script that the plotting library's font lacks become boxes.
+        # Characters that the font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(aside, format="png", dpi=120)
     aside.rename(path)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Mean over a centred window of a twentieth of the points."""
+    """Moving average over a centred window of a twentieth of the points."""
     half = max(len(values) // 40, 1)
     total = np.concatenate([np.zeros(1), np.cumsum(values)])
     index = np.arange(len(values))

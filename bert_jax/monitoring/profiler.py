@@ -1,22 +1,18 @@
-"""A profiler trace of a few steps, to be looked at in XProf or Perfetto."""
+"""A profiler trace of a few steps, to view in XProf or Perfetto."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
-# Of the steps of this process: the first ones compile and fill the queues.
+# Steps of this process; the ones before them compile and fill the queues.
 FIRST, LAST = 3, 7
 
 
 class Profiler:
-    """Traces steps FIRST to LAST of this process with `jax.profiler`, if asked to.
+    """Traces steps FIRST to LAST of this process with `jax.profiler`, unless `folder` is None.
 
-    Leaving its `with` block ends a trace that is still going on.
-
-    Args:
-      folder: where the trace goes; None for no trace.
-      say: prints a line.
+    Leaving its `with` block ends a trace that is still running. `say` prints a line.
     """
 
     def __init__(self, folder: Path | None, say: Callable[[str], None]):
@@ -33,21 +29,21 @@ class Profiler:
             self.toggle()
 
     def due(self) -> bool:
-        """Counts a step; whether to toggle once the device is done with it."""
+        """Counts a step; returns whether to toggle the trace once the device has finished it."""
         self._steps += 1
         return self._folder is not None and self._steps in (FIRST - 1, LAST)
 
     def toggle(self) -> None:
-        """Begins the trace, or ends it and says where it lies."""
+        """Starts the trace, or ends it and says where it is."""
         assert self._folder is not None
         if not self._tracing:
             options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0  # a call of every function would hide the steps
+            options.python_tracer_level = 0  # a trace of every function call would hide the steps
             jax.profiler.start_trace(self._folder, profiler_options=options)
         else:
             jax.profiler.stop_trace()
             self._say(
-                f"trace of {self._steps - FIRST + 1} steps in {self._folder}; look at it with: "
+                f"trace of {self._steps - FIRST + 1} steps in {self._folder}; view it with: "
                 f"pip install xprof; xprof --logdir {self._folder}; or open its *.trace.json.gz at "
                 "https://ui.perfetto.dev"
             )

@@ -1,7 +1,7 @@
 """The speed of a run: rates, padding, waiting for input, and goodput.
 
-Steps are dispatched ahead of the device, so a wait of the host costs nothing while the device still
-has work. See docs/decisions/speed-metrics.md.
+Steps are dispatched ahead of the device, so waiting costs nothing while the device still has work.
+See docs/decisions/speed-metrics.md.
 """
 
 import contextlib
@@ -14,23 +14,21 @@ from typing import Any, TypeVar
 
 import jax
 
-# From this share on, waiting for input is worth a warning.
-WARN_INPUT_WAIT = 0.2
+WARN_INPUT_WAIT = 0.2  # share of the time from which on waiting for input is worth a warning
 
 Batch = TypeVar("Batch")
 
 
 class DeviceWatch:
-    """Knows since when the devices have had nothing to do, without holding up the dispatch.
+    """Knows since when the devices have been idle, without delaying the dispatch.
 
-    A thread waits for the outputs of each step. `dispatched` and `idle_since` belong to one thread,
-    the one that trains.
+    A thread waits for the outputs of each step; only the training thread may call the methods.
     """
 
     def __init__(self) -> None:
         self._outputs: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
         self._dispatched = 0
-        self._done = (0, time.perf_counter())  # the last step that is done, and when
+        self._done = (0, time.perf_counter())  # the last finished step, and when it finished
         self._thread = threading.Thread(target=self._wait, name="device-watch", daemon=True)
 
     def __enter__(self) -> "DeviceWatch":
@@ -44,34 +42,34 @@ class DeviceWatch:
     def _wait(self) -> None:
         while (entry := self._outputs.get()) is not None:
             number, outputs = entry
-            # What fails on the device reaches the training thread when it looks at the outputs.
+            # The training thread meets errors of the device when it fetches the outputs.
             with contextlib.suppress(Exception):
                 jax.block_until_ready(outputs)
             self._done = (number, time.perf_counter())
 
     def dispatched(self, outputs: Any) -> None:
-        """Notes a step by its outputs, arrays that no later step is given to overwrite."""
+        """Notes a step by its outputs, which must be arrays that no later step overwrites."""
         self._dispatched += 1
         self._outputs.put((self._dispatched, outputs))
 
     def idle_since(self) -> float | None:
-        """The `time.perf_counter` of the end of the last step, None while one is unfinished."""
+        """When the last step ended, by `time.perf_counter`; None while a step is unfinished."""
         number, when = self._done
         return when if number == self._dispatched else None
 
 
 class Throughput:
-    """Measures the steps between two rows of the log.
+    """Measures the steps between two rows of the log, in seconds.
 
-    The first step of a process and of a stage is not timed, for it compiles; evaluation and saving
-    are left out by `paused`. All times are in seconds.
+    The first step of a process and of a stage is not timed, as it compiles; `paused` leaves out
+    evaluation and saving.
 
     Args:
       device: watches the devices.
       peak_flops: dense peak of all devices together in FLOP/s, if known.
-      first_start: Unix time at which the run was started for the first time; None for now.
-      rows: those of the log that the run continues.
-      step: optimizer steps that the run has had.
+      first_start: Unix time at which the run was first started; None for now.
+      rows: of the log that the run continues.
+      step: number of optimizer steps so far.
     """
 
     def __init__(
@@ -94,7 +92,7 @@ class Throughput:
                 self._productive_step = row["step"]
 
     def begin_stage(self, flops_per_step: float) -> None:
-        """Starts anew with steps of another shape."""
+        """Starts again, for steps of another shape."""
         self._flops_per_step = flops_per_step
         self._compiled = False
         self._rows_read = 0
@@ -107,7 +105,7 @@ class Throughput:
         self._steps = self._sequences = self._tokens = self._slots = 0
 
     def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches; how long the devices idle while one is waited for is counted."""
+        """The same batches; measures how long the devices are idle while waiting for them."""
         while True:
             begin = time.perf_counter()
             with jax.profiler.TraceAnnotation("wait for input"):
@@ -120,13 +118,9 @@ class Throughput:
             yield batch
 
     def count(self, outputs: Any, *, sequences: int, tokens: int, slots: int) -> None:
-        """Counts a step that was dispatched.
+        """Counts a dispatched step, by its sizes on all hosts; `outputs` as of `DeviceWatch`.
 
-        Args:
-          outputs: arrays of the step that no later step overwrites.
-          sequences: rows of the batch of all hosts.
-          tokens: tokens among them that are no padding.
-          slots: tokens with padding.
+        `tokens` do not include padding, `slots` do.
         """
         self._device.dispatched(outputs)
         if not self._compiled:
@@ -141,7 +135,7 @@ class Throughput:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves the time within out; the devices must be done with all steps."""
+        """Leaves out the time within the block; the devices must have finished all steps."""
         self._seconds += time.perf_counter() - self._start
         try:
             yield
@@ -149,16 +143,10 @@ class Throughput:
             self._start = time.perf_counter()
 
     def read(self, step: int) -> dict[str, float]:
-        """The figures since the last reading; the devices must be done with all steps.
+        """The figures since the last reading; empty if no step was timed.
 
-        Args:
-          step: optimizer steps that the run has had.
-
-        Returns:
-          sequences_per_second, tokens_per_second (without padding), padding_share,
-          input_wait_share, model_flops_per_second, mfu with a known peak, and goodput, the share of
-          the time since the first start in which the steps that the run has kept ran and did not
-          wait for input. Nothing where no step was timed.
+        docs/training.md explains them. The devices must have finished all steps. `step` is the
+        number of optimizer steps so far.
         """
         if not self._steps:
             self._restart()
@@ -185,19 +173,14 @@ class Throughput:
         return figures
 
     def input_warning(self, figures: Mapping[str, float]) -> str | None:
-        """What to do where the input is the limit, once in a stage; the first row does not count.
-
-        Args:
-          figures: from `read`.
-        """
+        """Advice if the input limits the speed, once per stage; the first row does not count."""
         share = figures.get("input_wait_share", 0.0)
         if self._warned or self._rows_read < 2 or share < WARN_INPUT_WAIT:
             return None
         self._warned = True
         return (
-            f"the devices waited for input in {share:.0%} of the time since the last row; give "
-            f"this process more than its {_cpu_cores()} CPU cores, or keep the corpus on a faster "
-            "disk"
+            f"the devices waited for input {share:.0%} of the time since the last row; give this "
+            f"process more than its {_cpu_cores()} CPU cores, or keep the corpus on a faster disk"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves to be looked at: metrics.jsonl, TensorBoard files and the progress bar."""
+"""What a run shows of itself: metrics.jsonl, TensorBoard files and a progress bar."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from rich.progress import (
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line that a crash cut short is left out."""
+    """The rows of a metrics.jsonl, without a last line that a crash cut short."""
     if not path.is_file():
         return []
     rows = []
@@ -37,8 +37,8 @@ class Tracker:
 
     Args:
       work_dir: the run's folder.
-      resume_step: step that the run continues from. Rows of later steps, which a crash left behind,
-        are removed: they will be computed again. None removes all.
+      resume_step: step from which the run continues; None for a fresh run. Rows of later steps,
+        which a crash left behind, are removed: they will be computed again.
     """
 
     def __init__(self, work_dir: Path, resume_step: int | None):
@@ -49,20 +49,14 @@ class Tracker:
         aside.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
         aside.rename(self.path)
         self._file: TextIO = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
-        import tensorboardX  # takes long, and not every command tracks
+        import tensorboardX  # slow to import, and not every command tracks
 
         self._board = tensorboardX.SummaryWriter(
             str(work_dir / "tensorboard"), purge_step=0 if resume_step is None else resume_step + 1
         )
 
     def log(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
-        """Adds one row, with the present Unix time as "time".
-
-        Args:
-          step: optimizer steps taken.
-          split: "train" or "eval".
-          metrics: finite numbers by name.
-        """
+        """Adds a row of finite numbers, with the Unix time; `split` is "train" or "eval"."""
         row = {"step": step, "split": split, "time": round(time.time(), 3), **metrics}
         self.rows.append(row)
         self._file.write(json.dumps(row) + "\n")
@@ -75,33 +69,29 @@ class Tracker:
         return [row for row in self.rows if row["split"] == "eval"]
 
     def sync(self) -> None:
-        """Forces everything logged so far to disk; done before a checkpoint of the same step."""
+        """Forces everything logged so far to disk; called before a checkpoint of the same step."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._board.flush()
 
     def close(self) -> None:
-        """Closes the files."""
         self.sync()
         self._file.close()
         self._board.close()
 
 
 class SilentTracker(Tracker):
-    """For hosts that write nothing: the rows are kept in memory only."""
+    """For hosts that write nothing: it keeps the rows in memory only."""
 
     def __init__(self) -> None:
         self.rows = []
 
     def log(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
-        """Keeps the row."""
         self.rows.append({"step": step, "split": split, **metrics})
 
-    def sync(self) -> None:
-        """There is nothing to force to disk."""
+    def sync(self) -> None: ...
 
-    def close(self) -> None:
-        """There is nothing to close."""
+    def close(self) -> None: ...
 
 
 class ProgressBar:
@@ -110,8 +100,8 @@ class ProgressBar:
     Args:
       total: number of steps.
       done: steps taken before.
-      seconds_between_lines: in a log file.
-      shown: False says nothing anywhere.
+      seconds_between_lines: of plain lines.
+      shown: False prints nothing.
       name: what is counted.
     """
 
@@ -153,13 +143,13 @@ class ProgressBar:
         self._bar.stop()
 
     def step(self, done: int) -> None:
-        """Says how many steps have been taken."""
+        """Shows how many steps have been taken."""
         self._done = done
         self._bar.update(self._task, completed=done)
         self._line()
 
     def metrics(self, text: str) -> None:
-        """Shows the newest figures, such as "loss 5.12 | 310 sequences/s"."""
+        """Shows the latest figures, such as "loss 5.12 | 310 sequences/s"."""
         self._text, self._text_step = text, self._done
         self._bar.update(self._task, text=text)
         self._line()
@@ -173,7 +163,7 @@ class ProgressBar:
                 line += f" ({self._name} {self._text_step})"
             if not self._lines or self._done > self._lines[-1][0]:
                 self._lines.append((self._done, now))
-            # The later half: the first steps compile, each length of batches anew.
+            # From the later half of the lines: early steps compile, for each length of batches.
             steps, start = self._lines[(len(self._lines) - 1) // 2]
             if self._text and self._done > steps:
                 left = (self._total - self._done) * (now - start) / (self._done - steps)

@@ -1,4 +1,4 @@
-"""The losses of fine-tuning by name: what a batch's "labels" and "weights" make of the logits."""
+"""The losses of fine-tuning by name, each computed from logits and a batch."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from bert_jax.objectives.objective import Batch
 
 # (logits, batch, label smoothing) -> the loss as (sum, weight).
 Loss = Callable[[jax.Array, Batch, float], Sum]
-# (logits, other logits of the same batch) -> how far apart they are, in the shape of the weights.
+# (logits, other logits of the same batch) -> how far apart they are, one number for each weight.
 Divergence = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -23,8 +23,10 @@ class Criterion(NamedTuple):
     divergence: Divergence = divergence
 
 
-def _cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
-    return losses.cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
+def _of_labels(loss: Callable[..., Sum]) -> Loss:
+    return lambda logits, batch, smoothing: loss(
+        logits, batch["labels"], batch["weights"], smoothing
+    )
 
 
 def _choice_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
@@ -32,17 +34,9 @@ def _choice_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> 
     return losses.cross_entropy(logits, labels, weights, smoothing, present_choices(batch))
 
 
-def _binary_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
-    return losses.binary_cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
-
-
 def _sentence_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
     labels, weights = batch["labels"][..., None], batch["weights"]
     return losses.binary_cross_entropy(logits[..., None], labels, weights, smoothing)
-
-
-def _squared_error(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
-    return losses.squared_error(logits, batch["labels"], batch["weights"], smoothing)
 
 
 def _span_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Sum:
@@ -52,10 +46,10 @@ def _span_cross_entropy(logits: jax.Array, batch: Batch, smoothing: float) -> Su
 
 
 CRITERIA = {
-    "cross_entropy": Criterion(_cross_entropy),  # of classes that exclude each other
-    "choice_cross_entropy": Criterion(_choice_cross_entropy),  # of choices, perhaps absent ones
-    "binary_cross_entropy": Criterion(_binary_cross_entropy, binary_divergence),
+    "cross_entropy": Criterion(_of_labels(losses.cross_entropy)),  # of mutually exclusive classes
+    "choice_cross_entropy": Criterion(_choice_cross_entropy),  # of choices, some perhaps absent
+    "binary_cross_entropy": Criterion(_of_labels(losses.binary_cross_entropy), binary_divergence),
     "sentence_cross_entropy": Criterion(_sentence_cross_entropy),  # of a score for each sentence
-    "squared_error": Criterion(_squared_error),
+    "squared_error": Criterion(_of_labels(losses.squared_error)),
     "span_cross_entropy": Criterion(_span_cross_entropy),
 }

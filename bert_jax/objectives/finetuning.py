@@ -1,7 +1,4 @@
-"""The fine-tuning objective: any model with one kind of logits, any loss of labels and weights.
-
-The same loop trains it: it has the members of `objective.Objective`.
-"""
+"""The fine-tuning objective: any model with one kind of logits, any loss of labels and weights."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -26,24 +23,14 @@ from bert_jax.parallel.sharding import batch_sharding, put_batch, replicated
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FinetuningObjective:
-    """The loss of a model on the labels of its batches.
+    """The loss of a model on the labels of its batches; an `objective.Objective`."""
 
-    Attributes:
-      model: (batch, deterministic) -> logits, one of `task_heads.py`; its `config` is the
-        encoder's.
-      loss: of the logits.
-      batch_shapes: what a batch of some size holds.
-      regularization: its settings.
-      method: which small parameters there are beside the model's own.
-      divergence: of the logits of two passes, for R-Drop.
-    """
-
-    model: nn.Module
+    model: nn.Module  # (batch, deterministic) -> logits; its `config` is the encoder's
     loss: Loss
     batch_shapes: Callable[[BatchSize], Shapes]
     regularization: RegularizationConfig = RegularizationConfig()
     method: MethodConfig = MethodConfig()
-    divergence: Divergence = divergence
+    divergence: Divergence = divergence  # for R-Drop
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -59,18 +46,18 @@ class FinetuningObjective:
         return {**params, PART: small} if small else params
 
     def loss_weights(self, batch: Batch) -> dict[str, jax.Array]:
-        """The sum of the weights of the labels; at least a little, for a batch without any."""
+        """The sum of the labels' weights, which must not be 0 even in a batch without labels."""
         return {"loss": jnp.maximum(jnp.sum(batch["weights"]), 1e-5)}
 
     def logits(self, params: Any, batch: Batch, dropout_key: jax.Array | None = None) -> jax.Array:
-        """The model's outputs; without a key without dropout."""
+        """The model's outputs, without dropout unless there is a key."""
         rngs = None if dropout_key is None else {"dropout": dropout_key}
         return self.model.apply(
             variables(self.method, params), batch, deterministic=dropout_key is None, rngs=rngs
         )  # type: ignore[return-value]
 
     def sums(self, params: Any, batch: Batch, keys: Keys) -> dict[str, Sum]:
-        """The loss as (sum, weight), regularized where there is a key for dropout."""
+        """The loss as (sum, weight), regularized if there is a key for dropout."""
         dropout_key = keys.dropout
         if dropout_key is None:
             return {"loss": self.loss(self.logits(params, batch), batch, 0.0)}
@@ -90,7 +77,7 @@ class FinetuningObjective:
         return {"loss": (total, weight)}
 
     def _regularized(self, params: Any, batch: Batch, key: jax.Array) -> Sum:
-        """The smoothed loss, with R-Drop the mean of two and their divergence."""
+        """The smoothed loss; with R-Drop, the mean of two losses plus their divergence."""
         smoothing, r_drop = self.regularization.label_smoothing, self.regularization.r_drop
         if not r_drop:
             return self.loss(self.logits(params, batch, key), batch, smoothing)
@@ -112,11 +99,8 @@ def make_predict_step(objective: FinetuningObjective, mesh: Mesh) -> PredictStep
             logits = objective.logits(params, batch)
             return logits, objective.loss(logits, batch, 0.0)
 
-    return jax.jit(
-        predict_step,
-        in_shardings=(None, batch_sharding(mesh)),
-        out_shardings=replicated(mesh),
-    )
+    shardings = (None, batch_sharding(mesh))
+    return jax.jit(predict_step, in_shardings=shardings, out_shardings=replicated(mesh))
 
 
 def predict(
@@ -125,14 +109,11 @@ def predict(
     batches: Iterable[tuple[np.ndarray, dict[str, np.ndarray]]],
     mesh: Mesh,
 ) -> tuple[list[np.ndarray], float]:
-    """The outputs for every row of some batches, and their mean loss.
+    """The outputs for every row of some batches, and their mean loss, on one host.
 
     Args:
-      predict_step: from `make_predict_step`.
-      params: the parameters.
-      batches: (numbers of the rows, int64 [n]; their batch, whose further rows fill it up). All
-        numbers together are 0 to the number of rows.
-      mesh: the device mesh, of one host.
+      batches: (numbers of the rows, int64 [n]; a batch whose first n rows these are). Together, the
+        numbers are all of 0 to the number of rows.
 
     Returns:
       (float32 logits of each row in the order of the numbers; the loss, 0 without any label).

@@ -1,6 +1,7 @@
 """Losses and accuracies as (sum, weight), so that the division happens once, after every reduction.
 
-B = batch, K = predictions per sequence, V = vocabulary size, C = classes.
+Each returns the sum of weight * loss and the sum of the weights; a weight of 0 leaves an entry out.
+Losses are in nats. B = batch, L = length, C = classes.
 """
 
 import jax
@@ -20,19 +21,13 @@ def cross_entropy(
     smoothing: float = 0.0,
     present: Bool[AnyArray, "*S C"] | None = None,
 ) -> Sum:
-    """Negative log-likelihood of `labels` in nats.
+    """Negative log-likelihood of `labels`, which are in [0, C).
 
     Args:
-      logits: of the classes.
-      labels: in [0, C).
-      weights: 0 leaves an entry out.
       smoothing: this share of each target is spread evenly over all classes (arXiv:1512.00567,
         section 7).
-      present: over which of them it is spread where an entry has fewer than C; the
-        logits of the others must be so low that they count for nothing.
-
-    Returns:
-      (sum of weight * nll, sum of weight).
+      present: the classes that it is spread over, where an entry has fewer than C; the logits of
+        the others must be so low that they count for nothing.
     """
     logits = logits.astype(jnp.float32)
     log_normalizer = jax.nn.logsumexp(logits, axis=-1)
@@ -44,7 +39,7 @@ def cross_entropy(
 
 
 def _mean(logits: jax.Array, present: AnyArray | None) -> jax.Array:
-    """Mean over the last axis, of those present; 0 where none is."""
+    """Mean of the present logits over the last axis; 0 where none is present."""
     if present is None:
         return jnp.mean(logits, axis=-1)
     total = jnp.sum(jnp.where(present, logits, 0.0), axis=-1)
@@ -57,16 +52,9 @@ def binary_cross_entropy(
     weights: Float[AnyArray, "*S"],
     smoothing: float = 0.0,
 ) -> Sum:
-    """Negative log-likelihood of independent yes-or-no labels in nats, their mean over classes.
+    """Negative log-likelihood of independent labels, 0 or 1, averaged over the classes.
 
-    Args:
-      logits: one for each label.
-      labels: 0 or 1.
-      weights: 0 leaves an entry out.
-      smoothing: labels become this much closer to 1/2, as 2 classes of `cross_entropy`.
-
-    Returns:
-      (sum of weight * nll, sum of weight).
+    `smoothing` is that of `cross_entropy` with two classes: it moves labels towards 1/2.
     """
     logits = logits.astype(jnp.float32)
     labels = (1 - smoothing) * labels + smoothing / 2
@@ -75,12 +63,9 @@ def binary_cross_entropy(
 
 
 def divergence(first: Float[Array, "*S C"], second: Float[Array, "*S C"]) -> Float[Array, "*S"]:
-    """Half the sum of the Kullback-Leibler divergences of two softmaxes in both directions, nats.
+    """Half the sum of the Kullback-Leibler divergences of two softmaxes in both directions.
 
-    Section 2.2 of R-Drop (arXiv:2106.14448).
-
-    Args:
-      first, second: logits.
+    Both arguments are logits. R-Drop (arXiv:2106.14448), section 2.2.
     """
     p, q = jax.nn.log_softmax(first), jax.nn.log_softmax(second)
     return jnp.sum((jnp.exp(p) - jnp.exp(q)) * (p - q), axis=-1) / 2
@@ -89,13 +74,9 @@ def divergence(first: Float[Array, "*S C"], second: Float[Array, "*S C"]) -> Flo
 def binary_divergence(
     first: Float[Array, "*S C"], second: Float[Array, "*S C"]
 ) -> Float[Array, "*S"]:
-    """`divergence` of independent yes-or-no outputs, the mean over classes as in their loss.
-
-    Args:
-      first, second: logits.
-    """
-    # The logarithms' part of p log(p / q) + (1 - p) log((1 - p) / (1 - q)), both directions summed,
-    # is the difference of the logits.
+    """`divergence` of independent yes-or-no outputs, averaged over classes as in their loss."""
+    # Summed over both directions, p log(p / q) + (1 - p) log((1 - p) / (1 - q)) is p - q times the
+    # difference of the logits.
     p, q = jax.nn.sigmoid(first), jax.nn.sigmoid(second)
     return jnp.mean((p - q) * (first - second), axis=-1) / 2
 
@@ -106,17 +87,7 @@ def squared_error(
     weights: Float[AnyArray, "*S"],
     smoothing: float = 0.0,
 ) -> Sum:
-    """Squared difference of one output and a number.
-
-    Args:
-      outputs: of the model.
-      labels: what they should be.
-      weights: 0 leaves an entry out.
-      smoothing: has no meaning for numbers and no effect.
-
-    Returns:
-      (sum of weight * squared difference, sum of weight).
-    """
+    """Squared difference of one output and a number; `smoothing` has no meaning for numbers."""
     del smoothing
     difference = outputs[..., 0].astype(jnp.float32) - labels
     return jnp.sum(weights * difference**2), jnp.sum(weights)
@@ -128,19 +99,10 @@ def span_cross_entropy(
     weights: Float[AnyArray, " B"],
     attention_mask: Int[AnyArray, "B L"],
 ) -> Sum:
-    """Negative log-likelihood of where a span starts and where it ends in nats, their mean.
+    """Mean of the negative log-likelihoods of where a span starts and where it ends, in [0, L).
 
-    As in the original's `run_squad.py`, but for padding, which cannot be chosen: so the loss does
-    not depend on how long a batch is.
-
-    Args:
-      logits: of start and end.
-      labels: positions in [0, L).
-      weights: 0 leaves a row out.
-      attention_mask: 0 for padding.
-
-    Returns:
-      (sum of weight * nll, sum of weight).
+    As in the original's `run_squad.py`, except that padding, 0 in `attention_mask`, cannot be
+    chosen, so that the loss does not depend on how long a batch is.
     """
     logits = jnp.where(attention_mask[..., None] > 0, logits.astype(jnp.float32), -1e9)
     both = jnp.broadcast_to(weights[:, None], labels.shape)
@@ -151,17 +113,8 @@ def span_cross_entropy(
 def accuracy(
     logits: Float[Array, "*S C"], labels: Int[AnyArray, "*S"], weights: Float[AnyArray, "*S"]
 ) -> Sum:
-    """Share of entries whose label has the largest logit (a tie counts as correct).
-
-    Args:
-      logits: of the classes.
-      labels: in [0, C).
-      weights: 0 leaves an entry out.
-
-    Returns:
-      (sum of weight * correct, sum of weight).
-    """
-    # The label's logit against the maximum: on a CPU argmax alone takes longer than the loss.
+    """Share of entries whose label, in [0, C), has the largest logit (a tie counts as correct)."""
+    # The label's logit against the maximum: on a CPU, argmax alone takes longer than the loss.
     label_logits = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
     correct = (label_logits >= jnp.max(logits, axis=-1)).astype(jnp.float32)
     return jnp.sum(weights * correct), jnp.sum(weights)

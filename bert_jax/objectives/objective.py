@@ -1,4 +1,4 @@
-"""What the loop, the dry run and the compiler know of an objective: everything that is trained."""
+"""The interface of an objective, which is all that the loop, dry run and compiler know of it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
@@ -13,57 +13,36 @@ Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
 class BatchSize(NamedTuple):
-    """What the shapes of a batch follow from.
-
-    Attributes:
-      rows: B.
-      length: tokens of a row, L.
-      predictions: slots for predictions in a row, K.
-      packed: a row holds several sequences.
-    """
+    """What determines the shapes of a batch."""
 
     rows: int
-    length: int
-    predictions: int = 1
-    packed: bool = False
+    length: int  # tokens in a row
+    predictions: int = 1  # slots for predictions in a row
+    packed: bool = False  # rows hold several sequences
 
 
 class Keys(NamedTuple):
-    """The typed random keys of a batch.
+    """The typed random keys of a batch."""
 
-    Attributes:
-      sampling: for what an objective draws, in training and in evaluation.
-      dropout: None evaluates without dropout.
-    """
-
-    sampling: jax.Array
-    dropout: jax.Array | None = None
+    sampling: jax.Array  # for what an objective draws, in training and in evaluation
+    dropout: jax.Array | None = None  # None: no dropout, as in evaluation
 
 
 def training_keys(key: jax.Array) -> Keys:
-    """The keys of a step, or of a micro-batch, from a random key of its own."""
+    """The keys of a step or of a micro-batch, from its own random key."""
     return Keys(jax.random.fold_in(key, 1), key)
 
 
 def evaluation_keys(number: int | jax.Array) -> Keys:
-    """The keys of a held-out batch: the same in every evaluation, other ones for each batch.
-
-    Args:
-      number: of the batch.
-    """
+    """The keys of a held-out batch, which depend on its number alone."""
     return Keys(jax.random.fold_in(jax.random.key(0), number))
 
 
 class Metric(NamedTuple):
-    """How a metric is shown.
+    """How a metric is shown."""
 
-    Attributes:
-      title: what it is called in pictures and summaries.
-      of_a_constant: what a constant answer reaches; None where that depends on the data.
-    """
-
-    title: str
-    of_a_constant: float | None = None
+    title: str  # in plots and summaries
+    of_a_constant: float | None = None  # what a constant answer scores, if it is known
 
 
 class Objective(Protocol):
@@ -74,16 +53,16 @@ class Objective(Protocol):
         """Those of `sums`, in the order in which they are shown."""
 
     def __hash__(self) -> int:
-        """Compiled steps are kept by it."""
+        """Compiled steps are cached by it."""
 
     def batch_shapes(self, size: BatchSize) -> Shapes:
-        """What a batch holds."""
+        """Shapes and dtypes of a batch."""
 
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters, boxed with logical axis names."""
 
     def loss_weights(self, batch: Batch) -> dict[str, jax.Array]:
-        """What the sum of each loss is divided by; the keys name the losses that are added up."""
+        """What the sum of each loss is divided by; its keys name the losses that are added up."""
 
     def sums(self, params: Any, batch: Batch, keys: Keys) -> dict[str, Sum]:
         """Losses and other metrics of a batch as (sum, weight)."""

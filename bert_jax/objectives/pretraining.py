@@ -1,7 +1,4 @@
-"""The pre-training objective: a batch of the documented contract into losses and metrics.
-
-An objective is anything with the members of `objective.Objective`; fine-tuning tasks are others.
-"""
+"""The pre-training objective: losses and metrics of a batch of masked sequences or pairs."""
 
 import dataclasses
 from typing import Any
@@ -24,12 +21,12 @@ _PAIR_TITLES = {
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingObjective:
-    """Masked language model plus, if asked, an objective on sentence pairs.
+    """Masked language model plus, optionally, an objective on sentence pairs.
 
     Attributes:
-      config: the encoder's architecture.
-      pairs: the objective that predicts `next_sentence_labels`, "next_sentence" or
-        "sentence_order", after which its metrics are named; None for batches without pairs.
+      config: of the encoder.
+      pairs: what the `next_sentence_labels` of pairs say, "next_sentence" or "sentence_order"; the
+        metrics have that name too. None for batches without pairs.
     """
 
     config: EncoderConfig
@@ -77,20 +74,14 @@ class PretrainingObjective:
         return self.model.init(key, batch)["params"]
 
     def loss_weights(self, batch: Batch) -> dict[str, jax.Array]:
-        """What each loss is divided by; the 1e-5 is in `run_pretraining.py` of the original."""
+        """What each loss is divided by; the 1e-5 is that of the original's `run_pretraining.py`."""
         weights = {"masked_lm_loss": jnp.sum(batch["masked_weights"]) + 1e-5}
         if self.pairs:
             weights[f"{self.pairs}_loss"] = jnp.float32(batch["next_sentence_labels"].shape[0])
         return weights
 
     def sums(self, params: Any, batch: Batch, keys: Keys) -> dict[str, Sum]:
-        """Every loss and accuracy as (sum, weight).
-
-        Args:
-          params: the model's parameters.
-          batch: design of the batch in `data_pipeline/pretraining/collate.py`.
-          keys: only that of dropout is used.
-        """
+        """Every loss and accuracy as (sum, weight); of the keys, only that of dropout is used."""
         outputs: Any = self.model.apply(
             {"params": params},
             batch,
@@ -119,24 +110,20 @@ def fill_mask(
     masked_positions: np.ndarray,
     top: int = 5,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The most probable pieces at the masked positions of one sequence.
+    """The `top` most probable pieces at the masked positions of one sequence.
 
     Args:
-      config: the encoder's architecture.
-      params: parameters of `BertForPreTraining`; only the encoder and the masked-LM head are used.
+      config: of the encoder.
+      params: of a model with a masked-LM head; other heads are not used.
       input_ids: int32 [L], with [CLS], [SEP] and [MASK].
       masked_positions: int32 [K].
-      top: number of pieces.
 
     Returns:
       (ids int32 [K, top], probabilities float32 [K, top]), best first.
-
-    Raises:
-      UserError: the parameters have no masked-LM head, as after conversion from a bare encoder.
     """
     if "masked_lm" not in params:
         raise UserError(
-            "this model has no masked-LM head, so it cannot fill in masks; pre-train it further"
+            "this model has no masked-LM head, so it cannot fill in masks; pre-train it first"
         )
     batch = {
         "input_ids": input_ids[None],

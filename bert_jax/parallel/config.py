@@ -1,4 +1,4 @@
-"""How devices and processes share the work, as options."""
+"""Options for how devices and processes share the work."""
 
 import dataclasses
 from dataclasses import field
@@ -8,11 +8,11 @@ from bert_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How many devices each axis of the mesh has; their product is the number of devices.
+    """The size of each axis of the mesh; their product is the number of devices.
 
     Attributes:
       data: copies of the model, each with its share of the batch; -1 takes the devices left over.
-      fsdp: devices that split the batch too, and also parameters, gradients and optimizer state,
+      fsdp: devices that split the batch as well as parameters, gradients and optimizer state,
         which are gathered layer by layer when they are needed; -1 as above.
       tensor: devices that split each layer's heads, feed-forward width and the vocabulary; -1 as
         above.
@@ -23,30 +23,28 @@ class MeshConfig:
     tensor: int = 1
 
     def validate(self) -> None:
-        """Raises UserError where a size is no number of devices, or two take what is left."""
+        """Refuses sizes that are not numbers of devices, and more than one -1."""
         sizes = dataclasses.asdict(self)
         for name, size in sizes.items():
             if size < 1 and size != -1:
-                raise UserError(
-                    f"mesh.{name} is {size}; it must be positive, or -1 for what is left"
-                )
+                raise UserError(f"mesh.{name} is {size}; it must be positive, or -1 for the rest")
         free = [name for name, size in sizes.items() if size == -1]
         if len(free) > 1:
             raise UserError(
-                f"mesh.{' and mesh.'.join(free)} are -1; only one axis can take what is left"
+                f"mesh.{' and mesh.'.join(free)} are -1; only one axis can take the devices left"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class DistributedConfig:
-    """How the processes of a run find each other; without any of it, the run has one process.
+    """How the processes of a run find each other; by default a run is a single process.
 
     Attributes:
       auto: take coordinator, processes and process from the environment: Cloud TPU VMs, Slurm,
         Open MPI, Kubernetes.
-      coordinator: HOST:PORT of process 0, where it listens and the others find it.
-      processes: how many there are.
-      process: which of them this is, from 0 on.
+      coordinator: HOST:PORT at which process 0 listens.
+      processes: number of processes.
+      process: number of this process, counted from 0.
       timeout: seconds to wait for the others at the start, and after the last sign of life of one
         that may be dead.
     """
@@ -58,14 +56,11 @@ class DistributedConfig:
     timeout: int = field(default=120, metadata={"interval": "[10, inf)"})
 
     def validate(self) -> None:
-        """Raises UserError where options are missing or contradict each other."""
-        explicit = {
-            "coordinator": self.coordinator or None,
-            "processes": self.processes,
-            "process": self.process,
-        }
-        given = [f"--distributed.{name}" for name, value in explicit.items() if value is not None]
-        lacking = [f"--distributed.{name}" for name, value in explicit.items() if value is None]
+        """Refuses options that are incomplete or contradict each other."""
+        names = ("coordinator", "processes", "process")
+        options = {f"--distributed.{name}": getattr(self, name) for name in names}
+        given = [option for option, value in options.items() if value not in ("", None)]
+        lacking = [option for option in options if option not in given]
         if self.auto and given:
             raise UserError(
                 f"--distributed.auto takes everything from the environment; leave out "
@@ -79,17 +74,13 @@ class DistributedConfig:
         assert self.process is not None
         if not 0 <= self.process < self.processes:
             raise UserError(
-                f"distributed.process is {self.process}; it must be within 0 and "
+                f"distributed.process is {self.process}; it must be between 0 and "
                 f"{self.processes - 1}, as distributed.processes is {self.processes}"
             )
         self.address()
 
     def address(self) -> tuple[str, int]:
-        """Host and port of the coordinator.
-
-        Raises:
-          UserError: it is not HOST:PORT.
-        """
+        """Host and port of the coordinator."""
         host, _, port = self.coordinator.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
             raise UserError(

@@ -1,6 +1,6 @@
-"""Several processes, usually one on each host, that train one model together.
+"""Several processes, usually one per host, that train one model together.
 
-Every process runs the same program on its own devices; process 0 alone writes logs and small files.
+All run the same program, each on its own devices; only process 0 writes logs and small files.
 """
 
 import contextlib
@@ -17,18 +17,11 @@ from bert_jax.errors import UserError
 from bert_jax.parallel.config import DistributedConfig
 from bert_jax.parallel.ending import GONE, Ending, heed_abort
 
-_SECONDS_OF_A_NAME = 10  # until that of a host that is just starting resolves
+_NAME_SECONDS = 10  # until the name of a host that is just starting must resolve
 
 
 def initialize(config: DistributedConfig) -> None:
-    """Joins the other processes; to be called before anything touches a device.
-
-    Does nothing for a run of one process.
-
-    Raises:
-      UserError: the environment names no cluster, or the coordinator's name does not resolve, or it
-        cannot be reached.
-    """
+    """Joins the other processes, if there are any; call it before anything touches a device."""
     if not config.auto and not config.coordinator:
         return
     deadline = time.monotonic() + config.timeout
@@ -36,15 +29,15 @@ def initialize(config: DistributedConfig) -> None:
         _check_name(config)
     if config.process:
         _wait_for_coordinator(config, deadline)
-    where = config.coordinator or "the one that the environment names"
+    where = config.coordinator or "that the environment names"
     Ending.message = (
-        f"the processes of the run did not all meet within {config.timeout} s at the coordinator "
-        f"{where}; start all of them, each with its own number, and see that its port is open "
+        f"not all processes of the run reached the coordinator {where} within {config.timeout} s; "
+        "start all of them, each with its own number, and make sure that its port is open "
         "(--distributed.timeout waits longer)"
     )
     Ending.code = 2
     heed_abort()
-    # It would take SIGTERM from the loop, which saves and ends on all hosts by itself.
+    # That service would intercept SIGTERM, on which the loop itself saves and ends on all hosts.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -59,7 +52,7 @@ def initialize(config: DistributedConfig) -> None:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if config.auto:
             raise UserError(
-                f"--distributed.auto: the environment does not tell the processes of the run "
+                f"--distributed.auto: the environment does not describe the processes of the run "
                 f"({reason}); give --distributed.coordinator, --distributed.processes and "
                 "--distributed.process"
             ) from None
@@ -74,9 +67,9 @@ def initialize(config: DistributedConfig) -> None:
 
 
 def _check_name(config: DistributedConfig) -> None:
-    """Refuses a name of no host; that of a host that is just starting may take seconds."""
+    """Refuses a host name that does not resolve; for a host that is just starting this may take."""
     host, port = config.address()
-    deadline = time.monotonic() + min(_SECONDS_OF_A_NAME, config.timeout)
+    deadline = time.monotonic() + min(_NAME_SECONDS, config.timeout)
     while True:
         try:
             socket.getaddrinfo(host, port)
@@ -93,19 +86,18 @@ def _check_name(config: DistributedConfig) -> None:
 
 
 def _wait_for_coordinator(config: DistributedConfig, deadline: float) -> None:
-    """Returns when somebody listens there; jax itself would end the process with a stack trace."""
+    """Returns when it listens; jax itself would end the process with a stack trace."""
     while True:
         try:
-            socket.create_connection(
-                config.address(), timeout=max(0.1, deadline - time.monotonic())
-            ).close()
+            seconds = max(0.1, deadline - time.monotonic())
+            socket.create_connection(config.address(), timeout=seconds).close()
             return
         except OSError as error:
             if time.monotonic() + 0.5 > deadline:
                 raise UserError(
                     f"the coordinator {config.coordinator} cannot be reached within "
                     f"{config.timeout} s ({error.strerror or error}); start process 0 on that "
-                    "host, see that the port is open, or correct --distributed.coordinator"
+                    "host, open its port, or correct --distributed.coordinator"
                 ) from None
             time.sleep(0.5)
 
@@ -116,7 +108,7 @@ def is_first() -> bool:
 
 
 def on_any(flag: bool) -> bool:
-    """Whether the flag is set on any process; all have to ask at the same place."""
+    """Whether the flag is set on any process; all must call it at the same point."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
@@ -124,12 +116,9 @@ def on_any(flag: bool) -> bool:
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[None]:
-    """Ends all processes where one of them fails in the `with` block, with its exit code.
+    """If the `with` block fails on one process, ends all of them, with its exit code.
 
     Nothing within may wait for the other processes.
-
-    Raises:
-      UserError: another process failed; it has said why.
     """
     failure: Exception | None = None
     try:
@@ -141,7 +130,7 @@ def all_or_none() -> Iterator[None]:
 
 
 def of_first(number: int) -> int:
-    """The number that process 0 has; all have to ask at the same place."""
+    """The number that process 0 has; all must call it at the same point."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))

@@ -1,6 +1,6 @@
 """How one of several processes ends when another is gone: with a line that says so.
 
-It imports no jax, as mistakes on the command line end here too.
+Nothing here imports jax: mistakes on the command line are handled here too.
 """
 
 import contextlib
@@ -10,11 +10,11 @@ import signal
 import sys
 
 GONE = (
-    "another host, or the network to it, is gone; if that host's own output names a mistake, mend "
+    "another host, or the network to it, is gone; if that host's own output names a mistake, fix "
     "it; then start all of them again with the same command: the run continues from its last "
     "checkpoint"
 )
-# What collectives, barriers and remote calls say when the other side does not answer.
+# In the errors of collectives, barriers and remote calls when the other side does not answer.
 _SIGNS_OF_A_LOST_HOST = (
     "Gloo",
     "NCCL",
@@ -27,7 +27,7 @@ _SIGNS_OF_A_LOST_HOST = (
 
 
 class Ending:
-    """How this process ends should jax abort it; no message where one has been printed."""
+    """How this process ends should jax abort it; no message if one has been printed."""
 
     message: str | None = None
     code: int = 1
@@ -36,9 +36,9 @@ class Ending:
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _on_abort(number: int) -> None:
-    """The last word where jax's client finds another process dead: it can only abort.
+    """Prints the last message when jax finds another process dead, which makes it abort.
 
-    See docs/decisions/several-hosts.md. It runs in a thread of jax, not amid Python code.
+    It runs in one of jax's threads, not amid Python code. See docs/decisions/several-hosts.md.
     """
     with contextlib.suppress(Exception):
         sys.stdout.flush()
@@ -48,14 +48,14 @@ def _on_abort(number: int) -> None:
 
 
 def heed_abort() -> None:
-    """Has this process say its last word should jax abort it."""
+    """Has this process print its last message should jax abort it."""
     ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
 
 
 def ends_with(code: int) -> None:
-    """Says that this process is about to end and has said why.
+    """Notes that this process is about to end and has printed why.
 
-    The others are told when it leaves, and should they not leave too, jax aborts it.
+    The others hear of it when it leaves; if they do not leave too, jax aborts it.
     """
     Ending.message = None
     Ending.code = code

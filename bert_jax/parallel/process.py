@@ -1,4 +1,4 @@
-"""Settings of the process that make a run quicker and change none of its numbers."""
+"""Settings of the process that make a run faster and do not change its numbers."""
 
 import contextlib
 import ctypes
@@ -13,15 +13,14 @@ import jax
 
 
 def keep_freed_memory() -> None:
-    """Has glibc reuse freed memory instead of handing it back to the kernel after every step.
+    """Has glibc reuse freed memory instead of returning it to the kernel after every step.
 
-    XLA's CPU backend allocates its temporary buffers anew in each step. A large allocation is a
-    mapping of its own, whose pages the kernel zeroes each time: see docs/decisions/memory-reuse.md.
+    XLA's CPU backend allocates its temporary buffers anew in each step; large ones are mappings,
+    whose pages the kernel zeroes each time: see docs/decisions/memory-reuse.md. Steps then run in
+    the thread that calls them, as the settings do not apply to the heaps of other threads.
 
-    Call it before jax makes its first array or is asked for its devices. It runs steps in the
-    thread that calls them, then: in the heaps of other threads large allocations are mappings
-    whatever is set. Where jax could use an accelerator, nothing is set; JAX_PLATFORMS=cpu says that
-    there is none.
+    Call it before jax makes its first array or lists its devices. If jax could use an accelerator,
+    nothing is set; JAX_PLATFORMS=cpu rules one out.
     """
     if not (_has_only_cpus() and sys.platform.startswith("linux")):
         return
@@ -35,10 +34,9 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Hands back what is free now, as after an evaluation, whose arrays are of no further use.
+    """Returns free memory to the kernel, as after an evaluation, whose arrays are not needed again.
 
-    Without it a process whose freed memory is kept grows by about a checkpoint with each of them:
-    what was free is used in pieces, and the next large array finds no place in it.
+    Otherwise, kept memory fragments, and the process grows by about a checkpoint per evaluation.
     """
     if sys.platform.startswith("linux"):
         with contextlib.suppress(AttributeError):  # another C library than glibc
@@ -46,7 +44,7 @@ def return_freed_memory() -> None:
 
 
 def _has_only_cpus() -> bool:
-    """Whether jax was told to use CPUs or has no way to anything else; starts no backend."""
+    """Whether jax can use, or was told to use, only CPUs; starts no backend."""
     if chosen := jax.config.jax_platforms:  # type: ignore[attr-defined]
         return chosen == "cpu"
     plugins = any(find_spec(name) for name in ("jax_plugins", "libtpu"))
@@ -57,7 +55,7 @@ def _has_only_cpus() -> bool:
 def keep_compiled_programs() -> None:
     """Has jax keep what it compiles for accelerators in the user's cache folder.
 
-    JAX_COMPILATION_CACHE_DIR names another folder, and turns it on for CPUs too;
+    JAX_COMPILATION_CACHE_DIR names another folder and turns this on for CPUs too;
     JAX_ENABLE_COMPILATION_CACHE=false turns it off. See docs/decisions/compilation-cache.md.
     """
     config: Any = jax.config  # its attributes are not declared
@@ -67,12 +65,12 @@ def keep_compiled_programs() -> None:
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = caches / "bert_jax" / "compilation"
     try:
-        # Whoever can write there can have this process run programs of theirs.
+        # Whoever can write there could have this process run their programs.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         print(
-            f"{folder} cannot be made ({error.strerror}), so the next start compiles again; name "
-            "another folder in JAX_COMPILATION_CACHE_DIR",
+            f"{folder} cannot be created ({error.strerror}), so the next start compiles again; "
+            "name another folder in JAX_COMPILATION_CACHE_DIR",
             file=sys.stderr,
         )
         return

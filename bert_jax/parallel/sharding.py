@@ -1,7 +1,7 @@
 """The device mesh and the one table that places every array on it.
 
-Parameters and activations carry *logical* axis names (`models/bert.py`); `LOGICAL_AXES` says which
-mesh axes, if any, each of them is split over. Everything else follows from the table.
+Parameters and activations carry *logical* axis names (`models/bert.py`). `LOGICAL_AXES` maps these
+to the mesh axes over which they are split; everything else follows from that table.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from bert_jax.errors import UserError
 from bert_jax.parallel.config import MeshConfig
 
-# logical axis -> mesh axes, None where every device holds the whole of it
+# logical axis -> mesh axes; None: every device has all of it
 LOGICAL_AXES: dict[str, str | tuple[str, ...] | None] = {
     "batch": ("data", "fsdp"),
     "length": None,
@@ -35,19 +35,18 @@ LOGICAL_AXES: dict[str, str | tuple[str, ...] | None] = {
 AXES = tuple(field.name for field in dataclasses.fields(MeshConfig))
 
 
+def mesh_axes(axis: str) -> tuple[str, ...]:
+    """The mesh axes that a logical axis is split over."""
+    axes = LOGICAL_AXES[axis]
+    return (axes,) if isinstance(axes, str) else axes or ()
+
+
 def make_mesh(
     config: MeshConfig | None = None, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
-    """The mesh with the axes "data", "fsdp" and "tensor".
+    """The mesh of some devices, by default all devices of all hosts.
 
     Devices of a host are neighbours in it, so that each host's rows of a batch are consecutive.
-
-    Args:
-      config: sizes of the axes; all devices on "data" by default.
-      devices: all devices of all hosts by default.
-
-    Raises:
-      UserError: the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
@@ -59,8 +58,8 @@ def make_mesh(
     shown = " x ".join(f"{name}={size}" for name, size in sizes.items() if size != -1)
     if len(ordered) % given if takes_rest else len(ordered) != given:
         raise UserError(
-            f"the mesh {shown} needs {'a multiple of ' if takes_rest else ''}{given} devices, "
-            f"there are {len(ordered)}; change mesh.{', mesh.'.join(sizes)} (-1 takes what is left)"
+            f"the mesh {shown} needs {'a multiple of ' if takes_rest else ''}{given} devices, but "
+            f"there are {len(ordered)}; change mesh.{', mesh.'.join(sizes)} (-1 takes the rest)"
         )
     shape = [len(ordered) // given if size == -1 else size for size in sizes.values()]
     grid = np.array(ordered, dtype=object).reshape(shape)
@@ -78,23 +77,16 @@ def described(mesh: Mesh) -> str:
 
 
 def batch_shards(mesh: Mesh) -> int:
-    """Number of parts that a batch is split in."""
+    """Number of parts that a batch is split into."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def host_rows(mesh: Mesh, process: int | None = None) -> tuple[int, int]:
-    """Which part of each batch a host has to read.
-
-    Args:
-      mesh: the device mesh.
-      process: index of the host, this one by default.
+    """Which part of each batch a host has to read, by default this one.
 
     Returns:
-      (index, count): the rows are those of part `index` of `count` equal parts. Hosts whose devices
+      (index, count): the part `index` of `count` equal parts of the rows. Hosts whose devices
       differ on the axis "tensor" only have the same part.
-
-    Raises:
-      UserError: the axes do not fall together with the borders of hosts.
     """
     process = jax.process_index() if process is None else process
     rows = mesh.devices.reshape(batch_shards(mesh), -1)
@@ -106,22 +98,13 @@ def host_rows(mesh: Mesh, process: int | None = None) -> tuple[int, int]:
     if len(rows) % len(mine) or mine[0] % len(mine):
         raise UserError(
             f"the mesh {dict(mesh.shape)} gives hosts unequal parts of a batch; make mesh.tensor a "
-            "divisor or a multiple of the number of devices of a host"
+            "divisor or a multiple of the number of devices per host"
         )
     return mine[0] // len(mine), len(rows) // len(mine)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, accumulation: int = 1) -> None:
-    """Refuses a batch that does not divide evenly.
-
-    Args:
-      batch_size: sequences per optimizer step, over all devices.
-      mesh: the device mesh.
-      accumulation: number of micro-batches per step.
-
-    Raises:
-      UserError: `batch_size` is not a multiple of the batch's parts times `accumulation`.
-    """
+    """Refuses a batch that its parts on the mesh, times the micro-batches, do not divide."""
     parts = batch_shards(mesh)
     if batch_size % (parts * accumulation):
         raise UserError(
@@ -131,19 +114,8 @@ def check_batch_size(batch_size: int, mesh: Mesh, accumulation: int = 1) -> None
 
 
 def check_divides(mesh: Mesh, axis: str, size: int, name: str) -> None:
-    """Refuses a dimension that its mesh axes do not divide.
-
-    Args:
-      mesh: the device mesh.
-      axis: logical name of the dimension.
-      size: of the dimension.
-      name: of the dimension, as the user knows it.
-
-    Raises:
-      UserError: it does not divide.
-    """
-    mesh_axes = LOGICAL_AXES[axis]
-    for mesh_axis in (mesh_axes,) if isinstance(mesh_axes, str) else mesh_axes or ():
+    """Refuses a dimension that its mesh axes do not divide; users know it by `name`."""
+    for mesh_axis in mesh_axes(axis):
         if size % mesh.shape[mesh_axis]:
             raise UserError(
                 f"mesh.{mesh_axis} {mesh.shape[mesh_axis]} does not divide {name} {size}; choose "
@@ -152,12 +124,12 @@ def check_divides(mesh: Mesh, axis: str, size: int, name: str) -> None:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of an array that every device holds whole."""
+    """The sharding of an array of which every device has all."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The sharding of a batch: its first dimension is split over "data" and "fsdp"."""
+    """The sharding of a batch, by its first dimension."""
     return NamedSharding(mesh, PartitionSpec(LOGICAL_AXES["batch"]))
 
 
@@ -170,13 +142,10 @@ def tree_sharding(abstract_tree: Any, mesh: Mesh) -> Any:
 
     Returns:
       The same tree, unboxed, with a `NamedSharding` for each array.
-
-    Raises:
-      UserError: an axis of the mesh does not divide a dimension that it splits.
     """
 
     def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-        # Not an array: optax's mark of a frozen parameter without state.
+        # A leaf without a shape is optax's mark of a frozen parameter, which has no state.
         if not isinstance(leaf, nn.LogicallyPartitioned) or not hasattr(leaf.value, "shape"):
             return replicated(mesh)
         name = "/".join(str(entry.key) for entry in path if hasattr(entry, "key"))
@@ -191,12 +160,7 @@ def tree_sharding(abstract_tree: Any, mesh: Mesh) -> Any:
 
 
 def bytes_per_device(shapes: Any, shardings: Any) -> int:
-    """Bytes that each device holds of a tree of arrays.
-
-    Args:
-      shapes: the tree, of arrays or `jax.ShapeDtypeStruct`.
-      shardings: the same tree of shardings.
-    """
+    """Bytes that each device holds of a tree of arrays, or of their `jax.ShapeDtypeStruct`."""
     leaves = zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
     return sum(
         leaf.dtype.itemsize * math.prod(sharding.shard_shape(leaf.shape))
@@ -205,12 +169,7 @@ def bytes_per_device(shapes: Any, shardings: Any) -> int:
 
 
 def constrain(x: jax.Array, *axes: str) -> jax.Array:
-    """Keeps an activation split as the table says; without a mesh in use it does nothing.
-
-    Args:
-      x: the activation, traced.
-      axes: logical name of each of its dimensions.
-    """
+    """Keeps an activation split by its logical axes; without a mesh in use it does nothing."""
     if jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(
@@ -219,14 +178,14 @@ def constrain(x: jax.Array, *axes: str) -> jax.Array:
 
 
 def place(value: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
-    """The value, which every host has whole, with the dtype and the sharding of another array."""
+    """A value of which every host has all, in the dtype and the sharding of another array."""
     value = np.asarray(value, like.dtype)
     # Unlike device_put, it does not compare the hosts' values over the network.
     return jax.make_array_from_callback(value.shape, like.sharding, value.__getitem__)
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Moves this host's rows of a batch to its devices as one global array per key."""
+    """Moves this host's rows of a batch to its devices; returns one global array per key."""
     sharding = batch_sharding(mesh)
     return {
         key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()

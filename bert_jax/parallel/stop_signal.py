@@ -1,4 +1,4 @@
-"""What SIGTERM and Ctrl-C do: a polite end in training, an immediate one while XLA compiles."""
+"""What SIGTERM and Ctrl-C do: training ends in order, compilation at once."""
 
 import contextlib
 import signal
@@ -7,14 +7,10 @@ from types import FrameType
 
 
 class StopSignal:
-    """Turns the first SIGTERM or Ctrl-C within its `with` block into a flag; a second one acts.
-
-    Attributes:
-      received: the signal's name, None before it came.
-    """
+    """Turns the first SIGTERM or Ctrl-C in its `with` block into a flag; a second one acts."""
 
     def __init__(self) -> None:
-        self.received: str | None = None
+        self.received: str | None = None  # the signal's name
 
     def __enter__(self) -> "StopSignal":
         self._previous = {
@@ -35,7 +31,7 @@ class StopSignal:
 
 @contextlib.contextmanager
 def ending_at_once() -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the process themselves: Python code would run after minutes of C++."""
+    """Has SIGTERM and Ctrl-C end the process at once; Python would react after minutes of C++."""
     numbers = signal.SIGTERM, signal.SIGINT
     previous = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
     try:

@@ -1,8 +1,8 @@
-"""Checkpoints by Orbax: asynchronous, atomic, with a retention policy."""
+"""Checkpoints: Orbax writes them asynchronously and atomically; TensorStore reads them."""
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,58 +20,52 @@ from bert_jax.training.partial import completed, without
 from bert_jax.training.saved_params import open_arrays, readable, steps_in
 from bert_jax.training.step import TrainState
 
-# What goes wrong in Orbax's threads reaches the caller as an exception; its own log repeats that.
+# Errors in Orbax's threads reach the caller as exceptions; its log would only repeat them.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def _badness(metrics: dict[str, float]) -> float:
-    """Orders checkpoints; those of different stages do not compare, so a later stage wins."""
+    """Orders checkpoints; different stages cannot be compared, so a later stage always wins."""
     return metrics["badness"] - 1e9 * metrics["stage"]
 
 
 class Restored(NamedTuple):
-    """A restored checkpoint.
-
-    Attributes:
-      state: the train state, placed by its shardings.
-      cursor: the position in the data at which training continues.
-    """
+    """A restored train state, and the position in the data at which training continues."""
 
     state: TrainState
     cursor: list[int]
 
 
-class _Read:
-    """An array that is being read, by this host's shards; `like` has its shape and sharding."""
+def _read(array: tensorstore.TensorStore, like: jax.ShapeDtypeStruct) -> Callable[[], jax.Array]:
+    """Starts to read this host's shards of an array; the function returned waits for them."""
+    places = like.sharding.addressable_devices_indices_map(like.shape)
+    reads: dict[str, Any] = {}
+    for index in places.values():  # several devices may have the same
+        reads.setdefault(str(index), array[index].read())
 
-    def __init__(self, array: tensorstore.TensorStore, like: jax.ShapeDtypeStruct):
-        self._like = like
-        self._places = like.sharding.addressable_devices_indices_map(like.shape)
-        self._shards: dict[str, Any] = {}
-        for index in self._places.values():  # several devices may have the same
-            self._shards.setdefault(str(index), array[index].read())
-
-    def result(self) -> jax.Array:
+    def result() -> jax.Array:
         shards = [
-            jax.device_put(self._shards[str(index)].result(), device, may_alias=False)
-            for device, index in self._places.items()
+            jax.device_put(reads[str(index)].result(), device, may_alias=False)
+            for device, index in places.items()
         ]
         return jax.make_array_from_single_device_arrays(
-            self._like.shape, self._like.sharding, shards, dtype=self._like.dtype
+            like.shape, like.sharding, shards, dtype=like.dtype
         )
+
+    return result
 
 
 class Checkpoints:
     """The checkpoints of one run, a folder per step under `folder`.
 
-    An interrupted save leaves a temporary folder that is never read and goes with the next save.
+    An interrupted save leaves a temporary folder that is never read; the next save removes it.
 
     Args:
-      folder: made if it is not there.
-      keep: number of latest checkpoints kept.
-      keep_best: keeps the best by the evaluations of the latest stage as well.
-      base: {path: array} of parameters that never change and are not saved, but put back into what
-        is restored (see `partial.py`).
+      folder: created if it does not exist.
+      keep: number of latest checkpoints to keep.
+      keep_best: also keeps the best one by the evaluations of the latest stage.
+      base: {path: array} of parameters that never change: they are not saved, but put back into
+        what is restored (see `partial.py`).
     """
 
     def __init__(
@@ -88,25 +82,21 @@ class Checkpoints:
 
     @cached_property
     def _manager(self) -> Any:
-        """What writes, made when it is first needed."""
-        import orbax.checkpoint as ocp  # takes long, and a continued run trains before it saves
+        """Orbax's manager, which writes; created when it is first needed."""
+        import orbax.checkpoint as ocp  # slow to import, and a continued run trains before it saves
         from orbax.checkpoint import checkpoint_managers
 
         policies: list[Any] = [checkpoint_managers.LatestN(self._keep)]
         if self._keep_best:
+            best = {"get_metric_fn": _badness, "reverse": True, "n": 1}
             policies.append(
-                checkpoint_managers.BestN(
-                    get_metric_fn=_badness,
-                    reverse=True,
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                )
+                checkpoint_managers.BestN(**best, keep_checkpoints_without_metrics=False)
             )
         return ocp.CheckpointManager(
             self._folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-                # Only with this does Orbax write the metrics that a later process compares.
+                # Without it Orbax does not write the metrics, which a later process compares.
                 best_fn=_badness if self._keep_best else None,
                 best_mode="min",
                 cleanup_tmp_directories=True,
@@ -116,14 +106,14 @@ class Checkpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """Step of the last complete checkpoint, None before the first."""
+        """Step of the last complete checkpoint, None if there is none."""
         if "_manager" in vars(self):
             return self._manager.latest_step()
         return max(steps_in(self._folder), default=None)
 
     @property
     def best_step(self) -> int | None:
-        """Step of the best of the checkpoints that are kept, None without evaluations."""
+        """Step of the best checkpoint that is kept, None without evaluations."""
         return self._manager.best_step()
 
     def save(
@@ -133,14 +123,14 @@ class Checkpoints:
         config: dict[str, Any],
         evaluation: dict[str, float] | None = None,
     ) -> None:
-        """Copies the state to the host and writes it in the background.
+        """Copies the state to the host and writes it in the background, under its step.
 
         Args:
-          state: its step names the checkpoint.
-          cursor: where the data continues after that step.
+          state: the state.
+          cursor: where the data continues.
           config: the resolved configuration, as JSON values.
-          evaluation: "badness", see `loop.Stage`, and "stage" of the evaluation at this very step,
-            if there was one.
+          evaluation: of an evaluation at this step, its "badness", see `loop.Stage`, and its
+            "stage".
         """
         import orbax.checkpoint as ocp
 
@@ -161,9 +151,8 @@ class Checkpoints:
     def restore(self, shapes: TrainState, shardings: TrainState) -> Restored | None:
         """The last complete checkpoint, or None if there is none.
 
-        Args:
-          shapes: from `step.abstract_state`.
-          shardings: likewise; they may differ from those it was saved with.
+        Shapes and shardings are those of `step.abstract_state`; the state may have been saved with
+        other shardings.
         """
         step = self.latest_step
         if step is None:
@@ -187,8 +176,8 @@ class Checkpoints:
             ):
                 name = differing[0]
                 raise ValueError(f"{name} is {found.get(name)}, not {wanted.get(name)}")
-            reads = [_Read(arrays[name], like) for name, like in likes.items()]
-            state = jax.tree.unflatten(tree, [read.result() for read in reads])
+            reads = [_read(arrays[name], like) for name, like in likes.items()]
+            state = jax.tree.unflatten(tree, [result() for result in reads])
             metadata = (checkpoint / "data" / "metadata").read_text(encoding="utf-8")
             cursor = json.loads(metadata)["cursor"]
         if self._base:
@@ -198,7 +187,7 @@ class Checkpoints:
         return Restored(state, cursor)
 
     def wait(self) -> None:
-        """Returns when everything asked for is on disk; raises what the background met."""
+        """Returns when everything is on disk; raises the errors of the background."""
         if "_manager" in vars(self):
             self._manager.wait_until_finished()
 
@@ -216,14 +205,13 @@ def save_params(
     step: int = 0,
     adam: AdamState | None = None,
 ) -> None:
-    """Writes parameters that no run of ours trained, in the layout that `saved_params` reads.
+    """Writes parameters that were not trained here into `checkpoints/<step>` of a folder.
 
     Args:
-      work_dir: an existing folder; gets `checkpoints/<step>`.
+      work_dir: an existing folder.
       params: nested dictionary of arrays.
-      config: what `load_params` gives back, as JSON values; its "model" is from
-        `registry.config_to_saved`.
-      step: optimizer steps that they had.
+      config: JSON values, which `load_params` returns; "model" is from `registry.config_to_saved`.
+      step: number of optimizer steps that they have been trained for.
       adam: moments to continue with.
     """
     checkpoints = Checkpoints(work_dir / "checkpoints")

@@ -1,4 +1,4 @@
-"""How a model is trained, as options: the loop and the optimizer."""
+"""Options of the training loop and the optimizer."""
 
 import dataclasses
 from dataclasses import field
@@ -9,7 +9,7 @@ from bert_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """When the loop logs, evaluates and saves; every number of steps is of optimizer steps.
+    """When the loop logs, evaluates and saves; all steps are optimizer steps.
 
     Attributes:
       log_every: steps between rows of metrics.jsonl, which are also written before each evaluation;
@@ -17,11 +17,11 @@ class LoopConfig:
       evaluate_every: steps between evaluations on the held-out set; 0 evaluates only before the
         first step and after the last.
       save_every: steps between checkpoints.
-      keep_checkpoints: number of latest checkpoints kept.
+      keep_checkpoints: number of latest checkpoints to keep.
       keep_best: also save and keep the checkpoint that is best on held-out data: the one with the
-        lowest loss, in fine-tuning the one with the highest score.
-      patience: stop after that many evaluations in a row without a new best; 0 never stops.
-      accumulation_steps: micro-batches whose gradients make one optimizer step.
+        lowest loss or, in fine-tuning, the highest score.
+      patience: stop after this many evaluations in a row without a new best; 0 never stops early.
+      accumulation_steps: micro-batches whose gradients make up one optimizer step.
     """
 
     log_every: int = field(default=100, metadata={"interval": "[1, inf)"})
@@ -46,11 +46,11 @@ class OptimizerConfig:
 
     Attributes:
       name: "bert_adamw" is the original's Adam without bias correction, "adamw" optax's with it
-        (arXiv:1711.05101), "lamb" the one for large batches (arXiv:1904.00962). All three decay
-        kernels and embeddings only.
-      learning_rate: the peak rate; None where each phase has a rate and a warmup of its own.
-      schedule: what follows the warmup, see `learning_rate_schedule`.
-      warmup_steps: steps of linear warmup; None where `warmup_proportion` is given.
+        (arXiv:1711.05101), "lamb" is for large batches (arXiv:1904.00962). All three decay kernels
+        and embeddings only.
+      learning_rate: the peak rate; None if each phase has its own rate and warmup.
+      schedule: what follows the warmup, see docs/training.md.
+      warmup_steps: steps of linear warmup; None if `warmup_proportion` is given.
       warmup_proportion: the same as a share of all steps.
       decay_power: exponent of the "linear" and "polynomial" schedules, usually 1.
       end_proportion: share of the peak rate that a decaying schedule ends with.
@@ -59,9 +59,9 @@ class OptimizerConfig:
       beta_2: decay rate of the second moment.
       epsilon: added outside the square root.
       max_gradient_norm: gradients are scaled down to this global norm.
-      layer_decay: each block learns at this multiple of the rate of the block above it, the
-        embeddings at that of the lowest block times it again; the heads at the full rate.
-      frozen: parameters that stay as they are, as the first parts of their paths, such as
+      layer_decay: the rate of each block is this multiple of the rate of the block above it; the
+        embeddings count as one more block, and the heads have the full rate.
+      frozen: parameters that are not trained, by the first parts of their paths, such as
         "encoder/embeddings".
     """
 

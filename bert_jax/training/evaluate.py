@@ -19,13 +19,7 @@ def evaluate(
     batches: Iterable[dict[str, np.ndarray]],
     mesh: Mesh,
 ) -> dict[str, float]:
-    """Averages over all batches, each metric divided once at the end.
-
-    Args:
-      eval_step: from `step.make_eval_step`.
-      params: the parameters.
-      batches: at least one batch.
-      mesh: the device mesh.
+    """Averages over all batches, of which there must be one, each metric divided once at the end.
 
     Returns:
       Each metric of the objective, and `loss`, the sum of those whose name ends in "_loss".

@@ -1,4 +1,4 @@
-"""The only training loop: any objective, over stages of batches."""
+"""The training loop, for any objective, over stages of batches."""
 
 import collections
 import contextlib
@@ -25,18 +25,14 @@ from bert_jax.parallel.stop_signal import StopSignal
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.config import LoopConfig
 from bert_jax.training.optimizer import Optimizer
-from bert_jax.training.step import (
-    TrainState,
-    abstract_state,
-    make_train_step,
-)
+from bert_jax.training.step import TrainState, abstract_state, make_train_step
 
 HostBatch = dict[str, np.ndarray]
 PREFETCHED_BATCHES = 2
-# Steps dispatched before their results: enough that devices never wait, few enough that a signal is
-# acted on soon and batches do not pile up.
+# Steps dispatched ahead of the results: enough that devices never wait, few enough that the loop
+# reacts to a signal soon and batches do not pile up.
 STEPS_AHEAD = 8
-STEPS_BETWEEN_QUESTIONS = 10  # whether a signal has reached any of several hosts
+STEPS_BETWEEN_QUESTIONS = 10  # how often hosts ask each other whether a signal has reached any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +41,13 @@ class Stage:
 
     Attributes:
       steps: optimizer steps.
-      batches: opens the endless batches from a cursor, or from the stage's start for None. Each
-        batch carries, besides the model's inputs, "cursor": int64 [n], where to go on after it.
-      evaluate: the metrics of parameters on held-out data, "loss" among them; None to train without
-        evaluation.
+      batches: endless batches from a cursor, or from the stage's start for None. Besides the
+        model's inputs, each batch has a "cursor", int64 [n]: where the data continues after it.
+      evaluate: metrics of parameters on held-out data, including "loss"; None for no evaluation.
       flops_per_step: model FLOPs of one optimizer step.
-      best: the metric that tells which parameters are best: "loss", the lower the better, or
+      best: the metric that decides which parameters are best: "loss", the lower the better, or
         another, the higher the better.
-      rows: what the rows of a batch are called in the progress line.
+      rows: what the progress line calls the rows of a batch.
     """
 
     steps: int
@@ -63,22 +58,16 @@ class Stage:
     rows: str = "sequences"
 
     def badness(self, metrics: Mapping[str, float]) -> float:
-        """The lower the better."""
+        """`best` as a number of which lower is better."""
         return metrics["loss"] if self.best == "loss" else -metrics[self.best]
 
 
 class Outcome(NamedTuple):
-    """How a run ended.
-
-    Attributes:
-      state: the last state.
-      reason: "finished", "patience" (early stopping) or "stopped" (a signal; the state is saved).
-      interrupted: whether there was a signal, which may have come too late to stop this run.
-    """
+    """How a run ended."""
 
     state: TrainState
-    reason: str
-    interrupted: bool
+    reason: str  # "finished", "patience" (early stopping) or "stopped" (a signal; state is saved)
+    interrupted: bool  # whether there was a signal, even if too late to stop this run
 
 
 class _Prefetched(NamedTuple):
@@ -100,7 +89,7 @@ def _prefetch(
     for host_batch in batches:
         after = host_batch.pop("cursor").tolist()
         mask = host_batch["attention_mask"]
-        # The other hosts' parts are taken to have as many tokens as this one's.
+        # Assumes that the other hosts' parts have as many tokens as this one's.
         sizes = (len(mask), int(np.count_nonzero(mask)), mask.size)
         counts = (size * parts for size in sizes)
         queue.append(_Prefetched(put_batch(host_batch, mesh), before, after, *counts))
@@ -111,7 +100,7 @@ def _prefetch(
 
 
 class _Pending(NamedTuple):
-    """A step that was dispatched and whose metrics the host has not looked at."""
+    """A step that was dispatched and whose metrics have not been fetched."""
 
     step: int
     start: list[int] | None
@@ -138,15 +127,15 @@ def run(
 
     Args:
       config: when to log, evaluate and save.
-      stages: one after the other; one schedule and one line of checkpoints for all.
+      stages: run one after the other, with one schedule and one series of checkpoints.
       objective: what is trained.
-      optimizer: from `optimizer.make_optimizer`, for the steps of all stages.
+      optimizer: for the steps of all stages.
       mesh: the device mesh.
       checkpoints: where to save, and what to continue from.
-      open_tracker: makes the tracker from the step that the run continues from.
+      open_tracker: opens the tracker, given the step that the run continues from.
       saved_config: the resolved configuration, saved in every checkpoint.
-      fresh_state: makes the state to start from where there is no checkpoint yet; its step may lie
-        within the stages, the first of them then begins with its first batch all the same.
+      fresh_state: makes the initial state if there is no checkpoint. Its step may be in the middle
+        of a stage, which still begins with its first batch.
       seed: of dropout.
       peak_flops: dense peak of all devices together in FLOP/s, if known.
       first_start: Unix time at which the run was first started, for goodput; None for now.
@@ -171,7 +160,7 @@ def run(
     ) -> dict[str, float]:
         metrics = evaluate(state.params)
         if not math.isfinite(metrics["loss"]):
-            raise NonFiniteLoss(_not_saved(step, cursor, "held-out loss", checkpoints))
+            raise _not_finite(step, cursor, "held-out loss", checkpoints)
         tracker.log(step, "eval", metrics)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         progress.say(f"step {step} held-out: {shown}")
@@ -197,7 +186,7 @@ def run(
                 break
             since_best = _evaluations_since_best(tracker, stage, stage_start)
             if stage_start < step <= stage_end and 0 < config.patience <= since_best:
-                reason = "patience"  # the run ended so, but was killed before it could say so
+                reason = "patience"  # it stopped early, but was killed before it could say so
                 break
             if step >= stage_end:
                 continue
@@ -250,7 +239,7 @@ def run(
                         found = run_evaluation(step, state, stage.evaluate)
                     return_freed_memory()
                     since_best = _evaluations_since_best(tracker, stage, stage_start)
-                    if since_best == 0:  # of equal ones the first stays, whenever is saved
+                    if since_best == 0:  # of equal evaluations the first one counts as the best
                         evaluation = {"badness": stage.badness(found), "stage": number}
                         save_due = save_due or config.keep_best
                     if 0 < config.patience <= since_best:
@@ -260,8 +249,7 @@ def run(
                 if save_due or reason != "finished":
                     with throughput.paused():
                         if not all_finite(state.params):
-                            message = _not_saved(step, item.start, "parameters", checkpoints)
-                            raise NonFiniteLoss(message)
+                            raise _not_finite(step, item.start, "parameters", checkpoints)
                         tracker.sync()
                         checkpoints.save(state, cursor, saved_config, evaluation)
                 if profiler.due():
@@ -283,10 +271,10 @@ def run(
 
 
 def _evaluations_since_best(tracker: Tracker, stage: Stage, stage_start: int) -> int:
-    """How many evaluations of the stage came after its best; other stages do not compare.
+    """How many evaluations of the stage came after its best; other stages cannot be compared.
 
-    Neither does a score before the first step, which a new output layer has by luck. Only the first
-    host's tracker knows the evaluations before a restart.
+    A score before the first step does not count: a new output layer may have it by luck. Only the
+    first host's tracker knows the evaluations before a restart.
     """
     found = [
         stage.badness(row)
@@ -296,13 +284,13 @@ def _evaluations_since_best(tracker: Tracker, stage: Stage, stage_start: int) ->
     return of_first(len(found) - 1 - found.index(min(found)) if found else 0)
 
 
-def _not_saved(
+def _not_finite(
     step: int, position: Sequence[int] | None, what: str, checkpoints: Checkpoints
-) -> str:
-    """The message of a run that is stopped because `what` is no longer finite."""
+) -> NonFiniteLoss:
+    """The error that stops a run because `what` is no longer finite."""
     checkpoints.wait()
     good = checkpoints.latest_step
-    return (
+    return NonFiniteLoss(
         f"step {step}: {what} not finite; the batch starts at data position "
         f"{position or 'start of the stage'}; this state is not saved, "
         f"{'there is no checkpoint yet' if good is None else f'step {good} is saved'}; start again "
@@ -311,15 +299,11 @@ def _not_saved(
 
 
 def _check(pending: Sequence[_Pending], checkpoints: Checkpoints) -> dict[str, float]:
-    """Fetches the metrics of the steps since the last look, and returns those of the last.
-
-    Raises:
-      NonFiniteLoss: one of the steps had a loss or gradient norm that is not finite.
-    """
+    """Fetches and checks the metrics of all pending steps; returns those of the last step."""
     fetched = jax.device_get([item.metrics for item in pending])
     for item, metrics in zip(pending, fetched, strict=True):
         loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
         if not (math.isfinite(loss) and math.isfinite(norm)):
             what = f"loss {loss}, gradient norm {norm}:"
-            raise NonFiniteLoss(_not_saved(item.step, item.start, what, checkpoints))
+            raise _not_finite(item.step, item.start, what, checkpoints)
     return {name: float(value) for name, value in fetched[-1].items()}

@@ -18,17 +18,13 @@ def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.S
     With w warmup steps of T, step t after the warmup has the peak rate times
 
     - "linear": (1 - t/T) ** decay_power, counted from step 0 as in the original's
-      `optimization.py`, so that the rate steps down by the share w/T at the end of the warmup;
-    - "polynomial": (1 - p) ** decay_power with p = (t - w) / (T - w), without that step;
+      `optimization.py`, so that the rate drops by the share w/T at the end of the warmup;
+    - "polynomial": (1 - p) ** decay_power with p = (t - w) / (T - w), without that drop;
     - "cosine": (1 + cos(pi p)) / 2 (arXiv:1608.03983);
-    - "inverse_sqrt": sqrt(w / t) (arXiv:1706.03762, section 5.3), at least one step of warmup;
+    - "inverse_sqrt": sqrt(w / t) (arXiv:1706.03762, section 5.3), with w at least 1;
     - "constant": 1.
 
     The first three are scaled to end at `end_proportion` instead of 0; the last two never end.
-
-    Args:
-      config: its settings.
-      total_steps: T.
 
     >>> schedule = learning_rate_schedule(OptimizerConfig(learning_rate=1.0, warmup_steps=10), 100)
     >>> [round(float(schedule(step)), 3) for step in (0, 5, 9, 10, 50, 100)]
@@ -67,11 +63,8 @@ def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.S
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     """Gradients times max_norm / max(norm, max_norm), the formula of `tf.clip_by_global_norm`.
 
-    optax's own divides every tensor by the norm, whose results XLA writes to memory on a CPU; a
-    product it computes where Adam reads it.
-
-    Args:
-      max_norm: the largest norm of all gradients together, positive.
+    optax's own divides every tensor by the norm. On a CPU, XLA writes the quotients to memory, but
+    computes products where Adam reads them.
     """
 
     def update(gradients: Any, _: Any) -> Any:
@@ -91,10 +84,9 @@ class AdamState(NamedTuple):
 def scale_by_uncorrected_adam(
     beta_1: float, beta_2: float, epsilon: float
 ) -> optax.GradientTransformation:
-    r"""Adam's update without bias correction, as in the original's `AdamWeightDecayOptimizer`.
+    """Adam without bias correction, as in the original's `AdamWeightDecayOptimizer`.
 
-    .. math:: m \leftarrow \beta_1 m + (1-\beta_1) g,\quad v \leftarrow \beta_2 v + (1-\beta_2) g^2,
-              \quad u = m / (\sqrt v + \epsilon)
+    m <- beta_1 m + (1 - beta_1) g, v <- beta_2 v + (1 - beta_2) g^2, update m / (sqrt(v) + epsilon)
 
     optax's own Adam always corrects the bias of the moments.
     """
@@ -113,7 +105,7 @@ def scale_by_uncorrected_adam(
 
 
 def decay_mask(params: Any) -> Any:
-    """True for the parameters that decay: all kernels and embeddings, no bias and no LayerNorm."""
+    """True for the parameters that decay: all but biases and those of LayerNorm."""
 
     def decays(path: tuple[Any, ...], _: Any) -> bool:
         return _path(path).split("/")[-1] not in ("bias", "scale")
@@ -122,19 +114,15 @@ def decay_mask(params: Any) -> Any:
 
 
 def frozen_mask(params: Any, frozen: Sequence[str]) -> Any:
-    """True for the parameters whose path begins with one of `frozen`, whole names only.
-
-    Raises:
-      UserError: a name that no parameter's path begins with, or nothing is left to train.
-    """
+    """True for the parameters whose path is, or is below, one of `frozen`."""
     paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     for prefix in frozen:
         if not any(_begins_with(path, prefix) for path in paths):
             parts = prefix.split("/")
             known = sorted({"/".join(path.split("/")[: len(parts)]) for path in paths})
             raise UserError(
-                f"optimizer.frozen names {prefix!r}, which no parameter's path begins with; there "
-                f"are: {', '.join(known)}"
+                f"optimizer.frozen names {prefix!r}, but no parameter's path begins with that; "
+                f"there are: {', '.join(known)}"
             )
     mask = jax.tree_util.tree_map_with_path(
         lambda path, _: any(_begins_with(_path(path), prefix) for prefix in frozen), params
@@ -165,19 +153,12 @@ def _scale_by_layer(layer_decay: float, blocks: Sequence[str]) -> optax.Gradient
 
 
 class Optimizer(NamedTuple):
-    """An `optax.GradientTransformation` that also knows its schedule and what it leaves alone.
-
-    Attributes:
-      init: parameters -> state.
-      update: (gradients, state, parameters) -> (updates, state).
-      learning_rate: the schedule, for the logs.
-      frozen: `OptimizerConfig.frozen`; the train step takes no gradient of these.
-    """
+    """An `optax.GradientTransformation` with its schedule, and what it does not train."""
 
     init: optax.TransformInitFn
     update: optax.TransformUpdateFn
     learning_rate: optax.Schedule
-    frozen: tuple[str, ...]
+    frozen: tuple[str, ...]  # as in `OptimizerConfig`; the train step computes no gradient of these
 
 
 def make_optimizer(
@@ -185,15 +166,10 @@ def make_optimizer(
 ) -> Optimizer:
     """Clip, Adam, decay, trust ratio (LAMB only), schedule, layer-wise decay.
 
-    With the defaults it is the original's p -= lr (m / (sqrt(v) + eps) + decay p). LAMB scales the
-    update of each tensor but biases and LayerNorm to the tensor's own norm, as the code of its
-    authors does, and corrects the bias of the moments, as its Algorithm 2 does. Frozen parameters
-    have no state.
-
-    Args:
-      config: its settings.
-      learning_rate: from `learning_rate_schedule`.
-      blocks: of the model, `Architecture.blocks`; `layer_decay` below 1 needs them.
+    By default it is the original's p -= lr (m / (sqrt(v) + eps) + decay p). LAMB scales the updates
+    of all tensors but biases and LayerNorm to the tensor's own norm, as its authors' code does, and
+    corrects the bias of the moments, as in its Algorithm 2. Frozen parameters have no state.
+    `layer_decay` below 1 needs the model's `Architecture.blocks`.
     """
     if config.name == "bert_adamw":
         adam = scale_by_uncorrected_adam(config.beta_1, config.beta_2, config.epsilon)

@@ -1,7 +1,7 @@
-"""Checkpoints that hold what a run trained, and leave the rest to the model that it started from.
+"""Checkpoints of only what a run trained; the rest is in the model that it started from, its base.
 
-Such a run names its base in its configuration: {"folder", "step", "fingerprint"}. What is left out
-are frozen parameters of the encoder, so whatever of the encoder a checkpoint lacks is the base's.
+The run's configuration names the base: {"folder", "step", "fingerprint"}. Only frozen parameters of
+the encoder are left out, so whatever the checkpoint's encoder lacks is taken from the base.
 """
 
 import hashlib
@@ -17,12 +17,7 @@ Flat = Mapping[str, Any]  # arrays by their paths, names joined by "/"
 
 
 def frozen_part(params: Flat, frozen: Sequence[str]) -> dict[str, Any]:
-    """The parameters of a base that need not be saved again.
-
-    Args:
-      params: of the base.
-      frozen: as in `OptimizerConfig.frozen`.
-    """
+    """The parameters of a base that need not be saved again; `frozen` as in `OptimizerConfig`."""
     prefixes = tuple(f"{path}/" for path in frozen)
     return {
         path: array
@@ -57,29 +52,24 @@ def completed(params: Any, paths: Flat) -> Any:
 
 
 def completed_by(params: Any, base: Any, expected: str, folder: object) -> Any:
-    """The parameters of a checkpoint with what it leaves to its base.
+    """The parameters of a checkpoint, completed from its base.
 
     Args:
       params: of the checkpoint.
       base: all parameters of the base, numpy arrays.
-      expected: fingerprint of what is left to it.
+      expected: fingerprint of what the checkpoint lacks.
       folder: of the base, for the message.
-
-    Raises:
-      UserError: the base has changed.
     """
     saved = flatten_dict(params, sep="/")
-    found = flatten_dict(base, sep="/")
-    paths = {path: x for path, x in found.items() if path.startswith("encoder/")}
-    paths = {path: x for path, x in paths.items() if path not in saved}
-    check_base(fingerprint(paths), expected, folder)
-    return completed(params, paths)
-
-
-def check_base(found: str, expected: str, folder: object) -> None:
-    """Raises UserError where a base has another fingerprint than the one that was trained on."""
+    lacking = {
+        path: array
+        for path, array in flatten_dict(base, sep="/").items()
+        if path.startswith("encoder/") and path not in saved
+    }
+    found = fingerprint(lacking)
     if found != expected:
         raise UserError(
             f"the parameters in {folder} are not those that this run was trained on top of "
-            f"(fingerprint {found[:12]}, not {expected[:12]}); bring back the ones that it was"
+            f"(fingerprint {found[:12]}, not {expected[:12]}); restore the original ones"
         )
+    return completed(params, lacking)

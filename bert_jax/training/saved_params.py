@@ -1,4 +1,4 @@
-"""Checkpoints read, by TensorStore itself: Orbax, which writes them, takes long to import."""
+"""Reads checkpoints with TensorStore: Orbax, which writes them, is slow to import."""
 
 import contextlib
 import json
@@ -21,20 +21,14 @@ def load_params(
     step: int | None = None,
     read_base: Callable[[Mapping[str, Any]], Any] | None = None,
 ) -> tuple[Any, dict[str, Any], int]:
-    """Parameters of a finished or running run, for inference.
+    """Parameters of a run, as numpy arrays, with its resolved configuration and their step.
 
     Args:
       work_dir: the run's folder, which holds `checkpoints/`.
-      step: which checkpoint; by default the one that the run's summary.json names as its result,
-        else the latest.
-      read_base: gives all parameters of the base that a configuration names (see `partial.py`);
-        without it, checkpoints that need one are refused.
-
-    Returns:
-      (params as numpy arrays, the resolved configuration, step).
-
-    Raises:
-      UserError: there is no such checkpoint, or its base is not what it was.
+      step: which checkpoint; by default the one that summary.json names as the run's result, else
+        the latest.
+      read_base: returns all parameters of the base that a configuration names (see `partial.py`);
+        without it, checkpoints that need a base are refused.
     """
     checkpoint = _find(work_dir, step)
     with readable(checkpoint):
@@ -43,8 +37,8 @@ def load_params(
         base = config.get("base")
     if "encoder/embeddings/norm/layer_norm/scale" in flatten_dict(params, sep="/"):
         raise UserError(
-            f"{checkpoint} is of an earlier version, whose LayerNorm parameters have other names; "
-            "train or convert it again"
+            f"{checkpoint} was written by an earlier version, which named LayerNorm parameters "
+            "differently; train or convert it again"
         )
     if base:
         if read_base is None:
@@ -58,18 +52,7 @@ def load_params(
 
 
 def load_adam(work_dir: Path, step: int | None = None) -> AdamState | None:
-    """Adam's moments of a run, or of a converted checkpoint that was given some.
-
-    Args:
-      work_dir: as for `load_params`.
-      step: likewise.
-
-    Returns:
-      Two trees like the parameters, of numpy arrays; None if the checkpoint has none.
-
-    Raises:
-      UserError: there is no such checkpoint.
-    """
+    """Adam's moments in a checkpoint, as numpy arrays, or None; arguments as of `load_params`."""
     checkpoint = _find(work_dir, step)
     with readable(checkpoint):
         moments = _moments(_read_part(checkpoint, "opt_state"))
@@ -87,7 +70,7 @@ def _moments(tree: Any) -> dict[str, Any] | None:
 
 
 def saved_steps(work_dir: Path) -> list[int]:
-    """The steps of a run's complete checkpoints, in order; none where there is no run."""
+    """The steps of a run's complete checkpoints, in order; empty if there is no run."""
     return steps_in(work_dir / "checkpoints")
 
 
@@ -97,7 +80,7 @@ def steps_in(folder: Path) -> list[int]:
 
 
 def _find(work_dir: Path, step: int | None) -> Path:
-    """The folder of one checkpoint, by default the run's result or else the latest."""
+    """The folder of one checkpoint, by default that of the run's result or else the latest."""
     folder = work_dir / "checkpoints"
     steps = saved_steps(work_dir)
     if not steps:
@@ -113,7 +96,7 @@ def _find(work_dir: Path, step: int | None) -> Path:
 
 
 def _result(work_dir: Path) -> int | None:
-    """The step that a finished run names as its result."""
+    """The step that the summary of a finished run names as its result."""
     try:
         return json.loads((work_dir / "summary.json").read_text(encoding="utf-8"))["step"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -122,7 +105,7 @@ def _result(work_dir: Path) -> int | None:
 
 @contextlib.contextmanager
 def readable(checkpoint: Path, remedy: str = "choose another by its step") -> Iterator[None]:
-    """Turns what reading a damaged checkpoint raises into one line, which `remedy` ends."""
+    """Turns the errors of a damaged checkpoint into one line that ends with the remedy."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -133,9 +116,9 @@ def readable(checkpoint: Path, remedy: str = "choose another by its step") -> It
 
 
 def _read_part(checkpoint: Path, part: str) -> Any:
-    """One member of a saved TrainState, "params" or "opt_state", as nested dictionaries.
+    """The "params" or "opt_state" of a saved TrainState, in nested dictionaries of numpy arrays.
 
-    The arrays are NumPy's; the keys of sequences are their indices as text.
+    The keys of sequences are their indices as text.
     """
     found = open_arrays(checkpoint, part)
     reads = {name: array.read() for name, array in found.items()}
@@ -144,14 +127,10 @@ def _read_part(checkpoint: Path, part: str) -> Any:
 
 
 def open_arrays(checkpoint: Path, part: str = "") -> dict[str, tensorstore.TensorStore]:
-    """The arrays of a checkpoint in Orbax's layout, none of them read yet.
+    """The arrays of a checkpoint in Orbax's layout, opened but not read.
 
-    Args:
-      checkpoint: its folder.
-      part: member of the TrainState to look for; all by default.
-
-    Returns:
-      By their paths in the TrainState, such as "params.encoder.embeddings.norm.scale".
+    `part` is a member of the TrainState, by default all. The names are paths in the TrainState,
+    such as "params.encoder.embeddings.norm.scale".
     """
     folder = checkpoint.absolute() / "state"
     metadata = json.loads((folder / "_METADATA").read_text(encoding="utf-8"))
@@ -160,17 +139,13 @@ def open_arrays(checkpoint: Path, part: str = "") -> dict[str, tensorstore.Tenso
         keys = [key["key"] for key in entry["key_metadata"]]
         if part in ("", keys[0]) and not entry["value_metadata"]["skip_deserialize"]:
             name = ".".join(keys)
+            base = f"file://{quote(str(folder))}/"
+            zeros_are_stored = metadata.get("store_array_data_equal_to_fill_value", False)
             spec = {
                 "driver": "zarr3" if metadata["use_zarr3"] else "zarr",
-                "kvstore": {
-                    "driver": "ocdbt",
-                    "base": f"file://{quote(str(folder))}/",
-                    "path": f"{name}/",
-                },
-                # Else a part that is missing would be read as zeros.
-                "fill_missing_data_reads": not metadata.get(
-                    "store_array_data_equal_to_fill_value", False
-                ),
+                "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"},
+                # Otherwise a missing part would be read as zeros.
+                "fill_missing_data_reads": not zeros_are_stored,
             }
             opened[name] = tensorstore.open(spec, read=True)
     return {name: array.result() for name, array in opened.items()}

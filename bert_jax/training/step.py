@@ -23,16 +23,10 @@ EvalStep = Callable[[Any, Batch, int], dict[str, Sum]]
 
 
 class TrainState(NamedTuple):
-    """Everything that a step changes.
+    """Everything that a step changes."""
 
-    Attributes:
-      step: int32 scalar, optimizer steps taken.
-      params: the parameters, a plain nested dictionary.
-      opt_state: the optimizer's state.
-    """
-
-    step: jax.Array
-    params: Any
+    step: jax.Array  # int32 scalar, optimizer steps taken
+    params: Any  # a plain nested dictionary
     opt_state: Any
 
 
@@ -46,16 +40,13 @@ def init_state(
     seed: int,
     given: Mapping[str, np.ndarray] | None = None,
 ) -> TrainState:
-    """A fresh state, every array created where the mesh wants it: none is ever whole on one device.
+    """A fresh state whose arrays are created sharded: none is ever whole on one device.
 
     Args:
-      objective: what is trained.
-      optimizer: from `optimizer.make_optimizer`.
-      mesh: the device mesh.
+      objective, optimizer, mesh: of the run.
       seed: of the parameters.
-      given: parameters by path, such as `WarmStart.params`, instead of random ones; every host has
-        them whole. They get the dtype and the sharding of those that they replace, which are not
-        even drawn.
+      given: whole parameters by path, such as `WarmStart.params`, that replace random ones; these
+        are not even drawn. They get the dtype and the sharding of those that they replace.
     """
     shapes, shardings = abstract_state(objective, optimizer, mesh)
     targets = traverse_util.flatten_dict(shapes.params, sep="/")
@@ -67,14 +58,11 @@ def init_state(
     return _initializer(objective, optimizer, mesh)(jax.random.key(seed), given=placed)
 
 
-@functools.lru_cache(maxsize=8)  # tracing a model takes a while, and several ask for it
+@functools.lru_cache(maxsize=8)  # tracing a model is slow, and several callers need it
 def abstract_state(
     objective: Objective, optimizer: Optimizer, mesh: Mesh
 ) -> tuple[TrainState, TrainState]:
-    """Shapes and shardings of the state, without computing it.
-
-    The model is traced once, which takes long, and not again for the same objects.
-    """
+    """Shapes and shardings of the state, without computing it."""
 
     def started(params: Any) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
@@ -82,7 +70,7 @@ def abstract_state(
     boxed = jax.eval_shape(objective.init, jax.eval_shape(jax.random.key, 0))
     shapes = jax.eval_shape(started, nn.unbox(boxed))
     shardings = tree_sharding(jax.eval_shape(started, boxed), mesh)
-    # Where a frozen parameter has no optimizer state, its box still gave a sharding.
+    # The box of a frozen parameter gives a sharding even where there is no optimizer state.
     return shapes, jax.tree.map(
         lambda sharding, part: jax.tree.map(lambda _: sharding, part), shardings, shapes
     )
@@ -92,7 +80,7 @@ def abstract_state(
 def _initializer(
     objective: Objective, optimizer: Optimizer, mesh: Mesh
 ) -> Callable[..., TrainState]:
-    """Jitted, and the same for the same objects: runs with other seeds do not compile it again."""
+    """Jitted, and cached so that runs with other seeds do not compile it again."""
     _, shardings = abstract_state(objective, optimizer, mesh)
 
     def init(key: jax.Array, given: Mapping[str, jax.Array] | None = None) -> TrainState:
@@ -105,14 +93,6 @@ def _initializer(
     return jax.jit(init, out_shardings=shardings, donate_argnames="given")
 
 
-def _metrics(sums: dict[str, Sum], loss_weights: dict[str, jax.Array]) -> Metrics:
-    metrics = {
-        name: total / loss_weights.get(name, weight) for name, (total, weight) in sums.items()
-    }
-    loss = sum((metrics[name] for name in loss_weights), start=jnp.float32(0))
-    return {"loss": loss, **metrics}
-
-
 @functools.lru_cache(maxsize=1)
 def make_train_step(
     objective: Objective,
@@ -121,24 +101,20 @@ def make_train_step(
     *,
     accumulation: int = 1,
 ) -> TrainStep:
-    """The jitted optimizer step; the state that it is given is donated, so use the one returned.
+    """The jitted optimizer step; it donates the state that it gets, so use the one returned.
 
-    Asked again for the same objects it gives the same step, so runs with other seeds do not compile
-    it again.
+    The same arguments give the same step, so runs with other seeds do not compile it again.
 
     Args:
-      objective: what is trained.
-      optimizer: from `optimizer.make_optimizer`.
-      mesh: the device mesh.
+      objective, optimizer, mesh: of the run.
       accumulation: number of micro-batches whose gradients are added up. The losses are divided by
-        the weights of the whole batch, so the result is that of one large batch (but for FGM, whose
-        step is one of each micro-batch).
+        the weights of the whole batch, so the result is that of one large batch (except for FGM,
+        which takes a step for each micro-batch).
 
     Returns:
-      A function (state, batch, seed) -> (new state, metrics). What is random depends on the seed,
-      an integer within 0 and 2^31 - 1, and on the step alone. The metrics are float32 scalars
-      computed before the update: `loss`, those of the objective, and `gradient_norm` before
-      clipping.
+      A function (state, batch, seed) -> (new state, metrics). Randomness depends only on the seed,
+      an integer from 0 to 2^31 - 1, and on the step. The metrics are float32 scalars computed
+      before the update: `loss`, those of the objective, and `gradient_norm` before clipping.
     """
     _, shardings = abstract_state(objective, optimizer, mesh)
 
@@ -146,14 +122,11 @@ def make_train_step(
         params: Any, batch: Batch, key: jax.Array, loss_weights: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, Sum]]:
         mask = frozen_mask(params, optimizer.frozen)
-        # A constant has no gradient to compute, and none that adds to the norm.
+        # A constant needs no gradient, and adds nothing to the norm.
         params = jax.tree.map(lambda x, f: jax.lax.stop_gradient(x) if f else x, params, mask)
         sums = objective.sums(params, batch, training_keys(key))
-        loss = sum(
-            (sums[name][0] / weight for name, weight in loss_weights.items()),
-            start=jnp.float32(0),
-        )
-        return loss, sums
+        losses = (sums[name][0] / weight for name, weight in loss_weights.items())
+        return sum(losses, start=jnp.float32(0)), sums
 
     gradient = jax.grad(loss_and_sums, has_aux=True)
 
@@ -178,18 +151,20 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch, seed: Seed) -> tuple[TrainState, Metrics]:
         with use_abstract_mesh(mesh.abstract_mesh):
-            return step_on_mesh(state, batch, seed)
-
-    def step_on_mesh(state: TrainState, batch: Batch, seed: Seed) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        loss_weights = objective.loss_weights(batch)
-        compute = gradient if accumulation == 1 else accumulated
-        gradients, sums = compute(state.params, batch, key, loss_weights)
-        with jax.named_scope("optimizer"):
-            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
-        metrics = _metrics(sums, loss_weights) | {"gradient_norm": optax.tree.norm(gradients)}
-        return TrainState(state.step + 1, params, opt_state), metrics
+            key = jax.random.fold_in(jax.random.key(seed), state.step)
+            loss_weights = objective.loss_weights(batch)
+            compute = gradient if accumulation == 1 else accumulated
+            gradients, sums = compute(state.params, batch, key, loss_weights)
+            with jax.named_scope("optimizer"):
+                updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+                params = optax.apply_updates(state.params, updates)
+            metrics = {
+                name: total / loss_weights.get(name, weight)
+                for name, (total, weight) in sums.items()
+            }
+            loss = sum((metrics[name] for name in loss_weights), start=jnp.float32(0))
+            metrics = {"loss": loss, **metrics, "gradient_norm": optax.tree.norm(gradients)}
+            return TrainState(state.step + 1, params, opt_state), metrics
 
     return jax.jit(
         train_step,
@@ -200,10 +175,7 @@ def make_train_step(
 
 
 def make_eval_step(objective: Objective, mesh: Mesh) -> EvalStep:
-    """The jitted evaluation of one batch: (params, batch, its number) -> {metric: (sum, weight)}.
-
-    What an objective samples depends on the number alone.
-    """
+    """The jitted evaluation of a batch: (params, batch, its number) -> {metric: (sum, weight)}."""
 
     def eval_step(params: Any, batch: Batch, number: jax.Array) -> dict[str, Sum]:
         with use_abstract_mesh(mesh.abstract_mesh):

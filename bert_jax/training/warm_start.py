@@ -14,29 +14,17 @@ from bert_jax.training.step import TrainState
 
 
 class WarmStart(NamedTuple):
-    """What of a checkpoint a run can use.
+    """What a run can use of a checkpoint."""
 
-    Attributes:
-      params: the parameters found, {path: array}, a path being the names joined by "/".
-      fresh: parts of the run's model that the checkpoint lacks; they start fresh.
-      unused: parts of the checkpoint that the run's model lacks.
-    """
-
-    params: dict[str, np.ndarray]
-    fresh: list[str]
-    unused: list[str]
+    params: dict[str, np.ndarray]  # by path, names joined by "/"
+    fresh: list[str]  # parts of the run's model that the checkpoint lacks
+    unused: list[str]  # parts of the checkpoint that the run's model lacks
 
 
 def match_params(shapes: Any, loaded: Any, source: str) -> WarmStart:
-    """Compares the parameters of a checkpoint with those of a run.
+    """Compares the parameters of a checkpoint with those of a run, given as arrays or shapes.
 
-    Args:
-      shapes: parameters of the run, as arrays or shapes.
-      loaded: parameters of the checkpoint.
-      source: the checkpoint's name for messages.
-
-    Raises:
-      UserError: a tensor has another shape, or the encoder is not complete.
+    `source` is the checkpoint's name in messages.
     """
     wanted = traverse_util.flatten_dict(shapes, sep="/")
     found = traverse_util.flatten_dict(loaded, sep="/")
@@ -51,10 +39,8 @@ def match_params(shapes: Any, loaded: Any, source: str) -> WarmStart:
             "--model options that change its sizes"
         )
     missing = [path for path in wanted if path not in found]
-    in_encoder = [path for path in missing if path.startswith("encoder/")]
     extra = [path for path in found if path not in wanted]
-    in_encoder += [path for path in extra if path.startswith("encoder/")]
-    if in_encoder:
+    if in_encoder := [path for path in missing + extra if path.startswith("encoder/")]:
         raise UserError(
             f"{source} has another encoder than the run: {', '.join(in_encoder)}; leave out the "
             "--model options that change its sizes"
@@ -68,18 +54,12 @@ def _modules(paths: list[str]) -> list[str]:
 
 
 def check_adam(state: TrainState, adam: AdamState) -> None:
-    """Raises UserError where `with_adam` could not continue the optimizer of a state.
-
-    Args:
-      state: of the run, arrays or shapes.
-      adam: the moments to continue with.
-    """
+    """Refuses moments with which `with_adam` cannot continue a state, of arrays or shapes."""
     nodes = jax.tree.leaves(state.opt_state, is_leaf=_is_adam)
-    count = len(jax.tree.leaves(state.params))
-    # Frozen parameters have no moments.
+    count = len(jax.tree.leaves(state.params))  # frozen ones have no moments
     if not any(_is_adam(node) and len(jax.tree.leaves(node.mu)) == count for node in nodes):
         raise UserError(
-            "init_optimizer continues BERT's own Adam; it needs optimizer.name bert_adamw and "
+            "--init-optimizer continues BERT's own Adam; it needs optimizer.name bert_adamw and "
             "nothing frozen"
         )
     wanted = traverse_util.flatten_dict(state.params, sep="/")
@@ -98,19 +78,13 @@ def check_adam(state: TrainState, adam: AdamState) -> None:
 
 
 def with_adam(state: TrainState, adam: AdamState, step: int) -> TrainState:
-    """The state with Adam's moments and the step of another run; `check_adam` says if it can be.
-
-    Args:
-      state: a state whose optimizer is "bert_adamw" without frozen parameters.
-      adam: moments, trees that hold those of every parameter.
-      step: optimizer steps that were taken.
-    """
+    """A state that `check_adam` accepts, with the moments and the step of another run."""
     mu, nu = (traverse_util.flatten_dict(moments, sep="/") for moments in adam)
 
     def replace(node: Any) -> Any:
-        if isinstance(node, AdamState):
+        if _is_adam(node):
             return AdamState(_replaced(node.mu, mu), _replaced(node.nu, nu))
-        # The schedule counts for itself; its count is the only integer in the optimizer's state.
+        # The only integer in the optimizer's state is the schedule's own count of the steps.
         return jnp.full_like(node, step) if jnp.issubdtype(node.dtype, jnp.integer) else node
 
     opt_state = jax.tree.map(replace, state.opt_state, is_leaf=_is_adam)

@@ -347,7 +347,7 @@ def _encoder(flat):
         (["--method.prefix-length=7"], "method.prefix_length is for prefix, but method.name is"),
         (["--method.name=full", "--frozen-layers=-1"], "frozen_layers is -1"),
         (["--method.name=full", "--frozen-layers=3"], "frozen_layers is 3; the model has 2"),
-        (["--optimizer.frozen", "encoder/nothing"], "which no parameter's path begins with"),
+        (["--optimizer.frozen", "encoder/nothing"], "names 'encoder/nothing'"),
     ],
 )
 def test_bad_settings_are_refused_before_any_work(folder, more, match):

@@ -233,22 +233,22 @@ def test_filling_masks(trained, capsys):
 
 def test_what_it_has_no_place_for(trained, tables, options, tmp_path, capsys):
     pairs = [*options, f"--work-dir={tmp_path / 'pairs'}", "--data.pairs=next_sentence"]
-    assert "toy has not; add --data.pairs" in mistake(capsys, pretrain, pairs)
+    assert "toy does not have; add --data.pairs" in mistake(capsys, pretrain, pairs)
     tuning = common(trained, tables, tmp_path / "tuned")
     for more, words in (
-        (["--method.name=houlsby"], "houlsby, for which the architecture toy has no place"),
+        (["--method.name=houlsby"], "houlsby, which the architecture toy does not support"),
         (["--method.name=lora"], "query value; a model of the architecture toy has query, gate"),
     ):
         assert words in mistake(capsys, finetune, [*tuning, *more])
     exported = tmp_path / "exported"
     convert(["to-hf", f"--checkpoint={trained}", f"--output={exported}"])
     longer = ["from-hf", f"--input={exported}", f"--output={tmp_path / 'x'}", "--positions=64"]
-    assert "toy has no table of positions" in mistake(capsys, convert, longer)
+    assert "architecture toy has no position table" in mistake(capsys, convert, longer)
 
 
 def test_without_its_record_it_is_unknown_in_one_line(trained, monkeypatch, capsys):
     monkeypatch.delitem(ARCHITECTURES, "toy")
-    words = "'toy', which is unknown here; there are: bert"
+    words = "'toy', which is unknown; known are bert"
     with pytest.raises(UserError, match=words):
         open_model(trained)
     assert words in mistake(capsys, predict, ["fill-mask", f"--checkpoint={trained}", "a [MASK]"])

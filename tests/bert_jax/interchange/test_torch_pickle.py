@@ -73,7 +73,7 @@ def test_everything_but_tensors_is_refused_by_name(tmp_path, named):
 def test_anything_else_is_one_line(tmp_path, payload, zipped):
     path = tmp_path / "pytorch_model.bin"
     write(path, payload, zipped)
-    with pytest.raises(UserError, match=r"is damaged or no state dict") as caught:
+    with pytest.raises(UserError, match=r" is damaged or ") as caught:
         read_torch_file(path)
     assert "\n" not in str(caught.value)
 

@@ -51,5 +51,5 @@ def test_saved_configurations_name_their_architecture():
     assert saved["model_type"] == "bert"
     assert config_from_saved(saved) == TINY
     assert config_from_saved(dataclasses.asdict(TINY)) == TINY  # of before
-    with pytest.raises(UserError, match="'other', which is unknown here; there are: bert"):
+    with pytest.raises(UserError, match=r"'other'.* bert$"):
         config_from_saved(saved | {"model_type": "other"})

@@ -176,10 +176,10 @@ def test_processes_that_do_not_come():
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
-    expected = (
-        f"error: the processes of the run did not all meet within 3 s at the coordinator {address}"
-    )
-    assert result.stderr.strip().splitlines()[-1].startswith(expected)
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: not all processes of the run ")
+    for words in (f"coordinator {address} within 3 s", "--distributed.timeout"):
+        assert words in line
     assert result.returncode == 2
 
 
@@ -188,8 +188,8 @@ def test_processes_that_do_not_come():
     [
         ({"processes": 2}, "--distributed.processes needs --distributed.coordinator and --dist"),
         ({"coordinator": "a:1", "processes": 2}, "needs --distributed.process as well"),
-        ({"coordinator": "a:1", "processes": 2, "process": 2}, "process is 2; .* within 0 and 1"),
-        ({"coordinator": "a:1", "processes": 2, "process": -1}, "process is -1; .* within 0 and"),
+        ({"coordinator": "a:1", "processes": 2, "process": 2}, "process is 2; .* between 0 and 1"),
+        ({"coordinator": "a:1", "processes": 2, "process": -1}, "process is -1; .* between 0 and"),
         ({"coordinator": "a", "processes": 2, "process": 0}, "'a'; it must be HOST:PORT"),
         ({"coordinator": "a:b", "processes": 2, "process": 0}, "'a:b'; it must be HOST:PORT"),
         ({"coordinator": "a:70000", "processes": 2, "process": 0}, "it must be HOST:PORT"),

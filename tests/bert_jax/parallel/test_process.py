@@ -170,6 +170,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(cache, tmp_path, capsys):
     (tmp_path / "bert_jax").touch()
     keep_compiled_programs()
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{cache} cannot be made (" in line
+    assert f"{cache} cannot be created (" in line
     assert "JAX_COMPILATION_CACHE_DIR" in line
     assert jax.config.jax_compilation_cache_dir is None
