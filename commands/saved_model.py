@@ -1,4 +1,4 @@
-"""Where a fine-tuning starts: a checkpoint of ours, of Hugging Face or of TF1."""
+"""Reads the model of a checkpoint: ours, Hugging Face's or TF1's."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,16 +19,14 @@ from data_pipeline.tokenization.loading import load_tokenizer
 
 
 class SavedModel(NamedTuple):
-    """A pre-trained model.
+    """A model read from a checkpoint.
 
     Attributes:
-      params: its parameters, numpy arrays.
-      model: its architecture.
-      tokenizer: its tokenizer.
-      origin: where it is from, in words.
-      saved: the configuration that is saved in it; of models of others only the "architecture" and
-        the names of its classes, "labels".
-      step: which checkpoint of a run; None for models of others.
+      params: numpy arrays.
+      origin: where it comes from, for messages.
+      saved: the configuration in the checkpoint; of a foreign model only its "architecture" and the
+        names of its classes, "labels".
+      step: of the run's checkpoint; None for a foreign model.
     """
 
     params: Any
@@ -40,19 +38,15 @@ class SavedModel(NamedTuple):
 
 
 def open_model(folder: Path, step: int | None = None) -> SavedModel:
-    """Reads a checkpoint, converting it where it is not ours.
+    """Reads a checkpoint and converts it if it is not ours.
 
     Args:
-      folder: work folder of a run, what run_convert.py wrote, a folder of transformers, or one of
-        google-research/bert (its GELU is taken to be the exact one; run_convert.py can be told
-        otherwise).
-      step: which checkpoint of a run; the best, else the latest, by default.
-
-    Raises:
-      UserError: the folder holds none of these, or its parts do not fit together.
+      folder: work folder of a run, output of run_convert.py, or a folder of `transformers` or of
+        google-research/bert, whose GELU is taken to be the exact one.
+      step: of a run's checkpoint; by default the best, else the latest.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give that of a checkpoint")
+        raise UserError(f"{folder} is not a folder; give the folder of a checkpoint")
     if (folder / "checkpoints").is_dir():
         params, saved, found = load_run(folder, step)
         model = config_from_saved(saved["model"])
@@ -73,85 +67,72 @@ def open_model(folder: Path, step: int | None = None) -> SavedModel:
         source = SavedModel(params, model, tokenizer, f"{folder}, converted from TF1", saved)
     elif (folder / "seeds.json").is_file():
         raise UserError(
-            f"{folder} holds a run for each of several seeds; name one of them: "
+            f"{folder} holds the runs of several seeds; give one of them: "
             f"{', '.join(sorted(map(str, folder.glob('seed-*'))))}"
         )
     else:
         raise UserError(
             f"{folder} holds no checkpoint: neither checkpoints/ (a run of ours), nor config.json "
-            "(Hugging Face), nor bert_config.json (TF1)"
+            "(Hugging Face), nor bert_config.json (TF1); give another folder"
         )
     if source.tokenizer.vocab_size != source.model.vocab_size:
         raise UserError(
-            f"the vocabulary in {folder} has {source.tokenizer.vocab_size:,} pieces, the model "
-            f"{source.model.vocab_size:,} rows; give the right vocabulary, or convert it with "
-            "run_convert.py --resize-vocabulary"
+            f"the vocabulary in {folder} has {source.tokenizer.vocab_size:,} pieces, the embedding "
+            f"{source.model.vocab_size:,} rows; put the right vocabulary there, or convert the "
+            "model with run_convert.py --resize-vocabulary"
         )
     return source
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a folder is that of a run which has not come to its end."""
+    """Whether the folder is that of a run that has not ended."""
     return (folder / "metrics.jsonl").is_file() and not (folder / "summary.json").is_file()
 
 
 def settings_of(folder: Path, step: int | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """What `Task.tune` decided; nothing in a run that has not ended.
-
-    It says so where that was for another step than the one that is asked.
-    """
+    """What `Task.tune` chose, empty if the run has not ended; warns if it was for another step."""
     path = folder / "summary.json"
     summary = read_json(path) if path.is_file() else {}
     settings: dict[str, Any] = summary.get("settings", {})
     if settings and step != summary["step"]:
         say(
             f"{' and '.join(settings)} in {path} is for step {summary['step']}, not for step "
-            f"{step}, which may need another"
+            f"{step}, which may need a different value"
         )
     return settings
 
 
 def check_stays(folder: Path, method: str) -> None:
-    """Raises UserError for a run that is not finished, which will delete the checkpoint it has now.
-
-    Args:
-      folder: of a checkpoint, see `open_model`.
-      method: whose checkpoints will need that of the folder.
-    """
+    """Refuses an unfinished run as the base of `method`: it will delete its current checkpoint."""
     if is_unfinished(folder):
         raise UserError(
-            f"the run in {folder} is not finished and deletes its older checkpoints, but what "
-            f"{method} trains can be read only together with the one it started from; wait until "
-            "the run is finished, or start from a copy: python run_convert.py to-hf --checkpoint "
-            f"{folder} --output DIR"
+            f"the run in {folder} is not finished and will delete the checkpoint that {method} "
+            "would start from and keep needing; wait until it is finished, or start from a copy: "
+            f"python run_convert.py to-hf --checkpoint {folder} --output DIR"
         )
 
 
 def load_run(
     folder: Path, step: int | None = None, base: Path | None = None
 ) -> tuple[Any, dict[str, Any], int]:
-    """`checkpoint.load_params` of any run, also of one that saved only what it trained.
+    """`load_params` for any run, also for one that saved only the parameters it trained.
 
     Args:
       folder: the run's work folder.
-      step: which checkpoint; the best, else the latest, by default.
-      base: where the model is that the run started from, if it is no longer where it was.
-
-    Raises:
-      UserError: there is no such checkpoint, or its base is gone or not what it was.
+      step: of the checkpoint; by default the best, else the latest.
+      base: where the model that the run started from is now, if it has moved.
     """
 
     def read_base(named: Mapping[str, Any]) -> Any:
         path = base or Path(named["folder"])
         if not path.is_dir() and (folder / "config.json").is_file():
-            # Where the run was last continued from.
+            # The model may have moved before the run was last continued.
             path = Path(read_json(folder / "config.json").get("base", named)["folder"])
         if not path.is_dir():
             raise UserError(
-                f"{folder} holds only what was trained on top of {path}, which is gone; bring it "
-                "back, type the command of that run again with its new place as --init-from, or "
-                f"merge LoRA or BitFit into it: python run_convert.py merge --checkpoint {folder} "
-                "--base DIR --output DIR"
+                f"{folder} holds only what was trained on top of {path}, which is gone; restore "
+                "it, repeat the run's command with the new place as --init-from, or merge LoRA or "
+                f"BitFit: python run_convert.py merge --checkpoint {folder} --base DIR --output DIR"
             )
         return open_model(path, named["step"]).params
 

@@ -1,4 +1,4 @@
-"""Reading the original's TF1 checkpoints; TensorFlow does it."""
+"""Reads TF1 checkpoints of google-research/bert, by means of TensorFlow."""
 
 from pathlib import Path
 
@@ -9,15 +9,7 @@ from data_pipeline.tensorflow_setup import import_tensorflow
 
 
 def checkpoint_prefix(folder: Path, name: str | None = None) -> Path:
-    """A checkpoint of a folder, without ".index".
-
-    Args:
-      folder: holds NAME.index and NAME.data-...
-      name: which, if there are several.
-
-    Raises:
-      UserError: there is none, or several and no name.
-    """
+    """The path of a folder's checkpoint without ".index"; `name` chooses one of several."""
     names = sorted(path.name.removesuffix(".index") for path in folder.glob("*.index"))
     if name is None and len(names) == 1:
         return folder / names[0]
@@ -32,18 +24,14 @@ def checkpoint_prefix(folder: Path, name: str | None = None) -> Path:
 
 
 def read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:
-    """The variables of a TF1 checkpoint by name, those of the optimizer only if asked for.
-
-    Raises:
-      UserError: it is damaged, or of TF2.
-    """
+    """The variables of a TF1 checkpoint by name, Adam's moments only with `optimizer_state`."""
     tf = import_tensorflow()
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         names = reader.get_variable_to_shape_map()
         if "_CHECKPOINTABLE_OBJECT_GRAPH" in names:
             raise UserError(
-                f"{prefix} is a TF2 checkpoint; only TF1's, as of google-research/bert, can be read"
+                f"{prefix} is a TF2 checkpoint; give a TF1 one, such as google-research/bert wrote"
             )
         return {
             name: np.asarray(reader.get_tensor(name))

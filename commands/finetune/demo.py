@@ -1,9 +1,8 @@
-"""The fine-tuning that every installation can do: which package is a docstring from?"""
+"""The demo of run_finetune.py: which package does a docstring come from?"""
 
 import dataclasses
 import os
 import sysconfig
-from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -26,14 +25,10 @@ BASELINE = "TF-IDF and logistic regression"
 
 
 def prepare(console: Console) -> dict[str, FinetuneConfig]:
-    """Makes the data on first use; returns the fine-tunings to compare, the first the real one.
-
-    Raises:
-      UserError: there is no pre-trained demo.
-    """
+    """Makes the data on first use, and returns the fine-tunings to compare by name."""
     if not (PRETRAINED / "summary.json").is_file() or not saved_steps(PRETRAINED):
         raise UserError(
-            f"the demo fine-tunes the model in {PRETRAINED}, which is not there or not finished; "
+            f"the demo fine-tunes the model in {PRETRAINED}, which is missing or not finished; "
             "make it first with: python run_pretrain.py (some minutes); or name a task: "
             "run_finetune.py --help"
         )
@@ -53,7 +48,7 @@ def prepare(console: Console) -> dict[str, FinetuneConfig]:
         work_dir="runs/demo-finetuned",
         sequence_length=64,
         epochs=5,
-        dropout=0.2,  # the pre-training needs none: it sees no text more than about twice
+        dropout=0.2,  # pre-training, which sees each text about twice, needs none
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=5e-4, warmup_steps=None, warmup_proportion=0.1
         ),
@@ -63,10 +58,10 @@ def prepare(console: Console) -> dict[str, FinetuneConfig]:
 
 
 def compare_demo(console: Console) -> Path | None:
-    """The demo: a pre-trained model, the same one from scratch, and a linear model of word counts.
+    """Compares the pre-trained model, the same one from scratch, and a linear model.
 
     Returns:
-      The work folder of the first.
+      The work folder of the pre-trained one; None after a signal.
     """
     configs = prepare(console)
     scores = {}
@@ -77,18 +72,23 @@ def compare_demo(console: Console) -> Path | None:
         except OtherRunError:
             raise UserError(
                 f"{config.work_dir} holds the demo of another model or of other data; delete it, "
-                "and type the same command again"
+                "and repeat the command"
             ) from None
         if folder is None:
             return None
         scores[name] = read_json(folder / "summary.json")["scores"]["dev"]["accuracy"]
     scores[BASELINE] = baseline()
-    console.print(comparison(scores))
+    table = Table(title="Which package is a docstring from?", title_justify="left")
+    table.add_column("")
+    table.add_column("accuracy", justify="right")
+    for name, score in scores.items():
+        table.add_row(name, f"{score:.3f}")
+    console.print(table)
     return Path(next(iter(configs.values())).work_dir)
 
 
 def baseline() -> float:
-    """Accuracy of a linear classifier of words and word pairs, weighted by TF-IDF."""
+    """Accuracy of a linear classifier on words and word pairs, weighted by TF-IDF."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -104,13 +104,3 @@ def baseline() -> float:
     )
     model.fit(texts["train"], labels["train"])
     return float(model.score(texts["dev"], labels["dev"]))
-
-
-def comparison(scores: Mapping[str, float]) -> Table:
-    """The accuracies side by side."""
-    table = Table(title="Which package is a docstring from?", title_justify="left")
-    table.add_column("")
-    table.add_column("accuracy", justify="right")
-    for name, score in scores.items():
-        table.add_row(name, f"{score:.3f}")
-    return table

@@ -1,4 +1,4 @@
-"""Fine-tunes with each seed: the loop, its report, and the best of the seeds."""
+"""Fine-tunes with each seed: the loop, its report, and the export of the best seed."""
 
 import dataclasses
 import time
@@ -31,26 +31,20 @@ from data_pipeline.finetune.batches import TrainingBatches, steps_per_epoch
 def finetune_seeds(
     config: FinetuneConfig, arguments: Sequence[str], console: Console
 ) -> Path | None:
-    """Fine-tunes with each seed.
-
-    Returns:
-      The work folder of the best, None where a signal ended it.
-    """
+    """Fine-tunes with each seed and returns the best one's work folder; None after a signal."""
     run = open_run(config, arguments, console)
     saved_config = run.saved_config()
     if len(config.seeds) > 1:
         check_seeds_dir(Path(config.work_dir), config.export_record)
-    for seed in config.seeds:  # all of them before any work is spent on one
+    configs = {seed: saved_config | {"seeds": [seed]} for seed in config.seeds}
+    for seed, of_seed in configs.items():  # before any of them is trained
         work_dir = config.seed_dir(seed)
-        earlier = earlier_config(work_dir)
-        check_same_run(
-            work_dir, earlier, saved_config | {"seeds": [seed]}, MAY_DIFFER_IN_FINETUNING
-        )
+        check_same_run(work_dir, earlier_config(work_dir), of_seed, MAY_DIFFER_IN_FINETUNING)
     results = {}
-    for seed in config.seeds:
-        if len(config.seeds) > 1:
+    for seed, of_seed in configs.items():
+        if len(configs) > 1:
             console.print(f"\nseed {seed}")
-        result = finetune(run, seed, config.seed_dir(seed), saved_config | {"seeds": [seed]})
+        result = finetune(run, seed, of_seed)
         if result is None:
             return None
         results[seed] = result.scores
@@ -75,20 +69,16 @@ def finetune_seeds(
 
 
 class Result(NamedTuple):
-    """How a run ended.
-
-    Attributes:
-      scores: of the best epoch on the dev set.
-      interrupted: whether a signal came when there was nothing left to train.
-    """
+    """The best epoch's dev scores; `interrupted` if a signal came after the last step."""
 
     scores: dict[str, float]
     interrupted: bool
 
 
-def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) -> Result | None:
-    """One run of the loop and its report; None where a signal ended it before its end."""
+def finetune(run: Run, seed: int, saved_config: dict[str, Any]) -> Result | None:
+    """Trains with one seed and writes the report; None if a signal came before the last step."""
     config, task, data, mesh = run.config, run.task, run.data, run.mesh
+    work_dir = config.seed_dir(seed)
     batches = TrainingBatches(
         data.train.features.rows,
         batch_size=config.batch_size,
@@ -107,18 +97,18 @@ def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) 
         f"{stage.steps:,} steps in {config.epochs} epoch{'s' * (config.epochs != 1)}, "
         f"{batches.padding_share():.0%} padding, on {described(mesh)}"
     )
+    loop_config = config.loop(epoch_steps)
     with opened(
         work_dir,
+        loop_config,
         saved_config,
         run.source.tokenizer,
         started=time.time(),
         may_differ=MAY_DIFFER_IN_FINETUNING,
-        keep=1,
-        keep_best=True,
         base=run.unsaved,
     ) as folder:
         outcome = folder.train(
-            config.loop(epoch_steps),
+            loop_config,
             [stage],
             objective=run.objective,
             optimizer=run.optimizer,
@@ -132,7 +122,7 @@ def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) 
         if outcome.reason == "stopped":
             return None
         rows, best_step = folder.rows(), folder.checkpoints.best_step
-        assert best_step is not None, "every epoch ends with an evaluation and a checkpoint"
+        assert best_step is not None, "each epoch ends with an evaluation and a checkpoint"
         run.console.print(epochs_table(rows, epoch_steps, best_step))
         params = load_params(work_dir, best_step, lambda _: run.source.params)[0]
         predictions, scores, settings = {}, {}, {}
@@ -149,7 +139,5 @@ def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) 
             run.console.print(f"test: {shown}; answers in {work_dir}/test_predictions.jsonl")
         folder.summarize(best_step, outcome.reason, scores=scores, settings=settings)
         of_seed = dataclasses.replace(config, seeds=(seed,), work_dir=str(work_dir))
-        write_report(
-            work_dir, of_seed, task, data, rows, predictions, scores, run.origin, run.command
-        )
+        write_report(run._replace(config=of_seed), rows, predictions, scores)
     return Result(scores["dev"], outcome.interrupted)

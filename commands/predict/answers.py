@@ -1,7 +1,10 @@
-"""What a fine-tuned model answers, as JSON Lines."""
+"""Writes the predictions of a fine-tuned model as JSON Lines."""
 
+import itertools
 import json
+import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +19,7 @@ from commands.predict.predictor import open_predictor
 
 
 def answer(command: str, request: Predict) -> None:
-    """Predicts what was typed or what stands in a file."""
+    """Predicts for the texts or the input file of a request."""
     keep_freed_memory()
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     predictor = open_predictor(request.checkpoint, request.step, command, console.print)
@@ -25,10 +28,10 @@ def answer(command: str, request: Predict) -> None:
         examples = found.rows
         say_skipped(request.input, found.skipped, console.print)
         if not examples:
-            raise UserError(f"{request.input} holds no example")
+            raise UserError(f"{request.input} holds no example; give another --input")
     else:
         examples = predictor.task.typed(request.texts)
-    shown = request.output is not None  # the standard output shows by itself how far it is
+    shown = request.output is not None  # else the predictions themselves show the progress
     with ProgressBar(len(examples), 0, shown=shown, name="example") as progress:
         predictions = predictor.predict(
             examples, request.batch_size, progress, progress.say if shown else console.print
@@ -39,24 +42,13 @@ def answer(command: str, request: Predict) -> None:
 
 
 def _write(predictions: Iterator[list[Prediction]], output: Path | None) -> int:
-    """Writes JSON Lines to a file, aside first and then renamed, or to the standard output.
-
-    Returns:
-      The number of predictions.
-    """
+    """Writes JSON Lines to the standard output or, all at once, to a file; returns how many."""
     total = 0
-    lines = (
-        json.dumps(prediction, ensure_ascii=False) for chunk in predictions for prediction in chunk
-    )
-    if output is None:
-        for line in lines:
-            print(line, flush=True)
+    aside = output.with_name(output.name + ".tmp") if output else None
+    with open(aside, "w", encoding="utf-8") if aside else nullcontext(sys.stdout) as file:
+        for prediction in itertools.chain.from_iterable(predictions):
+            print(json.dumps(prediction, ensure_ascii=False), file=file, flush=output is None)
             total += 1
-        return total
-    aside = output.with_name(output.name + ".tmp")
-    with open(aside, "w", encoding="utf-8") as file:
-        for line in lines:
-            file.write(line + "\n")
-            total += 1
-    aside.rename(output)
+    if aside and output:
+        aside.rename(output)
     return total

@@ -1,4 +1,4 @@
-"""What a fine-tuned checkpoint says of new examples."""
+"""Predicts for new examples with a fine-tuned checkpoint."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +19,8 @@ from bert_jax.tasks.task import Encoding, Outputs, Prediction, Task, objective_o
 from commands.saved_model import is_unfinished, open_model, settings_of
 from data_pipeline.finetune.batches import ordered_batches
 from data_pipeline.finetune.buckets import bucket_boundaries
-from data_pipeline.tokenization.interface import Tokenizer
 
-CHUNK = 2048  # examples that are in memory at a time
+CHUNK = 2048  # examples in memory at a time
 Numbered = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
@@ -29,20 +28,13 @@ class Predictor(NamedTuple):
     """A fine-tuned model with its task.
 
     Attributes:
-      task: its task.
-      labels: names of the classes.
-      sequence_length: as it was fine-tuned.
-      tokenizer: its tokenizer.
-      model: its architecture.
-      params: its parameters.
-      settings: what its dev set decided, for `Task.decide`.
-      method: which of them are beside the model's own.
+      encoding: how examples become features, as in the fine-tuning.
+      settings: what `Task.tune` chose, for `Task.decide`.
+      method: how it was fine-tuned.
     """
 
     task: Task[Any]
-    labels: tuple[str, ...]
-    sequence_length: int
-    tokenizer: Tokenizer
+    encoding: Encoding
     model: EncoderConfig
     params: Any
     settings: dict[str, Any]
@@ -55,19 +47,12 @@ class Predictor(NamedTuple):
         progress: ProgressBar,
         say: Callable[[str], None],
     ) -> Iterator[list[Prediction]]:
-        """Predictions, a list for each `CHUNK` of examples.
-
-        Args:
-          examples: as the task reads them.
-          batch_size: features at a time.
-          progress: in examples.
-          say: for what is cut.
-        """
+        """Predictions, a list for each `CHUNK` of examples; `progress` counts examples."""
         started = time.monotonic()
         cut = 0
 
         def watched(first: int, share: float, batches: Iterator[Numbered]) -> Iterator[Numbered]:
-            """The batches; `share` examples each feature on the bar, from the number `first` on."""
+            """The batches; the bar advances from `first` by `share` examples per feature."""
             taken = 0
             for numbers, batch in batches:
                 yield numbers, batch
@@ -77,67 +62,55 @@ class Predictor(NamedTuple):
                 progress.metrics(f"{done / (time.monotonic() - started):,.0f} examples/s")
 
         mesh = make_mesh(devices=jax.local_devices()[:1])
-        how = Encoding(self.tokenizer, self.sequence_length, self.labels)
+        length, labels = self.encoding.max_length, self.encoding.labels
         step = None
         for first in range(0, len(examples), CHUNK):
             chunk = examples[first : first + CHUNK]
-            features = self.task.features(chunk, how)
+            features = self.task.features(chunk, self.encoding)
             cut += features.cut
             for note in features.notes:
                 say(note)
             if step is None:
-                objective = objective_of(self.task, self.model, self.labels, features, self.method)
+                objective = objective_of(self.task, self.model, labels, features, self.method)
                 step = make_predict_step(objective, mesh)
             batches = ordered_batches(
-                features.rows,
-                batch_size=batch_size,
-                boundaries=bucket_boundaries(self.sequence_length),
+                features.rows, batch_size=batch_size, boundaries=bucket_boundaries(length)
             )
             batches = watched(first, len(chunk) / len(features.rows), batches)
             logits: list[np.ndarray] = predict(step, self.params, batches, mesh)[0]
-            found = self.task.predict(Outputs(logits, features, chunk, self.labels))
+            found = self.task.predict(Outputs(logits, features, chunk, labels))
             yield self.task.decide(found, self.settings)
         if cut:
-            say(f"{cut:,} of {len(examples):,} are longer than {self.sequence_length} tokens, cut")
+            say(f"{cut:,} of {len(examples):,} are longer than {length} tokens and are cut")
 
 
 def open_predictor(
     folder: Path, step: int | None, command: str, say: Callable[[str], None]
 ) -> Predictor:
-    """Reads a fine-tuned checkpoint.
-
-    Args:
-      folder: work folder of a fine-tuning.
-      step: which checkpoint; the best by default.
-      command: of run_predict.py; the task must be of its kind.
-      say: for what the user should know.
-
-    Raises:
-      UserError: the folder holds another kind of model.
-    """
+    """Reads the checkpoint of a fine-tuning whose task has this command of run_predict.py."""
     source = open_model(folder, step)
     if not (folder / "checkpoints").is_dir() and {"classifier", "span"} & set(source.params):
         raise UserError(
-            f"{folder} is a folder of transformers, which does not say how its task is read; ask "
-            "the run that it was exported from, or use transformers"
+            f"{folder} is a folder of transformers, which does not say what its task is; use the "
+            "run that it was exported from, or transformers"
         )
     if "task" not in source.saved:
         raise UserError(
-            f"{folder} was not fine-tuned, so it has no answer to {command!r}; fine-tune it with: "
+            f"{folder} was not fine-tuned, so {command!r} is not for it; fine-tune it with: "
             f"python run_finetune.py TASK --init-from {folder} --data DIR"
         )
     if is_unfinished(folder):
-        say(f"{folder} has not been trained to its end; this is its step {source.step}")
+        say(f"{folder} has not been trained to the end; this is step {source.step}")
     task = saved_task(source.saved)
     if task.command != command:
         raise UserError(
-            f"{folder} was fine-tuned for {task.name}; ask it with: run_predict.py {task.command}"
+            f"{folder} was fine-tuned for {task.name}; its command is: run_predict.py "
+            f"{task.command}"
         )
+    labels = tuple(source.saved["labels"])
     return Predictor(
         task,
-        tuple(source.saved["labels"]),
-        source.saved["sequence_length"],
-        source.tokenizer,
+        Encoding(source.tokenizer, source.saved["sequence_length"], labels),
         source.model,
         source.params,
         settings_of(folder, source.step, say),

@@ -1,4 +1,4 @@
-"""What a finished run says of itself: the held-out figures before and after, and its speed."""
+"""The summary of a finished run: held-out figures before and after training, and speed."""
 
 import itertools
 import statistics
@@ -12,12 +12,10 @@ from configs.pretrain import PretrainConfig
 def held_out_lines(
     rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric], entropy: float
 ) -> Iterator[str]:
-    """The held-out figures before and after: the masked-LM loss and all accuracies.
+    """The masked-LM loss and all accuracies before and after training.
 
-    Args:
-      rows: of metrics.jsonl.
-      metrics: the objective's.
-      entropy: unigram entropy of the held-out tokens, in nats.
+    `rows` are those of metrics.jsonl, `entropy` is the unigram entropy of the held-out tokens in
+    nats.
     """
     held_out = [row for row in rows if row["split"] == "eval"]
     if not held_out:
@@ -27,7 +25,7 @@ def held_out_lines(
     below = entropy - last["masked_lm_loss"]
     verdict = f"{below:.3f} nats below it"
     if below < 0:
-        verdict = f"{-below:.3f} nats above it, so nothing is learned from context yet"
+        verdict = f"{-below:.3f} nats above it, so nothing has been learned from context yet"
     yield f"Held-out          step {first['step']:>8}  step {last['step']:>8}"
     for name, metric in metrics.items():
         line = f"{metric.title:<18}{first[name]:13.3f}  {last[name]:13.3f}"
@@ -40,12 +38,7 @@ def held_out_lines(
 
 
 def speed_lines(rows: Sequence[Mapping[str, Any]], config: PretrainConfig) -> Iterator[str]:
-    """The speed of each phase, medians of its rows, and the goodput of the run.
-
-    Args:
-      rows: of metrics.jsonl.
-      config: the run's.
-    """
+    """The speed of each phase, medians of its rows of metrics.jsonl, and the run's goodput."""
     timed = [row for row in rows if "goodput" in row]
     ends = list(itertools.accumulate(phase.steps for phase in config.phases))
     for number, end in enumerate(ends):

@@ -1,4 +1,4 @@
-"""Trains: from an opened run to its curves, its figures and what to type next."""
+"""Pre-trains: runs the loop, draws the curves, and prints the figures and the next commands."""
 
 import os
 import sys
@@ -28,31 +28,19 @@ EXAMPLES = (
 
 
 def train(request: Request, started: float) -> None:
-    """Trains, or only shows what a run would be.
-
-    Args:
-      request: what the command line asks for.
-      started: Unix time at which this process started.
-    """
+    """Trains, or shows what the run would be; the process started at the Unix time `started`."""
     recipe, config, work_dir = request.recipe, request.config, Path(request.config.work_dir)
     keep_freed_memory()
-    distributed.initialize(request.distributed)
+    distributed.initialize(request.options.distributed)
     console = Console(soft_wrap=True, highlight=False, quiet=not distributed.is_first())
     keep_compiled_programs()
     run = open_run(request, console)
     if run is None:
         return
-    if request.dry_run:
+    if request.options.dry_run:
         dry_run.show(console, run)
         return
-    with opened(
-        work_dir,
-        run.saved_config,
-        run.tokenizer,
-        started=started,
-        keep=config.loop.keep_checkpoints,
-        keep_best=config.loop.keep_best,
-    ) as folder:
+    with opened(work_dir, config.loop, run.saved_config, run.tokenizer, started=started) as folder:
         outcome = folder.train(
             config.loop,
             run.stages,
@@ -62,7 +50,7 @@ def train(request: Request, started: float) -> None:
             fresh_state=run.fresh_state,
             seed=config.seed,
             dtype=config.model.dtype,
-            profile=request.profile,
+            profile=request.options.profile,
         )
         params = distributed.gathered(outcome.state.params) if recipe == "demo" else None
         if not distributed.is_first():
@@ -94,14 +82,14 @@ def train(request: Request, started: float) -> None:
 
 
 def _activation() -> str:
-    """The line that activates this virtual environment, where that has not been done."""
+    """The command that activates this virtual environment, unless it is active."""
     if sys.prefix == sys.base_prefix or os.environ.get("VIRTUAL_ENV") == sys.prefix:
         return ""
     return f"  source {os.path.relpath(sys.prefix)}/bin/activate\n"
 
 
 def _filled(config: PretrainConfig, params: Any, tokenizer: Tokenizer, text: str) -> str:
-    """One line: the text and the five best pieces for its mask."""
+    """The text and the five most probable pieces for its mask, in one line."""
     inputs = fill_mask_inputs(tokenizer, text, config.model.max_position_embeddings)
     ids, probabilities = fill_mask(config.model, params, *inputs)
     pieces = ", ".join(

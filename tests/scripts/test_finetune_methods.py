@@ -208,7 +208,7 @@ def test_another_base_or_none_is_refused(folder, run):
     base.rename(aside)
     try:
         refused("is not a folder", *options(folder, run))
-        with pytest.raises(UserError, match=f"trained on top of {base}, which is gone; bring it"):
+        with pytest.raises(UserError, match=f"trained on top of {base}, which is gone; restore it"):
             load_run(run)
         merged = folder / "from-elsewhere"
         arguments = ["merge", f"--checkpoint={run}", f"--base={aside}", f"--output={merged}"]
