@@ -68,8 +68,8 @@ def _fail(error: Exception) -> None:
         )
     if _disk_is_full(error):
         _end_at_once(
-            f"{who}the disk is full or a quota is reached; what was complete is kept: free some "
-            "space and repeat the command",
+            f"{who}the disk is full, or a limit on files is reached; what was complete is kept: "
+            "free some space and repeat the command",
             code=2,
         )
     if ending.is_lost_host(error):

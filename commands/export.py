@@ -30,7 +30,7 @@ def to_hugging_face(
     Args:
       checkpoint: work folder of a run, or output of run_convert.py.
       output: new folder.
-      console: gets a report and the next commands.
+      console: for the report.
       step: of the checkpoint; by default the run's result.
       architecture: class of `transformers`; by default the one that the checkpoint names, or the
         largest one that it has all parts of.

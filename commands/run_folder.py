@@ -1,92 +1,28 @@
 """The work folder of a run in training; pre-training and fine-tuning use it in the same way."""
 
 import contextlib
-import dataclasses
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from bert_jax.errors import UserError
 from bert_jax.files import read_json
 from bert_jax.models.flops import peak_flops
-from bert_jax.monitoring.tracker import SilentTracker, Tracker, read_metrics
-from bert_jax.objectives.objective import Objective
+from bert_jax.monitoring.tracker import SilentTracker, Tracker
 from bert_jax.parallel import distributed
-from bert_jax.training import loop
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.config import LoopConfig
-from bert_jax.training.optimizer import Optimizer
-from bert_jax.training.step import TrainState
 from commands.same_run import MAY_DIFFER, differences, first_start_of
 from data_pipeline.files import write_json
 from data_pipeline.tokenization.interface import Tokenizer
 
 # Network storage may show a new file late.
 _SECONDS_UNTIL_SEEN = 60
-
-
-@dataclasses.dataclass(frozen=True)
-class RunFolder:
-    """A work folder that this process has locked, see `opened`.
-
-    Attributes:
-      path: the folder.
-      saved_config: the configuration that the folder and all its checkpoints record.
-      first_start: Unix time at which the run was first started.
-      checkpoints: the run's.
-    """
-
-    path: Path
-    saved_config: dict[str, Any]
-    first_start: float
-    checkpoints: Checkpoints
-
-    def train(
-        self,
-        config: LoopConfig,
-        stages: Sequence[loop.Stage],
-        *,
-        objective: Objective,
-        optimizer: Optimizer,
-        mesh: Mesh,
-        fresh_state: Callable[[], TrainState],
-        seed: int,
-        dtype: str,
-        profile: bool = False,
-    ) -> loop.Outcome:
-        """Calls `loop.run` for this folder; `dtype` is the model's compute dtype."""
-        peak = peak_flops(jax.devices()[0].device_kind, dtype)
-        return loop.run(
-            config,
-            stages,
-            objective=objective,
-            optimizer=optimizer,
-            mesh=mesh,
-            checkpoints=self.checkpoints,
-            open_tracker=lambda step: (
-                Tracker(self.path, step) if distributed.is_first() else SilentTracker()
-            ),
-            saved_config=self.saved_config,
-            fresh_state=fresh_state,
-            seed=seed,
-            peak_flops=peak and peak * jax.device_count(),
-            first_start=self.first_start,
-            profile=self.path / "profile" if profile else None,
-        )
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl."""
-        return read_metrics(self.path / "metrics.jsonl")
-
-    def summarize(self, step: int, reason: str, **more: Any) -> None:
-        """Writes summary.json, which marks the run as ended and names its resulting step."""
-        write_json(self.path / "summary.json", {"step": step, "reason": reason, **more})
 
 
 @contextlib.contextmanager
@@ -99,17 +35,19 @@ def opened(
     started: float,
     may_differ: Sequence[str] = MAY_DIFFER,
     base: Mapping[str, np.ndarray] | None = None,
-) -> Iterator[RunFolder]:
-    """Makes and locks a work folder and records the configuration in it; every host must call this.
+) -> Iterator[tuple[Checkpoints, float]]:
+    """Makes and locks a work folder and records the run in it; every host must call this.
 
     Args:
       work_dir: the folder.
       config: says which checkpoints are kept.
-      saved_config: the resolved configuration.
-      tokenizer: the model's; it is saved, too.
-      started: Unix time, taken as the run's first start if it is new.
+      saved_config, tokenizer: what is recorded.
+      started: Unix time, recorded as the first start of a new run.
       may_differ: fields in which the same run may differ.
       base: see `Checkpoints`.
+
+    Yields:
+      The run's checkpoints, and the Unix time of its first start.
     """
     with contextlib.ExitStack() as stack:
         # All hosts leave each block together, so that none reads what another has yet to write.
@@ -129,8 +67,19 @@ def opened(
         )
         if jax.process_count() == 1:  # of several, one that fails must not wait for the others
             stack.callback(checkpoints.close)
-        yield RunFolder(work_dir, saved_config, first_start, checkpoints)
+        yield checkpoints, first_start
         checkpoints.close()
+
+
+def tracker_of(work_dir: Path, step: int | None) -> Tracker:
+    """The tracker of a run that continues from `step`; only the first host writes anything."""
+    return Tracker(work_dir, step) if distributed.is_first() else SilentTracker()
+
+
+def total_peak_flops(dtype: str) -> float | None:
+    """Peak of all devices together in FLOP/s, None if it is not known."""
+    peak = peak_flops(jax.devices()[0].device_kind, dtype)
+    return peak and peak * jax.device_count()
 
 
 def check_shared(work_dir: Path, saved_config: dict[str, Any]) -> None:

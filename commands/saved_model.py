@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bert_jax.errors import UserError
 from bert_jax.files import read_json
 from bert_jax.interchange.hugging_face import load_hugging_face
@@ -12,7 +14,7 @@ from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.bert_names import config_from_tf1
 from bert_jax.models.registry import config_from_saved
 from bert_jax.training.saved_params import load_params
-from commands.tf1 import checkpoint_prefix, read_tf1
+from data_pipeline.tensorflow_setup import import_tensorflow
 from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer
 from data_pipeline.tokenization.interface import Tokenizer
 from data_pipeline.tokenization.loading import load_tokenizer
@@ -40,18 +42,15 @@ class SavedModel(NamedTuple):
 def open_model(folder: Path, step: int | None = None) -> SavedModel:
     """Reads a checkpoint and converts it if it is not ours.
 
-    Args:
-      folder: work folder of a run, output of run_convert.py, or a folder of `transformers` or of
-        google-research/bert, whose GELU is taken to be the exact one.
-      step: of a run's checkpoint; by default the best, else the latest.
+    It may be a run's, of a given step or else the best or the latest one, run_convert.py's, one of
+    `transformers`, or one of google-research/bert, whose GELU is taken to be the exact one.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the folder of a checkpoint")
     if (folder / "checkpoints").is_dir():
         params, saved, found = load_run(folder, step)
-        model = config_from_saved(saved["model"])
-        origin = f"{folder}, step {found}"
-        source = SavedModel(params, model, load_tokenizer(folder), origin, saved, found)
+        model, tokenizer = config_from_saved(saved["model"]), load_tokenizer(folder)
+        source = SavedModel(params, model, tokenizer, f"{folder}, step {found}", saved, found)
     elif (folder / "config.json").is_file():
         read = load_hugging_face(folder)
         tokenizer, _ = load_foreign_tokenizer(folder)
@@ -117,10 +116,7 @@ def load_run(
 ) -> tuple[Any, dict[str, Any], int]:
     """`load_params` for any run, also for one that saved only the parameters it trained.
 
-    Args:
-      folder: the run's work folder.
-      step: of the checkpoint; by default the best, else the latest.
-      base: where the model that the run started from is now, if it has moved.
+    `base` says where the model that the run started from is now, if it has moved.
     """
 
     def read_base(named: Mapping[str, Any]) -> Any:
@@ -137,3 +133,39 @@ def load_run(
         return open_model(path, named["step"]).params
 
     return load_params(folder, step, read_base)
+
+
+def checkpoint_prefix(folder: Path, name: str | None = None) -> Path:
+    """The path of a folder's checkpoint without ".index"; `name` chooses one of several."""
+    names = sorted(path.name.removesuffix(".index") for path in folder.glob("*.index"))
+    if name is None and len(names) == 1:
+        return folder / names[0]
+    if name in names:
+        return folder / name
+    if not names:
+        raise UserError(
+            f"{folder} holds no TF1 checkpoint (no file *.index); give the folder of "
+            "bert_model.ckpt.index"
+        )
+    raise UserError(f"{folder} holds {', '.join(names)}; add --name with one of them")
+
+
+def read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:
+    """The variables of a TF1 checkpoint by name, Adam's moments only with `optimizer_state`."""
+    tf = import_tensorflow()
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        names = reader.get_variable_to_shape_map()
+        if "_CHECKPOINTABLE_OBJECT_GRAPH" in names:
+            raise UserError(
+                f"{prefix} is a TF2 checkpoint; give a TF1 one, such as google-research/bert wrote"
+            )
+        return {
+            name: np.asarray(reader.get_tensor(name))
+            for name in names
+            if optimizer_state or not name.endswith(("/adam_m", "/adam_v"))
+        }
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
+        raise UserError(
+            f"{prefix} cannot be read ({str(error).splitlines()[0]}); copy all its files again"
+        ) from None

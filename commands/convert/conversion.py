@@ -1,7 +1,6 @@
 """Converts a checkpoint of one format into another."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,9 +21,8 @@ from commands.convert.command_line import FromHuggingFace, FromTF1, Merge, Reque
 from commands.export import listed
 from commands.exporters import EXPORTERS
 from commands.folders import whole_folder
-from commands.saved_model import load_run, settings_of
-from commands.tf1 import checkpoint_prefix, read_tf1
-from data_pipeline.files import write_json
+from commands.saved_model import checkpoint_prefix, load_run, read_tf1, settings_of
+from data_pipeline.files import read_text, write_json
 from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer
 from data_pipeline.tokenization.loading import load_tokenizer
 
@@ -59,13 +57,12 @@ def _from_tf1(request: FromTF1, console: Console) -> None:
     if request.optimizer_state:
         mu, nu, step = adam_from_tf1(tensors, config)
         adam = AdamState(mu, nu)
-    largest = names_of(config).largest_class(set(converted.params))
-    model = Model(config, converted, largest, labels=())
+    architecture = names_of(config).largest_class(set(converted.params))
     notes = [
         f"GELU: the {request.gelu} form; bert_config.json does not say which (--gelu)",
         f"optimizer: Adam's moments, step {step:,}" if adam else "optimizer: not taken over",
     ]
-    _finish(request, model, notes, console, step, adam)
+    _finish(request, Model(config, converted, architecture, ()), notes, console, step, adam)
 
 
 def _merge(request: Merge, console: Console) -> None:
@@ -102,7 +99,7 @@ def _finish(
     config, params = model.config, model.converted.params
     architecture = architecture_of(config)
     lowercase = {"auto": None, "lower": True, "keep": False}[request.case]
-    new_tokens = _lines(request.new_tokens) if request.new_tokens else []
+    new_tokens = read_text(request.new_tokens).splitlines() if request.new_tokens else []
     tokenizer, found = load_foreign_tokenizer(request.input, lowercase, new_tokens)
     size = tokenizer.vocab_size
     before = size - len(new_tokens)
@@ -166,10 +163,3 @@ def _finish(
 
 def _count(params: Any) -> int:
     return sum(array.size for array in jax.tree.leaves(params))
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--new-tokens {path} cannot be read ({error})") from None

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sysconfig
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,7 +22,6 @@ from data_pipeline.workers import worker_pool
 
 PRETRAINED = Path("runs/demo")
 DATA = Path("corpora/packages")
-BASELINE = "TF-IDF and logistic regression"
 
 
 def prepare(console: Console) -> dict[str, FinetuneConfig]:
@@ -34,13 +34,9 @@ def prepare(console: Console) -> dict[str, FinetuneConfig]:
         )
     if not (DATA / "train.tsv").is_file():
         console.print("reading the docstrings of the installed Python packages")
-        folders = dict.fromkeys(sysconfig.get_path(key) for key in ("purelib", "platlib"))
+        folders = [Path(sysconfig.get_path(key)) for key in ("purelib", "platlib")]
         with worker_pool(os.cpu_count() or 1) as pool:
-            write_packages(
-                DATA,
-                [Path(folder) for folder in folders],
-                lambda function, paths: pool.map(function, paths, chunksize=16),
-            )
+            write_packages(DATA, folders, partial(pool.map, chunksize=16))
     config = FinetuneConfig(
         task="classify",
         init_from=str(PRETRAINED),
@@ -77,7 +73,7 @@ def compare_demo(console: Console) -> Path | None:
         if folder is None:
             return None
         scores[name] = read_json(folder / "summary.json")["scores"]["dev"]["accuracy"]
-    scores[BASELINE] = baseline()
+    scores["TF-IDF and logistic regression"] = baseline()
     table = Table(title="Which package is a docstring from?", title_justify="left")
     table.add_column("")
     table.add_column("accuracy", justify="right")
@@ -93,14 +89,10 @@ def baseline() -> float:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    texts, labels = {}, {}
-    for name in ("train", "dev"):
-        rows = read_rows(str(DATA / f"{name}.tsv"))
-        texts[name] = [row["text"] for row in rows]
-        labels[name] = [row["label"] for row in rows]
+    train, dev = (read_rows(str(DATA / name)) for name in ("train.tsv", "dev.tsv"))
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         LogisticRegression(C=10, max_iter=1000),
     )
-    model.fit(texts["train"], labels["train"])
-    return float(model.score(texts["dev"], labels["dev"]))
+    model.fit([row["text"] for row in train], [row["label"] for row in train])
+    return float(model.score([row["text"] for row in dev], [row["label"] for row in dev]))

@@ -60,13 +60,8 @@ def write_packages(
     """Writes `train.tsv` and `dev.tsv`, columns "text" and "label", unless they exist.
 
     All paragraphs of a module are in the same file. A paragraph that two packages share is left
-    out.
-
-    Args:
-      folder: for the two files.
-      roots: the folders that hold the packages.
-      map_files: an ordered map, such as a process pool's.
-      files: returns the modules.
+    out. `roots` hold the packages, `files` returns their modules, and `map_files` is an ordered map
+    such as a process pool's.
     """
     if (folder / "train.tsv").is_file() and (folder / "dev.tsv").is_file():
         return

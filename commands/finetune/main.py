@@ -1,7 +1,4 @@
-"""Fine-tunes a BERT: `python run_finetune.py TASK --init-from DIR --data DIR [--option value ...]`.
-
-Without arguments it runs the demo, see `demo.py`.
-"""
+"""Fine-tunes a BERT, or without arguments runs the demo: `python run_finetune.py [TASK ...]`."""
 
 import shlex
 import time

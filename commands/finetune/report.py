@@ -52,12 +52,9 @@ def spread(results: Mapping[int, Mapping[str, float]]) -> dict[str, dict[str, di
     return {
         "seeds": {str(seed): dict(scores) for seed, scores in results.items()},
         "spread": {
-            title: {name: function(values) for name, values in columns.items()}
-            for title, function in (
-                ("mean", statistics.mean),
-                ("deviation", statistics.stdev),
-                ("best", max),
-            )
+            "mean": {name: statistics.mean(values) for name, values in columns.items()},
+            "deviation": {name: statistics.stdev(values) for name, values in columns.items()},
+            "best": {name: max(values) for name, values in columns.items()},
         },
     }
 
@@ -81,13 +78,9 @@ def write_report(
     predictions: Mapping[str, Sequence[Prediction]],
     scores: Mapping[str, Mapping[str, float]],
 ) -> None:
-    """Writes predictions, pictures and the model card into the work folder.
+    """Writes predictions, pictures and the model card into the work folder of one seed.
 
-    Args:
-      run: with the configuration of one seed.
-      rows: of metrics.jsonl.
-      predictions: by split, "dev" and possibly "test".
-      scores: likewise, of the best epoch.
+    `rows` are those of metrics.jsonl; `predictions` and `scores` are by split, "dev" and "test".
     """
     work_dir, task = Path(run.config.work_dir), run.task
     for name, found in predictions.items():

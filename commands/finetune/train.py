@@ -3,11 +3,13 @@
 import dataclasses
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 
+from bert_jax.monitoring.tracker import read_metrics
 from bert_jax.parallel.sharding import described
 from bert_jax.training import loop
 from bert_jax.training.saved_params import load_params
@@ -16,7 +18,7 @@ from commands.exporters import EXPORTERS
 from commands.finetune.command_line import exported_seeds
 from commands.finetune.report import epochs_table, spread, spread_table, write_report
 from commands.finetune.run import Run, open_run
-from commands.run_folder import opened
+from commands.run_folder import opened, total_peak_flops, tracker_of
 from commands.same_run import (
     MAY_DIFFER_IN_FINETUNING,
     check_same_run,
@@ -47,8 +49,8 @@ def finetune_seeds(
         result = finetune(run, seed, of_seed)
         if result is None:
             return None
-        results[seed] = result.scores
-        if result.interrupted and len(results) < len(config.seeds):
+        results[seed], interrupted = result
+        if interrupted and len(results) < len(config.seeds):
             console.print(f"stopped after seed {seed}; the same command continues")
             return None
     best = Path(config.work_dir)
@@ -58,34 +60,29 @@ def finetune_seeds(
         write_json(best / "seeds.json", found)
         best = config.seed_dir(max(results, key=lambda seed: results[seed][run.task.best]))
     if config.export and exported_seeds(config) != config.seeds:
-        EXPORTERS[config.export[0]].write(best, config.export[1], console)
-        record = {
-            "format": config.export[0],
-            "folder": str(config.export[1].resolve()),
-            "seeds": list(config.seeds),
-        }
+        name, folder = config.export
+        EXPORTERS[name].write(best, folder, console)
+        record = {"format": name, "folder": str(folder.resolve()), "seeds": list(config.seeds)}
         write_json(config.export_record, record)
     return best
 
 
-class Result(NamedTuple):
-    """The best epoch's dev scores; `interrupted` if a signal came after the last step."""
+def finetune(
+    run: Run, seed: int, saved_config: dict[str, Any]
+) -> tuple[dict[str, float], bool] | None:
+    """Trains with one seed and writes the report.
 
-    scores: dict[str, float]
-    interrupted: bool
-
-
-def finetune(run: Run, seed: int, saved_config: dict[str, Any]) -> Result | None:
-    """Trains with one seed and writes the report; None if a signal came before the last step."""
+    Returns:
+      (the best epoch's dev scores, whether a signal came after the last step); None if it came
+      before.
+    """
     config, task, data, mesh = run.config, run.task, run.data, run.mesh
     work_dir = config.seed_dir(seed)
+    rows = data.train.features.rows
     batches = TrainingBatches(
-        data.train.features.rows,
-        batch_size=config.batch_size,
-        boundaries=run.boundaries,
-        seed=seed,
+        rows, batch_size=config.batch_size, boundaries=run.boundaries, seed=seed
     )
-    epoch_steps = steps_per_epoch(len(data.train.features.rows), config.batch_size)
+    epoch_steps = steps_per_epoch(len(rows), config.batch_size)
     stage = loop.Stage(
         steps=config.epochs * epoch_steps,
         batches=batches,
@@ -106,24 +103,28 @@ def finetune(run: Run, seed: int, saved_config: dict[str, Any]) -> Result | None
         started=time.time(),
         may_differ=MAY_DIFFER_IN_FINETUNING,
         base=run.unsaved,
-    ) as folder:
-        outcome = folder.train(
+    ) as (checkpoints, first_start):
+        outcome = loop.run(
             loop_config,
             [stage],
             objective=run.objective,
             optimizer=run.optimizer,
             mesh=mesh,
+            checkpoints=checkpoints,
+            open_tracker=partial(tracker_of, work_dir),
+            saved_config=saved_config,
             fresh_state=lambda: init_state(
                 run.objective, run.optimizer, mesh, seed, run.start.params
             ),
             seed=seed,
-            dtype=run.model.dtype,
+            peak_flops=total_peak_flops(run.model.dtype),
+            first_start=first_start,
         )
         if outcome.reason == "stopped":
             return None
-        rows, best_step = folder.rows(), folder.checkpoints.best_step
+        metrics, best_step = read_metrics(work_dir / "metrics.jsonl"), checkpoints.best_step
         assert best_step is not None, "each epoch ends with an evaluation and a checkpoint"
-        run.console.print(epochs_table(rows, epoch_steps, best_step))
+        run.console.print(epochs_table(metrics, epoch_steps, best_step))
         params = load_params(work_dir, best_step, lambda _: run.source.params)[0]
         predictions, scores, settings = {}, {}, {}
         for name, split in (("dev", data.dev), ("test", data.test)):
@@ -137,7 +138,8 @@ def finetune(run: Run, seed: int, saved_config: dict[str, Any]) -> Result | None
         if scores.get("test"):
             shown = ", ".join(f"{name} {value:.4f}" for name, value in scores["test"].items())
             run.console.print(f"test: {shown}; answers in {work_dir}/test_predictions.jsonl")
-        folder.summarize(best_step, outcome.reason, scores=scores, settings=settings)
+        summary = {"step": best_step, "reason": outcome.reason}
+        write_json(work_dir / "summary.json", summary | {"scores": scores, "settings": settings})
         of_seed = dataclasses.replace(config, seeds=(seed,), work_dir=str(work_dir))
-        write_report(run._replace(config=of_seed), rows, predictions, scores)
-    return Result(scores["dev"], outcome.interrupted)
+        write_report(run._replace(config=of_seed), metrics, predictions, scores)
+    return scores["dev"], outcome.interrupted

@@ -51,10 +51,7 @@ class Request(NamedTuple):
 
 
 def from_command_line(arguments: Sequence[str]) -> Request:
-    """Reads `[RECIPE] [--field value ...]`; the first recipe is the default.
-
-    "bert-" may stand before the name of a recipe.
-    """
+    """Reads `[[bert-]RECIPE] [--field value ...]`; the first recipe is the default."""
     name, rest = next(iter(RECIPES)), list(arguments)
     if rest and not rest[0].startswith("-"):
         name = rest.pop(0).removeprefix("bert-")

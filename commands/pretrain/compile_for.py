@@ -10,9 +10,9 @@ from bert_jax.models.registry import architecture_of
 from bert_jax.parallel.sharding import batch_shards
 from bert_jax.parallel.stop_signal import ending_at_once
 from bert_jax.training.optimizer import make_optimizer
+from commands.pretrain.dry_run import phase_table
 from commands.pretrain.run import batch_size, mesh_of, objective_of
 from commands.pretrain.schedule import schedule_of
-from commands.pretrain.tables import phase_table
 from configs.pretrain import PretrainConfig
 
 

@@ -1,22 +1,23 @@
 """`--dry-run`: shows what a run would be."""
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 
 from bert_jax.parallel.sharding import bytes_per_device, described
 from bert_jax.training.optimizer import Optimizer
 from bert_jax.training.step import abstract_state, make_train_step
 from commands.pretrain.run import Run, batch_size
-from commands.pretrain.tables import phase_table
 from data_pipeline.tokenization.interface import Tokenizer
 
 _BAR_WIDTH = 40
 _POINTS = 16
-_COLUMNS_OF_TEXT = 96
+_COLUMNS = 95
 
 
 def show(console: Console, run: Run) -> None:
@@ -33,15 +34,18 @@ def show(console: Console, run: Run) -> None:
         run.objective, optimizer, run.mesh, accumulation=config.loop.accumulation_steps
     )
     figures = {}
-    first_batches = []
+    first_batches = [next(iter(stage.batches(None))) for stage in run.stages]
     total_flops = 0.0
-    for number, (phase, stage) in enumerate(zip(config.phases, run.stages, strict=True)):
-        batch = next(iter(stage.batches(None)))
-        first_batches.append(batch)
+    phases = zip(config.phases, run.stages, first_batches, strict=True)
+    for number, (phase, stage, batch) in enumerate(phases):
         filled = np.count_nonzero(batch["attention_mask"]) / len(batch["attention_mask"])
         tokens = phase.steps * phase.batch_size * filled
         inputs = run.objective.batch_shapes(batch_size(config, phase))
         memory = train_step.lower(shapes, inputs, 0).compile().memory_analysis()  # type: ignore[attr-defined]
+        needed = "unknown on this backend"
+        if memory:  # the results of a step reuse the memory of its arguments
+            size = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+            needed = f"{size / 2**20:,.0f} MiB"
         flops = phase.steps * stage.flops_per_step
         total_flops += flops
         figures[number] = {
@@ -53,7 +57,7 @@ def show(console: Console, run: Run) -> None:
             "FLOPs of a step": f"{stage.flops_per_step:.3g}",
             "FLOPs": f"{flops:.3g}",
             "state per device": f"{bytes_per_device(shapes, shardings) / 2**20:,.1f} MiB",
-            "memory of a step, per device": _memory(memory),
+            "memory of a step, per device": needed,
         }
     console.print(phase_table("The run", figures))
     console.print(
@@ -66,6 +70,17 @@ def show(console: Console, run: Run) -> None:
     console.print("\nAn example from the first batch; [shown -> to be predicted]", markup=False)
     for line in example_lines(first_batches[0], run.tokenizer):
         console.print(line, markup=False)
+
+
+def phase_table(title: str, phases: Mapping[int, Mapping[str, str]]) -> Table:
+    """A table from {number of a phase: {name: figure}}, with "-" where a phase lacks a figure."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for number in phases:
+        table.add_column(f"phase {number}", justify="right")
+    for name in dict.fromkeys(name for figures in phases.values() for name in figures):
+        table.add_row(name, *(figures.get(name, "-") for figures in phases.values()))
+    return table
 
 
 def schedule_lines(optimizer: Optimizer, total_steps: int) -> Iterator[str]:
@@ -91,13 +106,8 @@ def example_lines(batch: dict[str, np.ndarray], tokenizer: Tokenizer) -> Iterato
     for position, label, weight in predictions:
         if weight:
             words[position] = f"[{words[position]} -> {tokenizer.id_to_piece(int(label))}]"
-    line = ""
-    for word in words[: int((batch["attention_mask"][0] > 0).sum())]:
-        if line and len(line) + len(word) >= _COLUMNS_OF_TEXT:
-            yield line.rstrip()
-            line = ""
-        line += f"{word} "
-    yield line.rstrip()
+    text = " ".join(words[: np.count_nonzero(batch["attention_mask"][0])])
+    yield from textwrap.wrap(text, _COLUMNS, break_long_words=False, break_on_hyphens=False)
     if "next_sentence_labels" in batch:
         yield f"next_sentence_label {batch['next_sentence_labels'][0]}"
 
@@ -111,11 +121,3 @@ def _fields(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         return
     for name, value in values.items():
         yield from _fields(value, f"{prefix}.{name}" if prefix else str(name))
-
-
-def _memory(analysis: Any) -> str:
-    """Size of the arguments and temporary buffers of a compiled step, whose results reuse them."""
-    if analysis is None:
-        return "unknown on this backend"
-    size = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
-    return f"{size / 2**20:,.0f} MiB"
