@@ -114,10 +114,7 @@ def check_stays(folder: Path, method: str) -> None:
 def load_run(
     folder: Path, step: int | None = None, base: Path | None = None
 ) -> tuple[Any, dict[str, Any], int]:
-    """`load_params` for any run, also for one that saved only the parameters it trained.
-
-    `base` says where the model that the run started from is now, if it has moved.
-    """
+    """`load_params` for any run, also a partly saved one, whose base may have moved to `base`."""
 
     def read_base(named: Mapping[str, Any]) -> Any:
         path = base or Path(named["folder"])

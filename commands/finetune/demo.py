@@ -56,8 +56,7 @@ def prepare(console: Console) -> dict[str, FinetuneConfig]:
 def compare_demo(console: Console) -> Path | None:
     """Compares the pre-trained model, the same one from scratch, and a linear model.
 
-    Returns:
-      The work folder of the pre-trained one; None after a signal.
+    Returns the work folder of the pre-trained one; None after a signal.
     """
     configs = prepare(console)
     scores = {}

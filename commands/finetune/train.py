@@ -72,9 +72,8 @@ def finetune(
 ) -> tuple[dict[str, float], bool] | None:
     """Trains with one seed and writes the report.
 
-    Returns:
-      (the best epoch's dev scores, whether a signal came after the last step); None if it came
-      before.
+    Returns the dev scores of the best epoch and whether a signal came after the last step; None if
+    it came before.
     """
     config, task, data, mesh = run.config, run.task, run.data, run.mesh
     work_dir = config.seed_dir(seed)

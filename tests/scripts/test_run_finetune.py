@@ -224,7 +224,7 @@ def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
     assert "seed-3" in output
     assert output.count("\ntest: accuracy ") == 2
     error = mistake(capsys, run_predict.main, ["classify", f"--checkpoint={tmp_path}/run", "a"])
-    assert f"name one of them: {tmp_path}/run/seed-3, {tmp_path}/run/seed-5" in error
+    assert f"give one of them: {tmp_path}/run/seed-3, {tmp_path}/run/seed-5" in error
     error = mistake(capsys, run_predict.main, ["classify", f"--checkpoint={exported}", "a"])
     assert "is a folder of transformers" in error
     capsys.readouterr()
@@ -366,7 +366,7 @@ def test_another_head_is_refused_and_can_start_fresh(data, finetuned, tmp_path, 
     [
         (["classify", "--checkpoint={run}", "x"], ["was not fine-tuned", "run_finetune.py"]),
         (["tag", "--checkpoint={tuned}", "x"], ["fine-tuned for sst2", "run_predict.py classify"]),
-        (["classify", "--checkpoint={tuned}"], ["type TEXT", "--input FILE"]),
+        (["classify", "--checkpoint={tuned}"], ["give either TEXT", "--input FILE"]),
         (["classify", "--checkpoint={tuned}", " "], ["text is empty"]),
         (["classify", "--checkpoint={tuned}", "--input=/nowhere.tsv"], ["cannot be read"]),
         (["classify", "--checkpoint=/nowhere", "x"], ["error: /nowhere is not a folder"]),
@@ -405,7 +405,7 @@ def test_files_may_move_but_not_change(data, pretrained, finetuned, tmp_path, ca
 
     other = tmp_path / "other.tsv"
     other.write_text((data / "dev.tsv").read_text().replace("\tcat", "\tdog", 1))
-    assert "another configuration (other dev data); type" in error({"dev": other})
+    assert "another configuration (other dev data);" in error({"dev": other})
     other.write_text((data / "train.tsv").read_text().replace("\tcat", "\tdog", 1))
     assert "(other training data)" in error({"train": other})
     params, saved, step = load_params(start)
@@ -421,7 +421,7 @@ def test_files_may_move_but_not_change(data, pretrained, finetuned, tmp_path, ca
     assert "(other parameters in --init-from)" in error({})
     shutil.rmtree(start / "checkpoints")
     save_params(start, doubled, saved, step=step + 1)
-    words = f"(other parameters in --init-from; started from step {step}, which is not there any"
+    words = f"(other parameters in --init-from; started from step {step}, which no longer exists"
     assert words in error({})
 
 
