@@ -1,4 +1,4 @@
-"""Asks a trained model: `python run_predict.py COMMAND --checkpoint DIR ...`."""
+"""Predicts with a trained model: `python run_predict.py COMMAND --checkpoint DIR ...`."""
 
 from commands.errors import run_script
 from commands.predict.main import main

@@ -1,4 +1,4 @@
-"""How the scripts run, and end when something is wrong: with one line, never a traceback."""
+"""Runs the scripts: a user's mistake ends them with one line instead of a traceback."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run_script(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs the `main` of a script with what was typed behind its name."""
+    """Runs the `main` of a script with its command-line arguments."""
     with user_errors():
         if sys.argv[1:] == ["--version"]:
             print(f"bert_jax {__version__}")
@@ -31,8 +31,8 @@ def run_script(main: Callable[[Sequence[str]], None]) -> None:
 def user_errors() -> Iterator[None]:
     """Turns a mistake, a full disk or Ctrl-C into one line; programming errors keep a traceback.
 
-    Exit codes: 2 for a mistake and a full disk, 1 where the loss is no longer finite or another
-    host is gone, 130 after Ctrl-C or SIGTERM outside the training loop; within it 0, as it saves.
+    Exit codes: 2 for a mistake or a full disk, 1 if the loss is not finite or another host is lost,
+    130 after Ctrl-C or SIGTERM. The training loop handles these two itself: it saves, code 0.
     """
     try:
         with _quiet_threads():
@@ -56,22 +56,20 @@ def user_errors() -> Iterator[None]:
 
 
 def _fail(error: Exception) -> None:
-    """Prints the line and ends; returns where the error is one of the program."""
+    """Prints one line and exits; returns if the error is a bug."""
     who = ending.prefix()
-    if isinstance(error, (UserError, DataError)):
-        fail(f"{who}{error}")
-    if isinstance(error, NonFiniteLoss):
-        fail(f"{who}{error}", code=1)
+    if isinstance(error, (UserError, DataError, NonFiniteLoss)):
+        fail(f"{who}{error}", code=1 if isinstance(error, NonFiniteLoss) else 2)
     if "RESOURCE_EXHAUSTED" in str(error):  # XLA's word
         fail(
             f"{who}out of memory; lower batch_size (in pre-training phases.N.batch_size), or train "
-            "each batch in parts: raise accumulation_steps (loop.accumulation_steps, and --dry-run "
-            "tells what a step needs)"
+            "each batch in parts: raise accumulation_steps (loop.accumulation_steps; --dry-run "
+            "shows what a step needs)"
         )
     if _disk_is_full(error):
         _end_at_once(
-            f"{who}the disk is full or a file may not grow; what was complete is kept: free "
-            "some space and type the same command again",
+            f"{who}the disk is full, or a limit on files is reached; what was complete is kept: "
+            "free some space and repeat the command",
             code=2,
         )
     if ending.is_lost_host(error):
@@ -79,7 +77,7 @@ def _fail(error: Exception) -> None:
 
 
 def _end_at_once(message: str, code: int) -> NoReturn:
-    """An orderly exit would write the rest, or wait for others, and fail anew in each thread."""
+    """Exits without cleaning up: that would write, or wait for other hosts, and fail again."""
     ending.ends_with(code)
     sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr, flush=True)
@@ -88,7 +86,7 @@ def _end_at_once(message: str, code: int) -> NoReturn:
 
 @contextlib.contextmanager
 def _quiet_threads() -> Iterator[None]:
-    """SIGTERM acts like Ctrl-C, and threads that meet a full disk leave it to the main thread."""
+    """SIGTERM acts like Ctrl-C, and only the main thread reports a full disk."""
     hooks = threading.excepthook, sys.unraisablehook, signal.getsignal(signal.SIGTERM)
     threading.excepthook = _quiet_about_a_full_disk
     sys.unraisablehook = _quiet_about_closed_loops
@@ -106,13 +104,13 @@ def _quiet_about_a_full_disk(event: threading.ExceptHookArgs) -> None:
 
 
 def _quiet_about_closed_loops(event: "sys.UnraisableHookArgs") -> None:
-    """TensorStore's native threads print this for each file that they could not write."""
+    """TensorStore's threads report this for each file that they could not write."""
     if str(event.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(event)
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
-    """Whether the error, or what caused it, is a full disk; Orbax wraps it in errors of its own."""
+    """Whether the error or one of its causes is a full disk; Orbax wraps it in its own errors."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             return True

@@ -1,4 +1,4 @@
-"""Writes a checkpoint of ours as a folder that transformers loads."""
+"""Exports a checkpoint to a folder that `transformers` can load."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,15 +25,15 @@ def to_hugging_face(
     step: int | None = None,
     architecture: str | None = None,
 ) -> None:
-    """Writes a checkpoint of ours as a folder that transformers loads.
+    """Exports a checkpoint to a folder that `transformers` can load.
 
     Args:
-      checkpoint: work folder of a run, or what run_convert.py wrote.
-      output: see `folders.check_output`.
-      console: for what is written, and what to type next.
-      step: which checkpoint; the run's result by default.
-      architecture: class of transformers; by default the one that the checkpoint names, or the
-        largest that it has the parts of.
+      checkpoint: work folder of a run, or output of run_convert.py.
+      output: new folder.
+      console: for the report.
+      step: of the checkpoint; by default the run's result.
+      architecture: class of `transformers`; by default the one that the checkpoint names, or the
+        largest one that it has all parts of.
     """
     params, saved, found_step = load_run(checkpoint, step)
     params = merge(method_of(saved), params)
@@ -56,13 +56,12 @@ def to_hugging_face(
             f"{names.bare} writes the encoder"
         )
     with whole_folder(output) as folder:
-        pad = tokenizer.special_ids["pad"]
         save_hugging_face(
             folder,
             config,
             params,
             architecture,
-            pad,
+            tokenizer.special_ids["pad"],
             saved.get("labels", ()),
             saved.get("problem_type", ""),
         )
@@ -70,11 +69,8 @@ def to_hugging_face(
     parts = names.classes[architecture]
     console.print(f"{output}: {architecture} of {checkpoint}, step {found_step}")
     listed(console, "written", [PART_NAMES[part] for part in parts if part in params])
-    listed(
-        console,
-        "not there",
-        [f"{PART_NAMES[part]}; it starts fresh" for part in parts if part not in params],
-    )
+    missing = [f"{PART_NAMES[part]}; it starts fresh" for part in parts if part not in params]
+    listed(console, "not there", missing)
     listed(console, "left out", [PART_NAMES[part] for part in params if part not in parts])
     console.print(f"tokenizer: {tokenizer_files}")
     console.print(

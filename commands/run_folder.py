@@ -1,124 +1,56 @@
-"""The work folder of a run while the run trains in it: one protocol for every kind of training."""
+"""The work folder of a run in training; pre-training and fine-tuning use it in the same way."""
 
 import contextlib
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from bert_jax.errors import UserError
 from bert_jax.files import read_json
 from bert_jax.models.flops import peak_flops
-from bert_jax.monitoring.tracker import SilentTracker, Tracker, read_metrics
-from bert_jax.objectives.objective import Objective
+from bert_jax.monitoring.tracker import SilentTracker, Tracker
 from bert_jax.parallel import distributed
-from bert_jax.training import loop
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.config import LoopConfig
-from bert_jax.training.optimizer import Optimizer
-from bert_jax.training.step import TrainState
 from commands.same_run import MAY_DIFFER, differences, first_start_of
 from data_pipeline.files import write_json
 from data_pipeline.tokenization.interface import Tokenizer
 
-# Storage over a network may show a new file late.
+# Network storage may show a new file late.
 _SECONDS_UNTIL_SEEN = 60
-
-
-class RunFolder:
-    """A work folder that this run holds; `opened` makes one.
-
-    Attributes:
-      path: the folder.
-      saved_config: what it and all its checkpoints say of the run.
-      first_start: Unix time at which the run was first started.
-      checkpoints: of the run.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        saved_config: dict[str, Any],
-        first_start: float,
-        checkpoints: Checkpoints,
-    ):
-        self.path = path
-        self.saved_config = saved_config
-        self.first_start = first_start
-        self.checkpoints = checkpoints
-
-    def train(
-        self,
-        config: LoopConfig,
-        stages: Sequence[loop.Stage],
-        *,
-        objective: Objective,
-        optimizer: Optimizer,
-        mesh: Mesh,
-        fresh_state: Callable[[], TrainState],
-        seed: int,
-        dtype: str,
-        profile: bool = False,
-    ) -> loop.Outcome:
-        """Runs `loop.run` here; `dtype` is the one that the model computes in."""
-        peak = peak_flops(jax.devices()[0].device_kind, dtype)
-        outcome = loop.run(
-            config,
-            stages,
-            objective=objective,
-            optimizer=optimizer,
-            mesh=mesh,
-            checkpoints=self.checkpoints,
-            open_tracker=lambda step: (
-                Tracker(self.path, step) if distributed.is_first() else SilentTracker()
-            ),
-            saved_config=self.saved_config,
-            fresh_state=fresh_state,
-            seed=seed,
-            peak_flops=peak and peak * jax.device_count(),
-            first_start=self.first_start,
-            profile=self.path / "profile" if profile else None,
-        )
-        return outcome
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl."""
-        return read_metrics(self.path / "metrics.jsonl")
-
-    def summarize(self, step: int, reason: str, **more: Any) -> None:
-        """Writes summary.json, which says that the run has ended, and with which step."""
-        write_json(self.path / "summary.json", {"step": step, "reason": reason, **more})
 
 
 @contextlib.contextmanager
 def opened(
     work_dir: Path,
+    config: LoopConfig,
     saved_config: dict[str, Any],
     tokenizer: Tokenizer,
     *,
     started: float,
     may_differ: Sequence[str] = MAY_DIFFER,
-    keep: int,
-    keep_best: bool,
     base: Mapping[str, np.ndarray] | None = None,
-) -> Iterator[RunFolder]:
-    """Locks the folder and writes into it whose it is; to be called by all hosts.
+) -> Iterator[tuple[Checkpoints, float]]:
+    """Makes and locks a work folder and records the run in it; every host must call this.
 
     Args:
-      work_dir: made if it is not there.
-      saved_config: the resolved configuration.
-      tokenizer: that of the model.
-      started: Unix time at which this process, or this run of it, started.
-      may_differ: the fields that do not make it another run.
-      keep, keep_best, base: as `Checkpoints` has them.
+      work_dir: the folder.
+      config: says which checkpoints are kept.
+      saved_config, tokenizer: what is recorded.
+      started: Unix time, recorded as the first start of a new run.
+      may_differ: fields in which the same run may differ.
+      base: see `Checkpoints`.
+
+    Yields:
+      The run's checkpoints, and the Unix time of its first start.
     """
     with contextlib.ExitStack() as stack:
-        # Each block is left when all have read, written or compared what is in the work folder.
+        # All hosts leave each block together, so that none reads what another has yet to write.
         with distributed.all_or_none():
             if distributed.is_first():
                 stack.enter_context(locked(work_dir))
@@ -130,26 +62,35 @@ def opened(
         with distributed.all_or_none():
             if not distributed.is_first():
                 check_shared(work_dir, saved_config)
-        checkpoints = Checkpoints(work_dir / "checkpoints", keep, keep_best, base)
+        checkpoints = Checkpoints(
+            work_dir / "checkpoints", config.keep_checkpoints, config.keep_best, base
+        )
         if jax.process_count() == 1:  # of several, one that fails must not wait for the others
             stack.callback(checkpoints.close)
-        yield RunFolder(work_dir, saved_config, first_start, checkpoints)
+        yield checkpoints, first_start
         checkpoints.close()
 
 
-def check_shared(work_dir: Path, saved_config: dict[str, Any]) -> None:
-    """Compares this process's configuration with what process 0 has written to the work folder.
+def tracker_of(work_dir: Path, step: int | None) -> Tracker:
+    """The tracker of a run that continues from `step`; only the first host writes anything."""
+    return Tracker(work_dir, step) if distributed.is_first() else SilentTracker()
 
-    Raises:
-      UserError: it is not to be seen here, or says something else.
-    """
+
+def total_peak_flops(dtype: str) -> float | None:
+    """Peak of all devices together in FLOP/s, None if it is not known."""
+    peak = peak_flops(jax.devices()[0].device_kind, dtype)
+    return peak and peak * jax.device_count()
+
+
+def check_shared(work_dir: Path, saved_config: dict[str, Any]) -> None:
+    """Compares this process's configuration with the one that process 0 wrote."""
     path = work_dir / "config.json"
     deadline = time.monotonic() + _SECONDS_UNTIL_SEEN
     while not path.is_file():
         if time.monotonic() > deadline:
             raise UserError(
-                f"{path}, which process 0 has written, is not to be seen here; several hosts need "
-                "a --work-dir on storage that they share"
+                f"{path}, which process 0 has written, does not appear on this host; give a "
+                "--work-dir on storage that all hosts share"
             )
         time.sleep(0.1)
     first = read_json(path)
@@ -159,17 +100,13 @@ def check_shared(work_dir: Path, saved_config: dict[str, Any]) -> None:
     ):
         raise UserError(
             f"this process was started with other options than process 0 ({'; '.join(differing)}); "
-            "type the same ones on every host"
+            "give all hosts the same ones"
         )
 
 
 @contextlib.contextmanager
 def locked(work_dir: Path) -> Iterator[None]:
-    """Makes the work folder and keeps other processes out of it meanwhile.
-
-    Raises:
-      UserError: the folder cannot be made, or another process trains in it.
-    """
+    """Makes the work folder and locks it against other processes."""
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
         file = open(work_dir / ".lock", "w")  # noqa: SIM115

@@ -1,8 +1,7 @@
-"""Whose a work folder is: the same run, continued, or another one that must not be touched."""
+"""Tells whether a work folder holds the same run, to be continued, or another one."""
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from bert_jax.files import read_json
 from bert_jax.models.registry import of_today
 from bert_jax.training.saved_params import saved_steps
 
-# These change neither the numbers of a run nor which steps it logs, so a resume may change them.
+# These affect neither a run's numbers nor which steps it logs, so a resumed run may change them.
 MAY_DIFFER = (
     "loop.save_every",
     "loop.keep_checkpoints",
@@ -19,15 +18,15 @@ MAY_DIFFER = (
     "work_dir",
     "mesh",
     "model.remat",
-    "base.folder",  # its fingerprint counts
+    "base.folder",  # compared by its fingerprint
 )
-# Likewise of a fine-tuning: of what it starts from, trains on and is judged by the content counts,
-# not the place; what it predicts at the end has no part in it.
+# In a fine-tuning also these: its start and its data are compared by fingerprint, wherever they
+# are, and the test data has no influence on it.
 MAY_DIFFER_IN_FINETUNING = (
     *MAY_DIFFER,
     "init_from",
     "start_step",
-    "base",  # its parameters are among those of start_fingerprint
+    "base",  # part of start_fingerprint
     "data",
     "train",
     "dev",
@@ -42,45 +41,39 @@ _FINGERPRINTS = {
 
 
 class OtherRunError(UserError):
-    """The work folder holds a run of another configuration."""
+    """The work folder holds a run with another configuration."""
 
 
 def earlier_config(work_dir: Path) -> dict[str, Any]:
-    """The configuration of the run that the work folder holds.
-
-    Empty for a new folder, and for one in which a run saved nothing: there is nothing to lose.
-
-    Raises:
-      UserError: the folder cannot be used.
-    """
+    """The configuration of the run in a work folder; empty if it has not saved a checkpoint yet."""
     path = work_dir / "config.json"
     if path.is_file():
         remedy = "give another --work-dir or restore it from a checkpoint's config/metadata"
         config = read_json(path, remedy)
-        if "first_start" in config:  # others have a config.json too, transformers among them
-            return _of_today(config) if saved_steps(work_dir) else {}
-    # A run that ends while it writes its first file leaves these.
+        if "first_start" in config:  # other programs write a config.json, too: transformers does
+            return _with_architecture(config) if saved_steps(work_dir) else {}
+    # A run that is killed while it writes its first file leaves these.
     begun = {work_dir / ".lock", work_dir / "config.json.tmp"}
     if work_dir.exists() and (not work_dir.is_dir() or any(set(work_dir.iterdir()) - begun)):
         raise UserError(
-            f"{work_dir} is not the work folder of a run and not empty; give another --work-dir"
+            f"{work_dir} is not empty and not the work folder of a run; give another --work-dir"
         )
     return {}
 
 
-def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved configuration, whose model may be from before it named its architecture."""
-    return {**config, "model": of_today(config["model"])} if "model" in config else dict(config)
+def _with_architecture(config: dict[str, Any]) -> dict[str, Any]:
+    """A saved configuration; in one from an older version the model names no architecture."""
+    return {**config, "model": of_today(config["model"])} if "model" in config else config
 
 
 def check_seeds_dir(work_dir: Path, export_record: Path) -> None:
-    """Raises UserError for a folder that cannot hold the work folders of several seeds.
+    """Refuses a folder that is not free for the work folders of several seeds.
 
-    What else is in it would be taken for the model that it holds; what they exported to it is named
-    in the record.
+    Anything else in it could be mistaken for part of the model there. An earlier export, which
+    `export_record` names, is allowed.
     """
     if work_dir.exists() and not work_dir.is_dir():
-        raise UserError(f"{work_dir} is no folder; give another --work-dir")
+        raise UserError(f"{work_dir} is not a folder; give another --work-dir")
     known = re.compile(r"seed-\d+|(seeds|export)\.json(\.tmp)?|\..*")
     others = sorted(path.name for path in work_dir.glob("*") if not known.fullmatch(path.name))
     if export_record.is_file():
@@ -89,8 +82,8 @@ def check_seeds_dir(work_dir: Path, export_record: Path) -> None:
         others = [name for name in others if (work_dir / name).resolve() not in holding]
     if others:
         raise UserError(
-            f"{work_dir} is no folder of several seeds, as it holds {', '.join(others[:5])}; give "
-            "another --work-dir"
+            f"{work_dir} cannot be used for several seeds, because it holds "
+            f"{', '.join(others[:5])}; give another --work-dir"
         )
 
 
@@ -100,51 +93,49 @@ def check_same_run(
     saved_config: dict[str, Any],
     may_differ: Sequence[str] = MAY_DIFFER,
 ) -> None:
-    """Raises OtherRunError where the work folder was made with another configuration."""
-    if earlier and ("task" in earlier) != ("task" in saved_config):
-        kinds = {True: "a fine-tuning", False: "a pre-training"}
-        raise OtherRunError(
-            f"{work_dir} holds {kinds['task' in earlier]}, not {kinds['task' in saved_config]}; "
-            "give another --work-dir"
-        )
+    """Raises OtherRunError if the work folder was made with another configuration."""
+    if not earlier:
+        return
+    kind, wanted = (
+        "a fine-tuning" if "task" in config else "a pre-training"
+        for config in (earlier, saved_config)
+    )
+    if kind != wanted:
+        raise OtherRunError(f"{work_dir} holds {kind}, not {wanted}; give another --work-dir")
     known = {name: value for name, value in earlier.items() if name in saved_config}
-    differing = differences(known, saved_config, may_differ=may_differ) if earlier else []
-    differing = [_FINGERPRINTS.get(line.partition(":")[0], line) for line in differing]
-    steps = [config.get("start_step") for config in (earlier, saved_config)]
-    if (
-        _FINGERPRINTS["start_fingerprint"] in differing
-        and None not in steps
-        and len(set(steps)) > 1
-    ):
-        differing.append(f"started from step {steps[0]}, which is not there any more")
+    differing = [
+        _FINGERPRINTS.get(line.partition(":")[0], line)
+        for line in differences(known, saved_config, may_differ=may_differ)
+    ]
+    old_step, new_step = (config.get("start_step") for config in (earlier, saved_config))
+    has_steps = None not in (old_step, new_step)
+    if _FINGERPRINTS["start_fingerprint"] in differing and has_steps and old_step != new_step:
+        differing.append(f"started from step {old_step}, which no longer exists")
     if differing and differing[0].startswith("corpus_fingerprint"):
         differing = [f"another text: {earlier['corpus']} -> {saved_config['corpus']}"]
     if differing:
         raise OtherRunError(
-            f"{work_dir} was made with another configuration ({'; '.join(differing)}); "
-            "type the same options to continue it, or another --work-dir to start anew"
+            f"{work_dir} was made with another configuration ({'; '.join(differing)}); repeat the "
+            "options of that run to continue it, or give another --work-dir to start a new one"
         )
 
 
 def first_start_of(
     work_dir: Path, saved_config: dict[str, Any], may_differ: Sequence[str] = MAY_DIFFER
 ) -> float | None:
-    """Unix time at which the run that the work folder holds was first started.
-
-    None where it holds no run, or another one, as it may while that has saved nothing.
-    """
+    """Unix time at which this run was first started in the work folder; None if it never was."""
     try:
-        earlier = _of_today(json.loads((work_dir / "config.json").read_text(encoding="utf-8")))
-        first_start = earlier.pop("first_start")
-    except (OSError, ValueError, KeyError):
+        earlier = _with_architecture(read_json(work_dir / "config.json"))
+    except UserError:
         return None
-    return None if differences(earlier, saved_config, may_differ=may_differ) else float(first_start)
+    first_start = earlier.pop("first_start", None)
+    return None if differences(earlier, saved_config, may_differ=may_differ) else first_start
 
 
 def differences(
     saved: Any, new: Any, prefix: str = "", may_differ: Sequence[str] = MAY_DIFFER
 ) -> list[str]:
-    """Fields in which two resolved configurations differ, "field: old -> new".
+    """The fields in which two resolved configurations differ, as "field: old -> new".
 
     >>> differences({"seed": 0, "model": {"dtype": "float32"}},
     ...             {"seed": 1, "model": {"dtype": "float32"}})

@@ -1,8 +1,10 @@
-"""Where a fine-tuning starts: a checkpoint of ours, of Hugging Face or of TF1."""
+"""Reads the model of a checkpoint: ours, Hugging Face's or TF1's."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.files import read_json
@@ -12,23 +14,21 @@ from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.bert_names import config_from_tf1
 from bert_jax.models.registry import config_from_saved
 from bert_jax.training.saved_params import load_params
-from commands.tf1 import checkpoint_prefix, read_tf1
+from data_pipeline.tensorflow_setup import import_tensorflow
 from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer
 from data_pipeline.tokenization.interface import Tokenizer
 from data_pipeline.tokenization.loading import load_tokenizer
 
 
 class SavedModel(NamedTuple):
-    """A pre-trained model.
+    """A model read from a checkpoint.
 
     Attributes:
-      params: its parameters, numpy arrays.
-      model: its architecture.
-      tokenizer: its tokenizer.
-      origin: where it is from, in words.
-      saved: the configuration that is saved in it; of models of others only the "architecture" and
-        the names of its classes, "labels".
-      step: which checkpoint of a run; None for models of others.
+      params: numpy arrays.
+      origin: where it comes from, for messages.
+      saved: the configuration in the checkpoint; of a foreign model only its "architecture" and the
+        names of its classes, "labels".
+      step: of the run's checkpoint; None for a foreign model.
     """
 
     params: Any
@@ -40,24 +40,17 @@ class SavedModel(NamedTuple):
 
 
 def open_model(folder: Path, step: int | None = None) -> SavedModel:
-    """Reads a checkpoint, converting it where it is not ours.
+    """Reads a checkpoint and converts it if it is not ours.
 
-    Args:
-      folder: work folder of a run, what run_convert.py wrote, a folder of transformers, or one of
-        google-research/bert (its GELU is taken to be the exact one; run_convert.py can be told
-        otherwise).
-      step: which checkpoint of a run; the best, else the latest, by default.
-
-    Raises:
-      UserError: the folder holds none of these, or its parts do not fit together.
+    It may be a run's, of a given step or else the best or the latest one, run_convert.py's, one of
+    `transformers`, or one of google-research/bert, whose GELU is taken to be the exact one.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give that of a checkpoint")
+        raise UserError(f"{folder} is not a folder; give the folder of a checkpoint")
     if (folder / "checkpoints").is_dir():
         params, saved, found = load_run(folder, step)
-        model = config_from_saved(saved["model"])
-        origin = f"{folder}, step {found}"
-        source = SavedModel(params, model, load_tokenizer(folder), origin, saved, found)
+        model, tokenizer = config_from_saved(saved["model"]), load_tokenizer(folder)
+        source = SavedModel(params, model, tokenizer, f"{folder}, step {found}", saved, found)
     elif (folder / "config.json").is_file():
         read = load_hugging_face(folder)
         tokenizer, _ = load_foreign_tokenizer(folder)
@@ -73,86 +66,103 @@ def open_model(folder: Path, step: int | None = None) -> SavedModel:
         source = SavedModel(params, model, tokenizer, f"{folder}, converted from TF1", saved)
     elif (folder / "seeds.json").is_file():
         raise UserError(
-            f"{folder} holds a run for each of several seeds; name one of them: "
+            f"{folder} holds the runs of several seeds; give one of them: "
             f"{', '.join(sorted(map(str, folder.glob('seed-*'))))}"
         )
     else:
         raise UserError(
             f"{folder} holds no checkpoint: neither checkpoints/ (a run of ours), nor config.json "
-            "(Hugging Face), nor bert_config.json (TF1)"
+            "(Hugging Face), nor bert_config.json (TF1); give another folder"
         )
     if source.tokenizer.vocab_size != source.model.vocab_size:
         raise UserError(
-            f"the vocabulary in {folder} has {source.tokenizer.vocab_size:,} pieces, the model "
-            f"{source.model.vocab_size:,} rows; give the right vocabulary, or convert it with "
-            "run_convert.py --resize-vocabulary"
+            f"the vocabulary in {folder} has {source.tokenizer.vocab_size:,} pieces, the embedding "
+            f"{source.model.vocab_size:,} rows; put the right vocabulary there, or convert the "
+            "model with run_convert.py --resize-vocabulary"
         )
     return source
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a folder is that of a run which has not come to its end."""
+    """Whether the folder is that of a run that has not ended."""
     return (folder / "metrics.jsonl").is_file() and not (folder / "summary.json").is_file()
 
 
 def settings_of(folder: Path, step: int | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """What `Task.tune` decided; nothing in a run that has not ended.
-
-    It says so where that was for another step than the one that is asked.
-    """
+    """What `Task.tune` chose, empty if the run has not ended; warns if it was for another step."""
     path = folder / "summary.json"
     summary = read_json(path) if path.is_file() else {}
     settings: dict[str, Any] = summary.get("settings", {})
     if settings and step != summary["step"]:
         say(
             f"{' and '.join(settings)} in {path} is for step {summary['step']}, not for step "
-            f"{step}, which may need another"
+            f"{step}, which may need a different value"
         )
     return settings
 
 
 def check_stays(folder: Path, method: str) -> None:
-    """Raises UserError for a run that is not finished, which will delete the checkpoint it has now.
-
-    Args:
-      folder: of a checkpoint, see `open_model`.
-      method: whose checkpoints will need that of the folder.
-    """
+    """Refuses an unfinished run as the base of `method`: it will delete its current checkpoint."""
     if is_unfinished(folder):
         raise UserError(
-            f"the run in {folder} is not finished and deletes its older checkpoints, but what "
-            f"{method} trains can be read only together with the one it started from; wait until "
-            "the run is finished, or start from a copy: python run_convert.py to-hf --checkpoint "
-            f"{folder} --output DIR"
+            f"the run in {folder} is not finished and will delete the checkpoint that {method} "
+            "would start from and keep needing; wait until it is finished, or start from a copy: "
+            f"python run_convert.py to-hf --checkpoint {folder} --output DIR"
         )
 
 
 def load_run(
     folder: Path, step: int | None = None, base: Path | None = None
 ) -> tuple[Any, dict[str, Any], int]:
-    """`checkpoint.load_params` of any run, also of one that saved only what it trained.
-
-    Args:
-      folder: the run's work folder.
-      step: which checkpoint; the best, else the latest, by default.
-      base: where the model is that the run started from, if it is no longer where it was.
-
-    Raises:
-      UserError: there is no such checkpoint, or its base is gone or not what it was.
-    """
+    """`load_params` for any run, also a partly saved one, whose base may have moved to `base`."""
 
     def read_base(named: Mapping[str, Any]) -> Any:
         path = base or Path(named["folder"])
         if not path.is_dir() and (folder / "config.json").is_file():
-            # Where the run was last continued from.
+            # The model may have moved before the run was last continued.
             path = Path(read_json(folder / "config.json").get("base", named)["folder"])
         if not path.is_dir():
             raise UserError(
-                f"{folder} holds only what was trained on top of {path}, which is gone; bring it "
-                "back, type the command of that run again with its new place as --init-from, or "
-                f"merge LoRA or BitFit into it: python run_convert.py merge --checkpoint {folder} "
-                "--base DIR --output DIR"
+                f"{folder} holds only what was trained on top of {path}, which is gone; restore "
+                "it, repeat the run's command with the new place as --init-from, or merge LoRA or "
+                f"BitFit: python run_convert.py merge --checkpoint {folder} --base DIR --output DIR"
             )
         return open_model(path, named["step"]).params
 
     return load_params(folder, step, read_base)
+
+
+def checkpoint_prefix(folder: Path, name: str | None = None) -> Path:
+    """The path of a folder's checkpoint without ".index"; `name` chooses one of several."""
+    names = sorted(path.name.removesuffix(".index") for path in folder.glob("*.index"))
+    if name is None and len(names) == 1:
+        return folder / names[0]
+    if name in names:
+        return folder / name
+    if not names:
+        raise UserError(
+            f"{folder} holds no TF1 checkpoint (no file *.index); give the folder of "
+            "bert_model.ckpt.index"
+        )
+    raise UserError(f"{folder} holds {', '.join(names)}; add --name with one of them")
+
+
+def read_tf1(prefix: Path, optimizer_state: bool) -> dict[str, np.ndarray]:
+    """The variables of a TF1 checkpoint by name, Adam's moments only with `optimizer_state`."""
+    tf = import_tensorflow()
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        names = reader.get_variable_to_shape_map()
+        if "_CHECKPOINTABLE_OBJECT_GRAPH" in names:
+            raise UserError(
+                f"{prefix} is a TF2 checkpoint; give a TF1 one, such as google-research/bert wrote"
+            )
+        return {
+            name: np.asarray(reader.get_tensor(name))
+            for name in names
+            if optimizer_state or not name.endswith(("/adam_m", "/adam_v"))
+        }
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
+        raise UserError(
+            f"{prefix} cannot be read ({str(error).splitlines()[0]}); copy all its files again"
+        ) from None

@@ -1,1 +1,1 @@
-"""Recipes: functions that return one frozen, checked configuration. Only scripts import them."""
+"""The configurations of pre-training and fine-tuning, and the recipes; only scripts use them."""

@@ -16,7 +16,7 @@ from bert_jax.parallel.config import MeshConfig
 from bert_jax.tasks.columns import ColumnOptions
 from bert_jax.training.config import LoopConfig, OptimizerConfig
 
-# Few parameters that start near zero need larger steps than all weights do.
+# A few parameters that start near zero need larger steps than all weights do.
 USUAL_RATES = {
     "full": 5e-5,
     "lora": 5e-4,
@@ -27,10 +27,6 @@ USUAL_RATES = {
 }
 
 
-# Steps between checkpoints within a long epoch, as in the Trainer of transformers.
-_SAVE_EVERY = 500
-
-
 @dataclasses.dataclass(frozen=True)
 class FinetuneConfig:
     """A fine-tuning.
@@ -39,34 +35,35 @@ class FinetuneConfig:
       task: name of a task, or a Python file that defines TASK.
       init_from: work folder of a run, converted checkpoint, or folder of transformers or of
         google-research/bert.
-      data: folder that holds the task's files under their usual names, or what TensorFlow Datasets
-        calls the data, such as glue/sst2.
-      train: training file instead; tfds:NAME/CONFIG/SPLIT for TensorFlow Datasets.
-      dev: file whose scores are shown and tell the best epoch, instead.
-      test: file to predict at the end; labels in it are scored.
-      work_dir: folder of the run: checkpoints, metrics, predictions, report; runs/TASK if empty.
-      export: "hf DIR" also writes the best epoch's model as a folder that transformers loads.
-      columns: columns of the tables, where they are not the task's own.
-      sequence_length: longest input in tokens; what is longer is cut, or windowed, and counted.
-      batch_size: examples of an optimizer step.
-      epochs: how often each training example is seen.
-      train_examples: take only the first so many; 0 takes all.
-      seeds: of dropout, order and the new layer; several give a run each and their spread.
-      dropout: of hidden states and attention, instead of the checkpoint's.
-      from_scratch: take the architecture and the tokenizer of init_from and not its parameters, to
+      data: folder with the task's files under their usual names, or the name of the data in
+        TensorFlow Datasets, such as glue/sst2.
+      train: training file, instead of the one in data; tfds:NAME/CONFIG/SPLIT for TensorFlow
+        Datasets.
+      dev: file that is scored after each epoch to find the best one, instead of the one in data.
+      test: file to predict at the end, and to score if it has labels.
+      work_dir: folder for checkpoints, metrics, predictions and report; runs/TASK if empty.
+      export: "hf DIR" also writes the best epoch's model as a folder that transformers can load.
+      columns: columns of the tables, where they differ from the task's own.
+      sequence_length: longest input in tokens; longer ones are cut or windowed, and counted.
+      batch_size: examples per optimizer step.
+      epochs: passes over the training examples.
+      train_examples: use only this many of the first training examples; 0 uses all.
+      seeds: seeds of dropout, order and the new layer; each has a run, and their spread is shown.
+      dropout: dropout of hidden states and attention, instead of the checkpoint's.
+      from_scratch: use only the architecture and the tokenizer of init_from, not its parameters, to
         see what pre-training is worth.
-      fresh_head: start with a new output layer where the checkpoint has another task's.
-      class_weights: "balanced" weighs classes by one over their frequency.
-      patience: stop after so many epochs without a better score; 0 never stops.
+      fresh_head: start with a new output layer even if the checkpoint has one.
+      class_weights: "balanced" weights each class by one over its frequency.
+      patience: stop after this many epochs without a better score; 0 never stops early.
       log_every: steps between rows of metrics.jsonl.
-      accumulation_steps: micro-batches whose gradients make one optimizer step.
+      accumulation_steps: micro-batches per optimizer step.
       dtype: compute dtype.
-      method: all weights, or a small part of them or beside them.
-      frozen_layers: the embeddings and so many of the lowest blocks stay as they are.
+      method: train all weights, or a few of them, or a few extra ones.
+      frozen_layers: freeze the embeddings and this many of the lowest blocks; 0 freezes nothing.
       optimizer: optimizer and schedule. "adamw" corrects the bias of Adam's moments, without which
-        small data sets train unstably (arXiv:2006.05987). A learning rate of None is the one usual
-        for the method.
-      regularization: against learning by heart.
+        training on small data sets is unstable (arXiv:2006.05987). A learning rate of None stands
+        for the usual one of the method.
+      regularization: against overfitting.
       mesh: how the devices share the work.
     """
 
@@ -79,7 +76,8 @@ class FinetuneConfig:
     work_dir: str = ""
     export: tuple[Literal["hf"], Path] | None = None
     columns: ColumnOptions = ColumnOptions()
-    sequence_length: int = 128
+    # [CLS], two [SEP] and a token of each text are the least.
+    sequence_length: int = field(default=128, metadata={"interval": "[5, inf)"})
     batch_size: int = field(default=32, metadata={"interval": "[1, inf)"})
     epochs: int = field(default=3, metadata={"interval": "[1, inf)"})
     train_examples: int = field(default=0, metadata={"interval": "[0, inf)"})
@@ -101,20 +99,20 @@ class FinetuneConfig:
     mesh: MeshConfig = MeshConfig()
 
     def seed_dir(self, seed: int) -> Path:
-        """The work folder of one seed."""
+        """The work folder of a seed."""
         return Path(self.work_dir, *([f"seed-{seed}"] if len(self.seeds) > 1 else []))
 
     @property
     def export_record(self) -> Path:
-        """The file that says where the best of which seeds was exported to."""
+        """The file that records which seeds' best was exported, and to which folder."""
         return Path(self.work_dir, "export.json")
 
     def loop(self, steps_per_epoch: int) -> LoopConfig:
-        """The loop's settings: it evaluates after each epoch and keeps the best."""
+        """The loop's settings: it evaluates after each epoch and keeps the best one."""
         return LoopConfig(
             log_every=self.log_every,
             evaluate_every=steps_per_epoch,
-            save_every=min(steps_per_epoch, _SAVE_EVERY),
+            save_every=min(steps_per_epoch, 500),  # 500 as in the Trainer of transformers
             keep_checkpoints=1,
             keep_best=True,
             patience=self.patience,
@@ -122,17 +120,12 @@ class FinetuneConfig:
         )
 
     def validate(self) -> None:
-        """Raises UserError where a value is out of range or something is lacking."""
+        """Refuses values that are missing, out of range or do not fit together."""
         check_bounds(self)
         if not self.init_from:
             raise UserError("--init-from is empty; name the folder of a pre-trained checkpoint")
-        if self.sequence_length < 5:
-            raise UserError(
-                f"sequence_length is {self.sequence_length}; it must be at least 5: [CLS], two "
-                "[SEP] and a token of each text"
-            )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"seeds is {self.seeds}; give one or several different numbers")
+            raise UserError(f"seeds is {self.seeds}; give one or more numbers, all different")
         self.optimizer.validate()
         self.method.validate()
         self.mesh.validate()
@@ -143,8 +136,8 @@ class FinetuneConfig:
             )
         if self.from_scratch and self.method.name != "full":
             raise UserError(
-                f"method.name {self.method.name} trains a small part beside a pre-trained encoder, "
-                "so --from-scratch has no use with it; leave one of them out"
+                f"method.name {self.method.name} needs a pre-trained encoder, so it cannot be used "
+                "with --from-scratch; leave one of them out"
             )
 
     def resolved(self) -> dict[str, Any]:

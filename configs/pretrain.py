@@ -17,16 +17,16 @@ from data_pipeline.pretraining.config import DataConfig
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A stretch of training with sequences of one length.
+    """A part of the training with one sequence length.
 
     Attributes:
       steps: optimizer steps.
-      sequence_length: tokens of a sequence, [CLS] and [SEP] among them.
+      sequence_length: tokens per sequence, including [CLS] and [SEP].
       batch_size: sequences (with data.packed: rows) per optimizer step, over all devices.
-      max_predictions: prediction slots of a sequence (with data.packed: of a row).
-      learning_rate: peak rate of a schedule of this phase's own, over its own steps; None where the
-        optimizer's schedule goes on over all phases.
-      warmup_proportion: share of this phase's steps that its own schedule warms up.
+      max_predictions: prediction slots per sequence (with data.packed: per row).
+      learning_rate: peak rate of this phase's own schedule; None if one schedule, the optimizer's,
+        spans all phases.
+      warmup_proportion: share of this phase's steps in which its own schedule warms up.
     """
 
     steps: int = field(metadata={"interval": "[1, inf)"})
@@ -42,19 +42,19 @@ class PretrainConfig:
     """Everything that a pre-training run depends on.
 
     Attributes:
-      corpus: folder that `python -m data_pipeline.prepare` wrote.
-      work_dir: folder of the run: checkpoints, metrics, plots. The same command continues there.
-      init_from: work folder of a run or converted checkpoint whose parameters this run starts from;
-        the model's sizes are taken from it.
-      init_optimizer: take Adam's moments and the step from there too, to go on where it stopped.
-      seed: of parameters, dropout, order, pairs and masks.
-      evaluation_examples: size of the fixed held-out set, rounded up to whole
-        micro-batches; 0 for none.
+      corpus: folder written by `python -m data_pipeline.prepare`.
+      work_dir: folder for checkpoints, metrics and plots; the same command resumes the run in it.
+      init_from: work folder of a run, or converted checkpoint, whose parameters and model sizes
+        this run starts with.
+      init_optimizer: also take Adam's moments and the step from there, to continue that run.
+      seed: seed of parameters, dropout, order, pairs and masks.
+      evaluation_examples: size of the fixed held-out set, rounded up to whole micro-batches; 0 for
+        none.
       model: architecture.
       data: how examples are made.
       optimizer: optimizer and schedule, over all phases.
-      mesh: how the devices share the work; a resume may change it.
-      phases: trained one after the other with one line of checkpoints.
+      mesh: how the devices share the work; it may change when a run is resumed.
+      phases: trained one after the other.
       loop: logging, evaluation, checkpoints.
     """
 
@@ -76,7 +76,7 @@ class PretrainConfig:
         return sum(phase.steps for phase in self.phases)
 
     def optimizers_of_phases(self) -> list[OptimizerConfig]:
-        """The optimizer of each phase that has a schedule of its own: all of them or none."""
+        """The optimizers of the phases that have their own schedule: all phases or none."""
         return [
             dataclasses.replace(
                 self.optimizer,
@@ -89,7 +89,7 @@ class PretrainConfig:
         ]
 
     def validate(self) -> None:
-        """Raises UserError where a value is out of range or two do not fit together."""
+        """Refuses values that are out of range or do not fit together."""
         check_bounds(self)
         self.model.validate()
         self.loop.validate()
@@ -97,7 +97,7 @@ class PretrainConfig:
         for number, phase in enumerate(self.phases):
             if phase.sequence_length > self.model.max_position_embeddings:
                 raise UserError(
-                    f"phases.{number}.sequence_length {phase.sequence_length} is beyond the "
+                    f"phases.{number}.sequence_length {phase.sequence_length} is more than the "
                     f"model's {self.model.max_position_embeddings} positions; lower it or raise "
                     "model.max_position_embeddings"
                 )
@@ -108,7 +108,7 @@ class PretrainConfig:
                     f"least {shortest}"
                 )
             wanted = self.data.masked_lm_probability * phase.sequence_length
-            # A packed row ends when its slots are used up, and the rest of it would be padding.
+            # A packed row ends when its slots are used up; the rest of it is padding.
             least = 0.95 if self.data.packed else 0.8
             if phase.max_predictions < least * wanted:
                 tokens = "tokens in a packed row" if self.data.packed else "tokens"
@@ -119,8 +119,8 @@ class PretrainConfig:
                 )
             if phase.max_predictions >= phase.sequence_length:
                 raise UserError(
-                    f"phases.{number}.max_predictions {phase.max_predictions} does not fit "
-                    f"sequence_length {phase.sequence_length}; usual is 15% of it"
+                    f"phases.{number}.max_predictions {phase.max_predictions} must be less than "
+                    f"sequence_length {phase.sequence_length}; 15% of it is usual"
                 )
         if self.data.pair_objective and self.model.type_vocab_size == 1:
             raise UserError(
@@ -135,8 +135,8 @@ class PretrainConfig:
                 if phase.warmup_proportion:
                     raise UserError(
                         f"phases.{number}.warmup_proportion is {phase.warmup_proportion}, but the "
-                        f"phase has no learning_rate of its own; give phases.{number}."
-                        "learning_rate, or optimizer.warmup_proportion for the whole run"
+                        f"phase has no learning rate; give phases.{number}.learning_rate, or "
+                        "optimizer.warmup_proportion for the whole run"
                     )
             self.optimizer.validate()
             self.optimizer.check_warmup(self.total_steps)
@@ -149,8 +149,8 @@ class PretrainConfig:
         for name in ("learning_rate", "warmup_steps", "warmup_proportion"):
             if (value := getattr(self.optimizer, name)) is not None:
                 raise UserError(
-                    f"optimizer.{name} is {value}, but each phase has a learning_rate and a "
-                    f"warmup_proportion of its own; set optimizer.{name} to None and change those"
+                    f"optimizer.{name} is {value}, but each phase has its own learning_rate and "
+                    f"warmup_proportion; set optimizer.{name} to None and change those"
                 )
         for phase, optimizer in zip(self.phases, own, strict=True):
             optimizer.validate()

@@ -1,8 +1,8 @@
 """Compares the losses of two commits step by step, `python scripts/compare_losses.py OLD NEW`.
 
-Both are checked out into a temporary folder and begin the same recipe on the same corpus with this
-Python. Every number that metrics.jsonl holds of a step, speed aside, must be the same to the last
-bit; otherwise the first step at which they part is shown, and the exit code is 1.
+Both are checked out into a temporary folder and start the same recipe on the same corpus with this
+Python. All numbers of a step in metrics.jsonl, apart from speed, must be the same to the last bit;
+otherwise the first step that differs is shown, and the exit code is 1.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 EMBEDDED_VOCAB_SIZE = 8192  # of the recipe demo
-# Of the rows of metrics.jsonl, what differs between two runs of the same program.
+# Fields of metrics.jsonl that differ between two runs of the same program.
 SPEED = {
     "time",
     "sequences_per_second",
@@ -33,18 +33,18 @@ Row = dict[str, Any]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs both sides and prints where they part; returns the exit code."""
+    """Runs both commits and prints where they differ; returns the exit code."""
     parser = argparse.ArgumentParser(
         description="Compares the losses of two commits step by step.",
-        epilog="What follows -- is given to run_pretrain.py of both commits.",
+        epilog="Options after -- are passed to run_pretrain.py of both commits.",
     )
-    parser.add_argument("commits", nargs=2, metavar="COMMIT", help="as git names it")
+    parser.add_argument("commits", nargs=2, metavar="COMMIT", help="any name that git knows")
     parser.add_argument("--recipe", default="demo")
-    parser.add_argument("--steps", type=int, default=60, help="the first so many are compared")
+    parser.add_argument("--steps", type=int, default=60, help="number of steps to compare")
     parser.add_argument(
         "--corpus",
         type=Path,
-        help="a prepared one; by default the first commit makes the one of the recipe demo",
+        help="a prepared corpus; by default the first commit prepares the demo's",
     )
     words = [*arguments, "--"]
     end = words.index("--")
@@ -78,7 +78,7 @@ def checkout(commit: str, folder: Path) -> Iterator[Path]:
 
 
 def prepare_embedded(side: Path, output: Path) -> Path:
-    """The corpus of the recipe demo, made by one commit."""
+    """The corpus of the recipe demo, prepared by one commit."""
     program = [sys.executable, "-m", "data_pipeline.prepare", "--input=embedded"]
     options = [f"--output={output}", f"--vocab-size={EMBEDDED_VOCAB_SIZE}"]
     subprocess.run([*program, *options], cwd=side, env=environment(side), check=True)
@@ -86,14 +86,14 @@ def prepare_embedded(side: Path, output: Path) -> Path:
 
 
 def environment(side: Path) -> dict[str, str]:
-    """In which the packages are those of a checkout, whatever is installed."""
+    """An environment in which packages are imported from a checkout, whatever is installed."""
     return os.environ | {"PYTHONPATH": str(side)}
 
 
 def first_steps(side: Path, run: Sequence[str], work_dir: Path, steps: int) -> list[Row]:
-    """The rows of a run's first steps, those of evaluations among them.
+    """The rows of a run's first steps, including evaluations.
 
-    The run is stopped after them, so that it follows the schedule of the whole recipe.
+    The run is stopped after them instead of being made shorter, which would change its schedule.
     """
     metrics, log = work_dir / "metrics.jsonl", work_dir.with_suffix(".log")
     with open(log, "w") as output:
@@ -121,7 +121,7 @@ def _trained(rows: Sequence[Row], steps: int) -> bool:
 
 
 def read_rows(metrics: Path) -> list[Row]:
-    """The whole lines of a metrics.jsonl that is being written."""
+    """The complete lines of a metrics.jsonl that is being written."""
     if not metrics.is_file():
         return []
     *lines, _ = metrics.read_text(encoding="utf-8").split("\n")
@@ -129,11 +129,11 @@ def read_rows(metrics: Path) -> list[Row]:
 
 
 def first_difference(one: Sequence[Row], other: Sequence[Row]) -> str:
-    """The first step at which two runs part, with the numbers that differ; empty if none do.
+    """The first step at which two runs differ, with the differing numbers; empty if none do.
 
     >>> first_difference([{"step": 1, "split": "train", "loss": 0.1, "time": 1.0}],
     ...                  [{"step": 1, "split": "train", "loss": 0.10000001, "time": 2.0}])
-    'the commits part at step 1 (train): loss 0.1 -> 0.10000001'
+    'the commits differ at step 1 (train): loss 0.1 -> 0.10000001'
     """
     sides = [{(row["step"], row["split"]): row for row in rows} for rows in (one, other)]
     for step, split in sorted(sides[0].keys() | sides[1].keys()):
@@ -144,7 +144,7 @@ def first_difference(one: Sequence[Row], other: Sequence[Row]) -> str:
             if name not in SPEED and repr(before.get(name)) != repr(after.get(name))
         ]
         if differing:
-            return f"the commits part at step {step} ({split}): {', '.join(differing)}"
+            return f"the commits differ at step {step} ({split}): {', '.join(differing)}"
     return ""
 
 

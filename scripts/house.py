@@ -1,6 +1,6 @@
-"""The map of the house: which folder imports which, `python scripts/house.py`.
+"""Prints which folder imports which: `python scripts/house.py`.
 
-docs/contributing.md shows what it prints; tests/test_layers.py checks what it finds.
+docs/contributing.md shows the output, and tests/test_layers.py checks it.
 """
 
 import ast
@@ -12,13 +12,13 @@ PACKAGES = ("data_pipeline", "bert_jax", "configs", "commands", "benchmarks")
 
 
 def module_file(name: str) -> Path | None:
-    """The file of a module of ours, by its dotted name; None for anything else."""
+    """The file of one of our modules, given by its dotted name; None for anything else."""
     path = ROOT.joinpath(*name.split("."))
     return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
 
 
 def imports_of(path: Path) -> set[str]:
-    """Dotted names of the modules that a file imports, wherever in it."""
+    """Dotted names of the modules that a file imports, at the top or within functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -31,7 +31,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def all_imports() -> dict[str, set[str]]:
-    """What each module of the packages and scripts imports, by dotted names."""
+    """The imports of each module of the packages and scripts, by dotted names."""
     patterns = ("run_*.py", *(f"{package}/**/*.py" for package in PACKAGES))
     files = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
     return {
@@ -40,7 +40,7 @@ def all_imports() -> dict[str, set[str]]:
 
 
 def place(module: str) -> str:
-    """The folder, or the file at a package's root, that a module belongs to.
+    """The folder, or the file at the root of a package, that a module belongs to.
 
     >>> place("bert_jax.tasks.tagging.reader"), place("run_pretrain")
     ('bert_jax/tasks', 'run_pretrain.py')
@@ -51,7 +51,7 @@ def place(module: str) -> str:
 
 
 def main() -> None:
-    """Prints a line for each place: the modules it has, and the places that it imports."""
+    """Prints a line for each place: its number of modules, and the places that it imports."""
     imports = all_imports()
     modules = Counter(place(name) for name in imports if not name.endswith("__init__"))
     for here in modules:

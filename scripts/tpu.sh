@@ -3,38 +3,38 @@
 #
 # usage: scripts/tpu.sh COMMAND [--dry-run] [RECIPE OPTION...]
 #
-#   setup               enable the APIs, make the bucket and the service account of the VMs
-#   upload              put the code (the last commit) and the corpus into the bucket
-#   create              request the slice; it waits in a queue
-#   wait                until the slice is there
-#   install             code, Python and packages onto every worker
-#   copy-corpus         from the bucket to the local disk of every worker
-#   launch RECIPE ...   run_pretrain.py RECIPE ... on every worker, in the background
-#   status              of the slice, of every worker, and the newest metrics
+#   setup               enable the APIs; create the bucket and the VMs' service account
+#   upload              copy the code (the last commit) and the corpus into the bucket
+#   create              request the slice; the request waits in a queue
+#   wait                wait until the slice is active
+#   install             install code, Python and packages on every worker
+#   copy-corpus         copy the corpus from the bucket to the local disk of every worker
+#   launch RECIPE ...   start run_pretrain.py RECIPE ... on every worker, in the background
+#   status              show the state of the slice and its workers, and the latest metrics
 #   watch               follow the log of the first worker
-#   tensorboard         on the first worker, seen at http://localhost:6006
-#   stop                have the run save and end
-#   supervise RECIPE .. all from create to launch, again after each preemption, until the run is
-#                       complete; then delete the slice
-#   collect             the run and its logs from the bucket into runs/
-#   delete              the slice, which is what costs most
-#   delete-all          the slice, the bucket with all that is in it, the service account
+#   tensorboard         run TensorBoard on the first worker, shown at http://localhost:6006
+#   stop                make the run save and end
+#   supervise RECIPE .. do everything from create to launch, again after each preemption, until the
+#                       run is complete; then delete the slice
+#   collect             copy the run and its logs from the bucket into runs/
+#   delete              delete the slice, which costs most
+#   delete-all          delete the slice, the bucket with everything in it, and the service account
 #
-# --dry-run, directly after the command's name, prints what would be typed instead of doing it.
+# --dry-run, directly after the command's name, only prints the commands that would be run.
 # Settings are environment variables:
 #
 #   PROJECT, ZONE       of Google Cloud
-#   BUCKET              its name; it is made in the region of the zone
+#   BUCKET              name of the bucket, which is created in the zone's region
 #   ACCELERATOR_TYPE    v4-8, v5e-16, v5e-256, v5p-8 or v6e-16 (v5litepod-16 and v5e:4x4 are v5e-16)
 #   CORPUS              folder of the corpus on this machine, such as corpora/wikipedia
-#   NAME                of the slice (default: bert-jax)
+#   NAME                name of the slice (default: bert-jax)
 #   RUN                 name of the run's folder (default: NAME)
-#   SPOT=1              a cheaper slice that may be taken away at any time
+#   SPOT=1              request a cheaper slice that may be preempted at any time
 #   VALID_UNTIL         how long to stay in the queue, such as 6h (default: no limit)
-#   RUNTIME_VERSION     image of the VMs (default: by ACCELERATOR_TYPE)
-#   MAX_RESTARTS        of supervise, after which it gives up (default: 20)
-#   POLL_SECONDS        between two looks of wait and supervise (default: 60)
-#   PYTHON              what checks a run's options on this machine first (default: .venv/bin/python)
+#   RUNTIME_VERSION     image of the VMs (default: depends on ACCELERATOR_TYPE)
+#   MAX_RESTARTS        restarts after which supervise gives up (default: 20)
+#   POLL_SECONDS        seconds between two checks of wait and supervise (default: 60)
+#   PYTHON              Python that checks a run's options here first (default: .venv/bin/python)
 
 set -euo pipefail
 
@@ -46,7 +46,7 @@ v5e-256 v5litepod-256 v5e:16x16 64 v2-alpha-tpuv5-lite
 v5p-8 v5p-8 v5p:2x2x1 1 v2-alpha-tpuv5
 v6e-16 v6e-16 v6e:4x4 4 v2-alpha-tpuv6e
 "
-# What run_pretrain.py is told where a slice has several hosts.
+# Options of run_pretrain.py for a slice with several hosts.
 MULTI_HOST_OPTIONS="--distributed.auto --distributed.timeout 600"
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -92,11 +92,11 @@ queued_resources() { # VERB [ARGUMENT...]
     run gcloud compute tpus queued-resources "$@" --project="$PROJECT" --zone="$ZONE"
 }
 
-slice_state() { # nothing where there is no such slice; `describe` would be an error then
+slice_state() { # empty if there is no such slice, where `describe` would fail
     queued_resources list --filter="name~/queuedResources/$NAME\$" --format='value(state.state)'
 }
 
-worker_states() { # a line of each worker that answers
+worker_states() { # a line from each worker that answers
     on_workers all "$WORKER state || echo \"worker \$(hostname): not installed\""
 }
 
@@ -105,13 +105,13 @@ setup() {
         iam.googleapis.com --project="$PROJECT"
     exists gcloud iam service-accounts describe "$ACCOUNT" --project="$PROJECT" ||
         run gcloud iam service-accounts create "${ACCOUNT%%@*}" --project="$PROJECT"
-    # A checkpoint is whole when its folder is renamed: only a hierarchical namespace does that at
-    # one stroke. Soft deletion would go on billing every old checkpoint for a week.
+    # A checkpoint is completed by renaming its folder, which is atomic only in a hierarchical
+    # namespace. Soft deletion would bill every old checkpoint for another week.
     if exists gcloud storage buckets describe "gs://$BUCKET"; then
         [ "$(gcloud storage buckets describe "gs://$BUCKET" --raw \
             --format='value(hierarchicalNamespace.enabled)')" = True ] ||
-            fail "the bucket $BUCKET is there already, without hierarchical namespace;" \
-                "checkpoints need that: give another BUCKET"
+            fail "the bucket $BUCKET exists without hierarchical namespace," \
+                "which checkpoints need; give another BUCKET"
     else
         run gcloud storage buckets create "gs://$BUCKET" --project="$PROJECT" \
             --location="${ZONE%-*}" --uniform-bucket-level-access \
@@ -198,7 +198,7 @@ status() {
 watch() { on_workers 0 "tail -n 20 -F train/log"; }
 
 tensorboard() {
-    # -t: the end of the connection ends TensorBoard as well.
+    # -t: TensorBoard ends with the connection.
     run gcloud compute tpus tpu-vm ssh "$NAME" --project="$PROJECT" --zone="$ZONE" --worker=0 \
         --ssh-flag=-t --ssh-flag="-L 6006:localhost:6006" \
         --command=".local/bin/uv tool run --python 3.12 tensorboard --port 6006 --logdir bucket/runs/$(quoted "$RUN")/tensorboard"
@@ -225,7 +225,7 @@ delete() {
     if $DRY_RUN || [ -n "$(slice_state)" ]; then
         delete_slice
     fi
-    $DRY_RUN || echo "What is left in $ZONE, and billed (other zones have to be asked for too):"
+    $DRY_RUN || echo "Left in $ZONE, and billed (other zones are not listed):"
     queued_resources list
     run gcloud compute tpus tpu-vm list --project="$PROJECT" --zone="$ZONE"
 }
@@ -246,28 +246,28 @@ needs() { # VARIABLE...
     for name in "$@"; do
         [ -n "${!name-}" ] || missing="$missing $name"
     done
-    [ -z "$missing" ] || fail "not set:$missing; scripts/tpu.sh help says what they are"
+    [ -z "$missing" ] || fail "not set:$missing; see scripts/tpu.sh help"
 }
 
-check_run() { # COMMAND RECIPE [OPTION...]: before anything that costs is asked for
+check_run() { # COMMAND RECIPE [OPTION...]: before anything costs money
     local command=$1 argument is_known=true
     shift
     for argument in "$@"; do
         argument=${argument%%=*} argument=${argument//_/-}
         case $argument in
             --dry-run | --compile-for | --learning-rates | --help | -h)
-                fail "$argument among the run's options would train nothing; to see what $command" \
-                    "would do, put --dry-run before the recipe: scripts/tpu.sh $command --dry-run" \
-                    "$1; to see the run, on this machine: python run_pretrain.py $1 $argument"
+                fail "with $argument the run would not train; to see what $command would do, put" \
+                    "--dry-run before the recipe: scripts/tpu.sh $command --dry-run $1; to see the" \
+                    "run, use this machine: python run_pretrain.py $1 $argument"
                 ;;
-            --init-from) is_known=false ;; # a folder on the workers, not to be seen here
+            --init-from) is_known=false ;; # a folder on the workers, which this machine cannot see
         esac
     done
     $is_known || return 0
     if command -v "$PYTHON" >/dev/null; then
         JAX_PLATFORMS=cpu "$PYTHON" "$ROOT/run_pretrain.py" "$@" --learning-rates >/dev/null || exit 2
     else
-        echo "note: the options are not checked here first, for there is no $PYTHON: make install" >&2
+        echo "note: the options are not checked first, as there is no $PYTHON; try make install" >&2
     fi
 }
 
@@ -288,7 +288,7 @@ settings() { # COMMAND
         esac
     done <<<"$SLICES"
     [ -n "$HOSTS" ] || fail "ACCELERATOR_TYPE is $ACCELERATOR_TYPE; known are ${known#, }" \
-        "(another is one more line of SLICES in scripts/tpu.sh)"
+        "(to add one, add a line to SLICES in scripts/tpu.sh)"
     NAME=${NAME:-bert-jax}
     RUN=${RUN:-$NAME}
     BUCKET=${BUCKET#gs://}
@@ -322,7 +322,7 @@ case $command in
         collect | delete | delete-all)
         [ $# -eq 0 ] || fail "$command takes no arguments, not '$*'"
         ;;
-    *) fail "'$command' is no command; scripts/tpu.sh help lists them" ;;
+    *) fail "unknown command '$command'; scripts/tpu.sh help lists them" ;;
 esac
 settings "$command"
 case $command in launch | supervise) check_run "$command" "$@" ;; esac

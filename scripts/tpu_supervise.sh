@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# `scripts/tpu.sh supervise`, read by that script: keeps a run going on a slice that comes and goes.
+# `scripts/tpu.sh supervise`, sourced by that script: keeps a run going on a preemptible slice.
 
-# How many looks of supervise in a row may find something wrong that may pass by itself: gcloud that
-# does not answer, and workers of which some train and some do not.
+# How many checks in a row may find a problem that can go away by itself: gcloud does not answer, or
+# only some of the workers train.
 GCLOUD_PATIENCE=30
 WORKER_PATIENCE=5
 
@@ -34,24 +34,24 @@ give_back() {
     say "$NAME is deleted; the run is in gs://$BUCKET/runs/$RUN: scripts/tpu.sh collect"
 }
 
-restart() { # REASON: counts, and gives up when there were too many
+restart() { # REASON: counts the restarts and gives up after too many
     restarts=$((restarts + 1))
     if [ "$restarts" -gt "$MAX_RESTARTS" ]; then
         say "$1"
         give_back
-        fail "gave up after $MAX_RESTARTS restarts; raise MAX_RESTARTS to go on"
+        fail "gave up after $MAX_RESTARTS restarts; raise MAX_RESTARTS to continue"
     fi
     say "$1: restart $restarts of at most $MAX_RESTARTS"
 }
 
-fault() { # WHAT: a step that may succeed the next time
+fault() { # WHAT: a step failed that may succeed the next time
     faults=$((faults + 1))
     [ "$faults" -lt "$WORKER_PATIENCE" ] ||
         fail "$1, $faults times in a row; $NAME may be there and billed: scripts/tpu.sh status"
     say "$1; trying again"
 }
 
-replace() { # REASON: the next look finds no slice and requests one
+replace() { # REASON: the next check finds no slice and requests one
     restart "$1"
     if delete_slice; then
         faults=0 seen=false
@@ -60,7 +60,7 @@ replace() { # REASON: the next look finds no slice and requests one
     fi
 }
 
-start_again() { # RECIPE [ARGUMENT...]: on workers that all answer
+start_again() { # RECIPE [ARGUMENT...]: when all workers answer
     if ! $is_new; then
         sed '/: running$/d' <<<"$workers"
         on_workers 0 "tail -n 5 train/log" || true
@@ -68,7 +68,7 @@ start_again() { # RECIPE [ARGUMENT...]: on workers that all answer
         [ "$(grep -c ': ended 2$' <<<"$workers" || true)" -lt "$HOSTS" ] ||
             fail "the run refuses to start, see above; $NAME is there and billed:" \
                 "supervise again without the mistake, or scripts/tpu.sh delete"
-        # One that trained was stopped, perhaps by a reboot, and goes on.
+        # A run that has trained was stopped, perhaps by a reboot, and can resume.
         $trained || [ "$(grep -c ': ended 0$' <<<"$workers" || true)" -lt "$HOSTS" ] ||
             fail "the run ended at once and is not complete, see above; $NAME is there and billed:" \
                 "scripts/tpu.sh delete, or supervise again"
@@ -82,8 +82,8 @@ start_again() { # RECIPE [ARGUMENT...]: on workers that all answer
     fi
 }
 
-# Looks at the slice and takes one step, again and again; what it remembers is only there to give up
-# in the end. So it can be stopped and started at any time.
+# Checks the slice and takes one step, again and again. What it remembers only serves to give up in
+# the end, so it can be stopped and started at any time.
 supervise() { # RECIPE [ARGUMENT...]
     local state workers answered running silent=0 uneven=0 seen=false is_new=true trained=false
     local last=""
@@ -110,7 +110,7 @@ supervise() { # RECIPE [ARGUMENT...]
                     say "gs://$BUCKET/runs/$RUN is complete"
                     return
                 fi
-                # Whoever deleted it meant to stop the bill.
+                # Somebody deleted it to stop the bill.
                 ! $seen || fail "$NAME was deleted by somebody else; it is not requested again"
                 if create; then
                     faults=0 uneven=0 seen=true is_new=true
@@ -132,7 +132,7 @@ supervise() { # RECIPE [ARGUMENT...]
                     uneven=0 faults=0 is_new=false trained=true
                 elif { [ "$answered" -lt "$HOSTS" ] || [ "$running" -gt 0 ]; } &&
                     [ "$uneven" -lt "$WORKER_PATIENCE" ]; then
-                    # A run that ends, workers that stop because one died, or a preemption.
+                    # The run is ending, the workers stop because one died, or it is a preemption.
                     uneven=$((uneven + 1))
                 elif is_finished; then
                     break

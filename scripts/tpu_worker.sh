@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# What scripts/tpu.sh has each worker of a slice do. It runs on the TPU VMs, never on your machine.
+# The part of scripts/tpu.sh that runs on each worker of a slice, never on your machine.
 #
-#   tpu_worker.sh install BUCKET                 gcsfuse, Python, the packages; mounts the bucket
-#   tpu_worker.sh copy-corpus BUCKET CORPUS      from the bucket to the local disk
-#   tpu_worker.sh start BUCKET RUN CORPUS ARG..  run_pretrain.py in the background
-#   tpu_worker.sh stop                           has it save and end; kills it if it does not
-#   tpu_worker.sh state                          one line: running, ended CODE, killed or idle
-#   tpu_worker.sh save-log BUCKET RUN            the log into the bucket
+#   tpu_worker.sh install BUCKET                 install gcsfuse, Python, packages; mount the bucket
+#   tpu_worker.sh copy-corpus BUCKET CORPUS      copy the corpus from the bucket to the local disk
+#   tpu_worker.sh start BUCKET RUN CORPUS ARG..  start run_pretrain.py in the background
+#   tpu_worker.sh stop                           make it save and end; kill it if it does not
+#   tpu_worker.sh state                          print a line: running, ended CODE, killed or idle
+#   tpu_worker.sh save-log BUCKET RUN            copy the log into the bucket
 #
-# It leaves: ~/bert_jax (code), ~/venv, ~/corpora, ~/bucket (the mounted bucket), ~/train (log, pid).
+# It uses ~/bert_jax (code), ~/venv, ~/corpora, ~/bucket (the mounted bucket), ~/train (log, pid).
 
 set -euo pipefail
 
-STOP_SECONDS=${STOP_SECONDS:-300} # how long a run may take to save
+STOP_SECONDS=${STOP_SECONDS:-300} # time for a run to save
 
-# Orbax renames a folder when a checkpoint is whole, and metrics.jsonl is synced before that: both
-# must reach the bucket at that moment, and what one worker wrote must be seen by all at once.
+# Orbax completes a checkpoint by renaming its folder, and metrics.jsonl is synced before that. Both
+# must reach the bucket at that moment, and all workers must see immediately what one has written.
 MOUNT_OPTIONS=(
     --implicit-dirs
-    --enable-streaming-writes=false # with them, fsync would not make a file visible
+    --enable-streaming-writes=false # otherwise fsync does not make a file visible
     --metadata-cache-ttl-secs=0
     --metadata-cache-negative-ttl-secs=0
 )
@@ -35,12 +35,12 @@ install_gcsfuse() {
     curl --fail --silent --show-error --location "$host/doc/apt-key.gpg" | sudo tee "$key" >/dev/null
     echo "deb [signed-by=$key] $host gcsfuse-$(lsb_release -cs) main" |
         sudo tee /etc/apt/sources.list.d/gcsfuse.list >/dev/null
-    # A new VM updates itself for some minutes and holds apt's locks meanwhile.
+    # A new VM updates itself for some minutes and holds apt's locks.
     for try in 1 2 3 4 5 6 7 8 9 10; do
         if sudo apt-get -qq update && sudo apt-get -qq --yes install gcsfuse; then
             return
         fi
-        echo "apt did not get through (try $try of 10)"
+        echo "apt failed (try $try of 10)"
         sleep 30
     done
     return 1
@@ -67,7 +67,7 @@ copy_corpus() { # BUCKET CORPUS
 
 is_running() {
     local pid
-    # The number of a process may be another's by now.
+    # Another process may have the number by now.
     pid=$(cat ~/train/pid 2>/dev/null) && kill -0 -- "-$pid" 2>/dev/null &&
         grep -q run_pretrain.py "/proc/$pid/cmdline" 2>/dev/null
 }
@@ -76,20 +76,20 @@ start() { # BUCKET RUN CORPUS ARGUMENT...
     local bucket=$1 run=$2 corpus=$3 try
     shift 3
     stop
-    mount_bucket "$bucket" # a reboot unmounts it, and the run would be written to the local disk
+    mount_bucket "$bucket" # after a reboot the run would be written to the local disk
     mkdir -p ~/train
     rm -f ~/train/exit_code
     cd ~/bert_jax
     set -- ~/venv/bin/python run_pretrain.py "$@" \
         --corpus ~/corpora/"$corpus" --work-dir ~/bucket/runs/"$run"
     echo "==== $(date) $*" >>~/train/log
-    # Without JAX_PLATFORMS a TPU that cannot be opened would mean training on the CPU. The shell
-    # around Python survives a SIGTERM to the group, so that it can note how the run ended.
+    # Without JAX_PLATFORMS, jax would train on the CPU if it cannot open the TPU. The shell around
+    # Python survives a SIGTERM to the group, so that it can record how the run ended.
     # shellcheck disable=SC2016 # expanded by the inner shell
     JAX_PLATFORMS=tpu,cpu nohup setsid bash -c \
         'trap : TERM; "$@"; echo $? >~/train/exit_code' run "$@" >>~/train/log 2>&1 </dev/null &
     echo $! >~/train/pid
-    for try in {1..50}; do # until it has a group of its own, which is what `stop` ends
+    for try in {1..50}; do # until it has its own process group, which `stop` ends
         if is_running || [ -f ~/train/exit_code ]; then break; fi
         sleep 0.1
     done
@@ -109,7 +109,7 @@ stop() {
         sleep 1
     done
     kill -KILL -- "-$pid"
-    echo "worker $(hostname): killed, since it did not end within $STOP_SECONDS seconds"
+    echo "worker $(hostname): killed, as it did not end within $STOP_SECONDS seconds"
 }
 
 state() {
@@ -137,7 +137,7 @@ case ${1-} in
     state) state ;;
     save-log) save_log "$2" "$3" ;;
     *)
-        echo "error: '${1-}' is no command of tpu_worker.sh; scripts/tpu.sh calls it" >&2
+        echo "error: unknown command '${1-}'; tpu_worker.sh is called by scripts/tpu.sh" >&2
         exit 2
         ;;
 esac

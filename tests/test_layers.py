@@ -15,7 +15,7 @@ FLOORS = {
     "interchange < training < analysis tasks",
     "data_pipeline": "errors < command_line files keyed_random tensorflow_setup tfds workers < "
     "text < tokenization < corpus < pretraining finetune < prepare",
-    "commands": "errors folders tf1 same_run < saved_model run_folder < export < exporters < "
+    "commands": "errors folders same_run < saved_model run_folder < export < exporters < "
     "pretrain finetune < predict convert",
 }
 FORBIDDEN = {

@@ -1,4 +1,4 @@
-"""What run_convert.py is asked on the command line."""
+"""The command line of run_convert.py."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,31 +12,29 @@ from data_pipeline.command_line import parse
 USAGE = """run_convert.py COMMAND OPTIONS
   tf1      --input DIR --output DIR   a checkpoint of google-research/bert into ours
   from-hf  --input DIR --output DIR   a Hugging Face model into ours
-  to-hf    --checkpoint DIR --output DIR   ours into a folder that transformers loads
-  merge    --checkpoint DIR --output DIR   what LoRA or BitFit saved into all weights
+  to-hf    --checkpoint DIR --output DIR   ours into a Hugging Face model
+  merge    --checkpoint DIR --output DIR   what LoRA or BitFit trained, and its base, into one
 run_convert.py COMMAND --help lists the options"""
-
-GeluForm = Literal["erf", "tanh"]
-Case = Literal["auto", "lower", "keep"]
 
 
 @dataclasses.dataclass(frozen=True)
 class FromHuggingFace:
-    """Converts a folder of transformers into a checkpoint of ours.
+    """Converts a Hugging Face folder into a checkpoint of ours.
 
     Attributes:
       input: folder with config.json, model.safetensors or pytorch_model.bin, and vocab.txt or
         tokenizer.json.
       output: folder to make.
-      case: whether the tokenizer lower-cases; auto goes by its settings, else by its pieces.
-      new_tokens: file with pieces to add to the vocabulary, one a line.
-      resize_vocabulary: fit an embedding to its vocabulary where their lengths differ.
-      positions: lengthen the position embeddings to this many.
+      case: whether the tokenizer lower-cases text; auto goes by its settings if there are any, else
+        by its vocabulary.
+      new_tokens: file of pieces to add to the vocabulary, one per line.
+      resize_vocabulary: resize the embedding if its length differs from the vocabulary's.
+      positions: extend the position embeddings to this many.
     """
 
     input: Path
     output: Path
-    case: Case = "auto"
+    case: Literal["auto", "lower", "keep"] = "auto"
     new_tokens: Path | None = None
     resize_vocabulary: bool = False
     positions: int | None = None
@@ -48,32 +46,28 @@ class FromTF1(FromHuggingFace):
 
     Attributes:
       input: folder with bert_model.ckpt.index and .data-..., bert_config.json and vocab.txt.
-      output: folder to make.
-      gelu: form of the "gelu" in bert_config.json: erf until February 2019 (the models of 2018),
-        tanh since (the whole-word-masking and small models, and training with the latest code).
-      optimizer_state: take Adam's moments and the step too, to continue that very run.
-      name: the checkpoint's name, up to ".index"; the only one in the folder by default.
-      case: whether the tokenizer lower-cases; auto goes by its pieces.
-      new_tokens: file with pieces to add to the vocabulary, one a line.
-      resize_vocabulary: fit an embedding to its vocabulary where their lengths differ.
-      positions: lengthen the position embeddings to this many.
+      gelu: which function "gelu" in bert_config.json means: erf until February 2019 (the models of
+        2018), tanh since then (the whole-word-masking and the small models, and whatever the latest
+        code trained).
+      optimizer_state: also take Adam's moments and the step, to continue that run.
+      name: name of the checkpoint, without ".index"; by default the only one in the folder.
     """
 
-    gelu: GeluForm = "erf"
+    gelu: Literal["erf", "tanh"] = "erf"
     optimizer_state: bool = False
     name: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class ToHuggingFace:
-    """Converts a checkpoint of ours into a folder of transformers.
+    """Converts a checkpoint of ours into a Hugging Face folder.
 
     Attributes:
-      checkpoint: work folder of a run, or what tf1 and from-hf wrote.
+      checkpoint: work folder of a run, or output of tf1 or from-hf.
       output: folder to make.
-      step: which checkpoint; that of the run's result by default (of a fine-tuning the best).
+      step: step of the checkpoint; by default the run's result (of a fine-tuning, the best).
       architecture: class of transformers to write for, such as BertForMaskedLM; by default the one
-        that it came from or the largest that it has the parts of.
+        that it came from, or the largest one that it has all parts of.
     """
 
     checkpoint: Path
@@ -84,13 +78,13 @@ class ToHuggingFace:
 
 @dataclasses.dataclass(frozen=True)
 class Merge:
-    """Makes a checkpoint of all weights from a run that saved only those that it trained.
+    """Merges what LoRA or BitFit trained into the base model: a checkpoint with all weights.
 
     Attributes:
       checkpoint: work folder of the run.
       output: folder to make.
-      step: which checkpoint; the best by default.
-      base: where the model is that the run started from, if it is no longer where it was.
+      step: step of the checkpoint; by default the best.
+      base: where the model that the run started from is now, if it has moved.
     """
 
     checkpoint: Path
@@ -109,7 +103,7 @@ COMMANDS: dict[str, type[Request]] = {
 
 
 def from_command_line(command: str, arguments: Sequence[str]) -> Request:
-    """Reads the options of a command."""
+    """Reads and checks the options of a command."""
     if command not in COMMANDS:
         raise UserError(f"unknown command {command!r}; there are: {', '.join(COMMANDS)}")
     request = parse(COMMANDS[command], arguments, program=f"run_convert.py {command}")
@@ -124,7 +118,7 @@ def from_command_line(command: str, arguments: Sequence[str]) -> Request:
         and (request.new_tokens or request.resize_vocabulary or request.positions)
     ):
         raise UserError(
-            "--optimizer-state continues the very run, so the model cannot be resized with it; "
-            "leave out one of them"
+            "--optimizer-state is to continue the same run, which needs the same sizes; leave it "
+            "out, or leave out --new-tokens, --resize-vocabulary and --positions"
         )
     return request

@@ -1,7 +1,7 @@
-"""Reads a checkpoint of one kind and writes it as another."""
+"""Converts a checkpoint of one format into another."""
 
 import dataclasses
-from pathlib import Path
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -21,20 +21,20 @@ from commands.convert.command_line import FromHuggingFace, FromTF1, Merge, Reque
 from commands.export import listed
 from commands.exporters import EXPORTERS
 from commands.folders import whole_folder
-from commands.saved_model import load_run, settings_of
-from commands.tf1 import checkpoint_prefix, read_tf1
-from data_pipeline.files import write_json
+from commands.saved_model import checkpoint_prefix, load_run, read_tf1, settings_of
+from data_pipeline.files import read_text, write_json
 from data_pipeline.tokenization.hugging_face import load_foreign_tokenizer
 from data_pipeline.tokenization.loading import load_tokenizer
 
 
 def convert(request: Request) -> None:
-    """Converts, and prints what was found and what to type next."""
+    """Converts, and prints what was found and the next commands."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if isinstance(request, FromTF1):
         _from_tf1(request, console)
     elif isinstance(request, FromHuggingFace):
-        _from_hugging_face(request, console)
+        console.print(f"reading {request.input}")
+        _finish(request, load_hugging_face(request.input), [], console)
     elif isinstance(request, Merge):
         _merge(request, console)
     else:
@@ -48,37 +48,27 @@ def convert(request: Request) -> None:
 
 
 def _from_tf1(request: FromTF1, console: Console) -> None:
-    """TF1 -> ours."""
-    values = read_json(request.input / "bert_config.json")
-    config = config_from_tf1(values, request.gelu)
+    config = config_from_tf1(read_json(request.input / "bert_config.json"), request.gelu)
     prefix = checkpoint_prefix(request.input, request.name)
     console.print(f"reading {prefix}")
     tensors = read_tf1(prefix, request.optimizer_state)
-    adam, step = None, 0
     converted = from_tensors(tensors, "tf1", config)
+    adam, step = None, 0
     if request.optimizer_state:
         mu, nu, step = adam_from_tf1(tensors, config)
         adam = AdamState(mu, nu)
-    largest = names_of(config).largest_class(set(converted.params))
-    model = Model(config, converted, largest, labels=())
+    architecture = names_of(config).largest_class(set(converted.params))
     notes = [
-        f"GELU: the {request.gelu} form, which bert_config.json does not tell (--gelu)",
-        f"optimizer: Adam's moments, step {step:,}" if adam else "optimizer: left behind",
+        f"GELU: the {request.gelu} form; bert_config.json does not say which (--gelu)",
+        f"optimizer: Adam's moments, step {step:,}" if adam else "optimizer: not taken over",
     ]
-    _finish(request, model, notes, console, step, adam)
-
-
-def _from_hugging_face(request: FromHuggingFace, console: Console) -> None:
-    """Hugging Face -> ours."""
-    console.print(f"reading {request.input}")
-    _finish(request, load_hugging_face(request.input), [], console)
+    _finish(request, Model(config, converted, architecture, ()), notes, console, step, adam)
 
 
 def _merge(request: Merge, console: Console) -> None:
-    """A part and its base -> all weights."""
     params, saved, step = load_run(request.checkpoint, request.step, request.base)
     if "base" not in saved:
-        raise UserError(f"{request.checkpoint} holds all weights already; use it as it is")
+        raise UserError(f"{request.checkpoint} holds all weights already; use it directly")
     method = method_of(saved)
     params = merge(method, params)
     settings = settings_of(request.checkpoint, step, console.print)
@@ -89,9 +79,8 @@ def _merge(request: Merge, console: Console) -> None:
         write_json(folder / "config.json", saved)
         write_json(folder / "summary.json", {"step": step, "settings": settings})
         load_tokenizer(request.checkpoint).save(folder)
-    parameters = sum(array.size for array in jax.tree.leaves(params))
     console.print(
-        f"{request.output}: {parameters:,} parameters, {method.name} of {request.checkpoint}, "
+        f"{request.output}: {_count(params):,} parameters, {method.name} of {request.checkpoint}, "
         f"step {step}, with {request.base or base}\n"
         "Type next:\n"
         f"  python run_convert.py to-hf --checkpoint {request.output} --output DIR"
@@ -106,11 +95,11 @@ def _finish(
     step: int = 0,
     adam: AdamState | None = None,
 ) -> None:
-    """Resizes, checks the vocabulary, writes our folder and prints the summary."""
+    """Checks the vocabulary, resizes the model, writes our folder and prints the summary."""
     config, params = model.config, model.converted.params
     architecture = architecture_of(config)
     lowercase = {"auto": None, "lower": True, "keep": False}[request.case]
-    new_tokens = _new_tokens(request.new_tokens)
+    new_tokens = read_text(request.new_tokens).splitlines() if request.new_tokens else []
     tokenizer, found = load_foreign_tokenizer(request.input, lowercase, new_tokens)
     size = tokenizer.vocab_size
     before = size - len(new_tokens)
@@ -119,11 +108,11 @@ def _finish(
             f"the vocabulary in {request.input} has {before:,} pieces, the embedding "
             f"{config.vocab_size:,} rows; give the right vocabulary, or add --resize-vocabulary"
         )
-    kept = min(before, config.vocab_size)  # the other rows stand for no piece
+    kept = min(before, config.vocab_size)  # the rows that have a piece
     if size != config.vocab_size or size != kept:
         notes.append(
             f"vocabulary: from {config.vocab_size:,} to {size:,} rows"
-            + (f", those from {kept:,} on the mean of the others" if size > kept else "")
+            + (f"; the new ones, from row {kept:,} on, are the mean" if size > kept else "")
         )
         params = resize_vocabulary(params, architecture, kept)
         params = resize_vocabulary(params, architecture, size)
@@ -150,15 +139,14 @@ def _finish(
         save_params(folder, params, saved, step=step, adam=adam)
         write_json(folder / "config.json", saved)
         tokenizer.save(folder)
-    parameters = sum(array.size for array in jax.tree.leaves(params))
-    console.print(f"{request.output}: {model.architecture}, {parameters:,} parameters")
+    console.print(f"{request.output}: {model.architecture}, {_count(params):,} parameters")
     listed(console, "found", [PART_NAMES[part] for part in params])
     listed(console, "not found", [f"{part}; it starts fresh" for part in model.converted.missing])
     listed(console, "not used", list(model.converted.unused))
     for note in notes:
         console.print(note)
-    cased = not tokenizer.description["lowercase"]
-    case = "cased" if cased else "lower-cased"
+    lowercased = tokenizer.description["lowercase"]
+    case = "lower-cased" if lowercased else "cased"
     console.print(f"tokenizer: {size:,} pieces, {case}, {found}\nType next:")
     if "masked_lm" in params:
         console.print(
@@ -167,16 +155,11 @@ def _finish(
         )
     console.print(
         f"  python -m data_pipeline.prepare --vocab {request.output}/vocab.txt "
-        f"{'--no-lowercase ' if cased else ''}--input FILES --output CORPUS\n"
+        f"{'' if lowercased else '--no-lowercase '}--input FILES --output CORPUS\n"
         f"  python run_pretrain.py adapt --init-from {request.output} --corpus CORPUS\n"
         f"  python run_convert.py to-hf --checkpoint {request.output} --output DIR"
     )
 
 
-def _new_tokens(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--new-tokens {path} cannot be read ({error})") from None
+def _count(params: Any) -> int:
+    return sum(array.size for array in jax.tree.leaves(params))

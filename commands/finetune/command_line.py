@@ -1,4 +1,4 @@
-"""How a fine-tuning is read from the command line, and held against its task."""
+"""The command line of run_finetune.py, checked against the task."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,11 +16,7 @@ from data_pipeline.command_line import parse
 
 
 def from_command_line(arguments: Sequence[str]) -> FinetuneConfig:
-    """Reads `TASK --init-from DIR --data DIR [--option value ...]`.
-
-    Raises:
-      UserError: values that are out of range or do not fit together.
-    """
+    """Reads and checks `TASK --init-from DIR --data DIR [--option value ...]`."""
     config = parse(
         FinetuneConfig,
         arguments,
@@ -29,13 +25,12 @@ def from_command_line(arguments: Sequence[str]) -> FinetuneConfig:
         "DIR. Tasks:\n" + "\n".join(f"  {task}" for task in TASKS),
     )
     if not config.work_dir:
-        name = Path(config.task).stem or "task"
-        config = dataclasses.replace(config, work_dir=f"runs/{name}")
+        config = dataclasses.replace(config, work_dir=f"runs/{Path(config.task).stem or 'task'}")
     if config.optimizer.learning_rate is None:
         rate = USUAL_RATES[config.method.name]
         optimizer = dataclasses.replace(config.optimizer, learning_rate=rate)
         config = dataclasses.replace(config, optimizer=optimizer)
-    check(config)
+    _check(config)
     return config
 
 
@@ -44,34 +39,33 @@ def task_of(config: FinetuneConfig) -> Task[Any]:
     return find_task(config.task).with_columns(config.columns)
 
 
-def check(config: FinetuneConfig) -> None:
-    """Raises UserError where a value is out of range, lacking, or does not suit the task."""
+def _check(config: FinetuneConfig) -> None:
     if not config.task:
         raise UserError(f"name a task: {', '.join(TASKS)}; or a Python file that defines TASK")
     task = task_of(config)
     config.validate()
     if not config.data and not (config.train and config.dev):
         raise UserError(
-            f"where is the data? Add --data DIR (with {task.train} and {task.dev} in it), or "
+            f"no data is given; add --data DIR (with {task.train} and {task.dev} in it), or "
             "--train FILE --dev FILE"
         )
     if not task.has_classes:
         for name in ("label_smoothing", "r_drop"):
             if getattr(config.regularization, name):
                 raise UserError(
-                    f"regularization.{name} needs classes, which {task.name} has not; leave it out"
+                    f"regularization.{name} needs classes, but {task.name} has none; leave it out"
                 )
     if config.export and exported_seeds(config) != config.seeds:
         _check_export(config, task, *config.export)
 
 
 def exported_seeds(config: FinetuneConfig) -> tuple[int, ...]:
-    """The seeds whose best is in the folder of --export; none if the run did not write it."""
+    """The seeds whose best was exported to the folder of --export; empty if not by this run."""
     if not config.export or not (config.export[1] / "config.json").is_file():
         return ()
     record = read_json(config.export_record) if config.export_record.is_file() else {}
-    ours = [config.export[0], str(config.export[1].resolve())]
-    is_ours = [record.get("format", "hf"), record.get("folder")] == ours
+    ours = (config.export[0], str(config.export[1].resolve()))
+    is_ours = (record.get("format", "hf"), record.get("folder")) == ours
     return tuple(record["seeds"]) if is_ours else ()
 
 
@@ -84,20 +78,14 @@ def _check_export(config: FinetuneConfig, task: Task[Any], name: str, folder: Pa
     check_output(folder, f"--export {name}")
     if Path(config.work_dir).resolve().is_relative_to(folder.resolve()):
         raise UserError(
-            f"--export {name} {folder} is where the run works ({config.work_dir}); give another "
-            "folder"
+            f"--export {name} {folder} contains the run's work folder {config.work_dir}; give "
+            "another folder"
         )
     check_exporter(config, task, task.head)
 
 
 def check_exporter(config: FinetuneConfig, task: Task[Any], architecture: str) -> None:
-    """Refuses a model that cannot be exported as --export asks.
-
-    Args:
-      config: has an export.
-      task: of the model.
-      architecture: see `Exporter.why_not`.
-    """
+    """Refuses a model that --export cannot write; `architecture` as for `Exporter.why_not`."""
     name = config.export[0] if config.export else ""
     if why := EXPORTERS[name].why_not(config.method, task.name, architecture):
         raise UserError(f"--export {name}: {why}; leave it out")

@@ -1,4 +1,4 @@
-"""The examples and features of a fine-tuning, with all that can be wrong with them looked at."""
+"""Reads and checks the data of a fine-tuning: examples, features, and what to say of them."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -16,42 +16,30 @@ from data_pipeline.finetune.features import Feature, Features
 from data_pipeline.finetune.tables import NoColumnError, split_source, suffix_of
 from data_pipeline.tokenization.interface import Tokenizer
 
-SHOWN = 5  # rows that are left out and named; the others are only counted
-# Places of padding that a length of batches must spare, about what is trained on while it compiles:
+SHOWN = 5  # skipped rows that are listed; the others are only counted
+# Positions of padding that one more batch length must save to be worth its compilation:
 # docs/decisions/fine-tuning-speed.md.
 _CPU_PRICE, _ACCELERATOR_PRICE = 10_000, 1_000_000
 
 
 class Split(NamedTuple):
-    """The examples of one file.
-
-    Attributes:
-      source: the file.
-      examples: as the task reads them.
-      features: what the model is given of them.
-    """
+    """The examples of one file, `source`, and the features that the model is given."""
 
     source: str
     examples: Sequence[Any]
     features: Features
 
     def fingerprint(self) -> str:
-        """SHA-256 of what is predicted and judged, wherever the file is."""
+        """SHA-256 of the features and examples; it does not depend on where the file is."""
         digest = hashlib.sha256(self.features.fingerprint().encode())
-        path = repr(split_source(self.source)[0])[:-1]  # with a quotation mark before it
+        path = repr(split_source(self.source)[0])[:-1]  # without the closing quotation mark
         for example in self.examples:
             digest.update(repr(example).replace(f"place={path}", "place=").encode())
         return digest.hexdigest()
 
 
 class Data(NamedTuple):
-    """All data of a fine-tuning.
-
-    Attributes:
-      labels: names of the classes.
-      train, dev: the two that training needs.
-      test: what is to be predicted at the end, None for nothing.
-    """
+    """All data of a fine-tuning; `labels` are the names of the classes."""
 
     labels: tuple[str, ...]
     train: Split
@@ -62,18 +50,13 @@ class Data(NamedTuple):
 def load_data(
     task: Task[Any], config: FinetuneConfig, tokenizer: Tokenizer, say: Callable[[str], None]
 ) -> Data:
-    """Reads and checks every file before any work is spent, and says what is in them.
-
-    Raises:
-      DataError: something is wrong in a file.
-      UserError: a file has nothing to learn from.
-    """
+    """Reads and checks every file, and says what is in them."""
     sources = {
         "train": resolve(task, "train", config.data, config.train),
         "dev": resolve(task, "dev", config.data, config.dev),
     }
     if sources["dev"] == sources["train"]:
-        say("train and dev are the same file: the scores say nothing of other texts")
+        say("train and dev are the same file: the scores tell nothing about other texts")
     if config.test:
         sources["test"] = config.test
     examples, unlabelled = {}, {}
@@ -85,12 +68,12 @@ def load_data(
                 raise
             hint = f"{error}; say which it is: {task.column_hint(error.column)}"
             if suffix_of(source) in (".tsv", ".txt", ".csv"):
-                hint += "; of a file without a header name all: --columns.header NAME NAME ..."
+                hint += "; a file without a header needs all: --columns.header NAME NAME ..."
             raise UserError(hint) from None
         if name != "test":
             if found.unlabelled:
-                hint = "; are they in another column? --columns.label NAME"
-                hint = hint if "label" in task.column_options else ""
+                has_option = "label" in task.column_options
+                hint = "; are they in another column? --columns.label NAME" if has_option else ""
                 raise UserError(f"{found.unlabelled} (--{name} needs labels{hint})")
             found = found.usable()
         rows = found.rows
@@ -143,9 +126,9 @@ def load_data(
 
 
 def length_boundaries(rows: Sequence[Feature], config: FinetuneConfig) -> tuple[int, ...]:
-    """The lengths of batches that cost least on this kind of device: see `fitted_boundaries`."""
+    """The batch lengths that cost least on this kind of device, see `fitted_boundaries`."""
     lengths = np.array([row.length for row in rows])
-    sequences = [row.tokens["input_ids"].size // row.length for row in rows]  # several of choices
+    sequences = [row.tokens["input_ids"].size // row.length for row in rows]  # several for choices
     return fitted_boundaries(
         np.repeat(lengths, sequences),
         config.sequence_length,
@@ -155,7 +138,7 @@ def length_boundaries(rows: Sequence[Feature], config: FinetuneConfig) -> tuple[
 
 
 def say_skipped(source: str, skipped: Sequence[str], say: Callable[[str], None]) -> None:
-    """Names the rows, or parts of them, that are left out, and counts them."""
+    """Counts the rows, or parts of them, that are left out, and lists the first."""
     if not skipped:
         return
     say(f"{source}: {len(skipped):,} left out")
@@ -190,7 +173,7 @@ def _balance(counts: dict[str, int]) -> str:
 def _class_weights(
     task: Task[Any], config: FinetuneConfig, examples: Sequence[Any], labels: tuple[str, ...]
 ) -> list[float] | None:
-    """One over each class's frequency, times a factor that makes the examples' mean 1."""
+    """One over the frequency of each class, scaled so that the mean over the examples is 1."""
     if config.class_weights == "none":
         return None
     counts = task.class_counts(examples, labels)

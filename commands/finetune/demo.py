@@ -1,9 +1,9 @@
-"""The fine-tuning that every installation can do: which package is a docstring from?"""
+"""The demo of run_finetune.py: which package does a docstring come from?"""
 
 import dataclasses
 import os
 import sysconfig
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -22,30 +22,21 @@ from data_pipeline.workers import worker_pool
 
 PRETRAINED = Path("runs/demo")
 DATA = Path("corpora/packages")
-BASELINE = "TF-IDF and logistic regression"
 
 
 def prepare(console: Console) -> dict[str, FinetuneConfig]:
-    """Makes the data on first use; returns the fine-tunings to compare, the first the real one.
-
-    Raises:
-      UserError: there is no pre-trained demo.
-    """
+    """Makes the data on first use, and returns the fine-tunings to compare by name."""
     if not (PRETRAINED / "summary.json").is_file() or not saved_steps(PRETRAINED):
         raise UserError(
-            f"the demo fine-tunes the model in {PRETRAINED}, which is not there or not finished; "
+            f"the demo fine-tunes the model in {PRETRAINED}, which is missing or not finished; "
             "make it first with: python run_pretrain.py (some minutes); or name a task: "
             "run_finetune.py --help"
         )
     if not (DATA / "train.tsv").is_file():
         console.print("reading the docstrings of the installed Python packages")
-        folders = dict.fromkeys(sysconfig.get_path(key) for key in ("purelib", "platlib"))
+        folders = [Path(sysconfig.get_path(key)) for key in ("purelib", "platlib")]
         with worker_pool(os.cpu_count() or 1) as pool:
-            write_packages(
-                DATA,
-                [Path(folder) for folder in folders],
-                lambda function, paths: pool.map(function, paths, chunksize=16),
-            )
+            write_packages(DATA, folders, partial(pool.map, chunksize=16))
     config = FinetuneConfig(
         task="classify",
         init_from=str(PRETRAINED),
@@ -53,7 +44,7 @@ def prepare(console: Console) -> dict[str, FinetuneConfig]:
         work_dir="runs/demo-finetuned",
         sequence_length=64,
         epochs=5,
-        dropout=0.2,  # the pre-training needs none: it sees no text more than about twice
+        dropout=0.2,  # pre-training, which sees each text about twice, needs none
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=5e-4, warmup_steps=None, warmup_proportion=0.1
         ),
@@ -63,10 +54,9 @@ def prepare(console: Console) -> dict[str, FinetuneConfig]:
 
 
 def compare_demo(console: Console) -> Path | None:
-    """The demo: a pre-trained model, the same one from scratch, and a linear model of word counts.
+    """Compares the pre-trained model, the same one from scratch, and a linear model.
 
-    Returns:
-      The work folder of the first.
+    Returns the work folder of the pre-trained one; None after a signal.
     """
     configs = prepare(console)
     scores = {}
@@ -77,40 +67,31 @@ def compare_demo(console: Console) -> Path | None:
         except OtherRunError:
             raise UserError(
                 f"{config.work_dir} holds the demo of another model or of other data; delete it, "
-                "and type the same command again"
+                "and repeat the command"
             ) from None
         if folder is None:
             return None
         scores[name] = read_json(folder / "summary.json")["scores"]["dev"]["accuracy"]
-    scores[BASELINE] = baseline()
-    console.print(comparison(scores))
-    return Path(next(iter(configs.values())).work_dir)
-
-
-def baseline() -> float:
-    """Accuracy of a linear classifier of words and word pairs, weighted by TF-IDF."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    texts, labels = {}, {}
-    for name in ("train", "dev"):
-        rows = read_rows(str(DATA / f"{name}.tsv"))
-        texts[name] = [row["text"] for row in rows]
-        labels[name] = [row["label"] for row in rows]
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-        LogisticRegression(C=10, max_iter=1000),
-    )
-    model.fit(texts["train"], labels["train"])
-    return float(model.score(texts["dev"], labels["dev"]))
-
-
-def comparison(scores: Mapping[str, float]) -> Table:
-    """The accuracies side by side."""
+    scores["TF-IDF and logistic regression"] = baseline()
     table = Table(title="Which package is a docstring from?", title_justify="left")
     table.add_column("")
     table.add_column("accuracy", justify="right")
     for name, score in scores.items():
         table.add_row(name, f"{score:.3f}")
-    return table
+    console.print(table)
+    return Path(next(iter(configs.values())).work_dir)
+
+
+def baseline() -> float:
+    """Accuracy of a linear classifier on words and word pairs, weighted by TF-IDF."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    train, dev = (read_rows(str(DATA / name)) for name in ("train.tsv", "dev.tsv"))
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(C=10, max_iter=1000),
+    )
+    model.fit([row["text"] for row in train], [row["label"] for row in train])
+    return float(model.score([row["text"] for row in dev], [row["label"] for row in dev]))

@@ -1,6 +1,6 @@
-"""The labelled set that every installation carries: which package is a docstring from?
+"""The data of the demo: which package does a docstring come from?
 
-Paragraphs of the docstrings of the largest installed packages, with the packages' names taken out.
+Paragraphs from the docstrings of the largest installed packages, without the packages' names.
 """
 
 import re
@@ -19,7 +19,7 @@ CLASSES = 10
 TRAIN_PER_CLASS, DEV_PER_CLASS = 400, 100
 _FILES_PER_CLASS = 250
 _WORDS = range(6, 80)  # of a paragraph
-# What a package is called besides its own name.
+# Other names of a package.
 _NICKNAMES = {
     "numpy": ("np", "ndarray"),
     "tensorflow": ("tf", "tensorflow_datasets"),
@@ -28,11 +28,11 @@ _NICKNAMES = {
     "jax": ("jnp",),
     "pandas": ("pd",),
 }
-HIDDEN = "_"  # stands for a name of a package
+HIDDEN = "_"  # replaces the name of a package
 
 
 def package_of(path: Path, roots: Sequence[Path]) -> str:
-    """The top-level package that a file belongs to; empty for one directly in a root."""
+    """The top-level package that a file belongs to; empty if it is in none."""
     for root in roots:
         if path.is_relative_to(root):
             parts = path.relative_to(root).parts
@@ -41,7 +41,7 @@ def package_of(path: Path, roots: Sequence[Path]) -> str:
 
 
 def hide_names(text: str, names: Iterable[str]) -> str:
-    """The text with every whole word that is a name, in any case, replaced.
+    """Replaces every whole word that is one of the names, ignoring case.
 
     >>> hide_names("NumPy arrays, as in np.array; numpyro stays", ["numpy", "np"])
     '_ arrays, as in _.array; numpyro stays'
@@ -57,19 +57,11 @@ def write_packages(
     map_files: MapFiles = map,
     files: Callable[[], Iterable[Path]] = python_files,
 ) -> None:
-    """Writes `train.tsv` and `dev.tsv`, columns "text" and "label", unless they are there.
+    """Writes `train.tsv` and `dev.tsv`, columns "text" and "label", unless they exist.
 
-    A module's paragraphs are all in one of the two files, and a paragraph that occurs in two
-    packages is in none.
-
-    Args:
-      folder: made if it is not there.
-      roots: the folders that packages lie in.
-      map_files: an ordered map such as a process pool's.
-      files: gives the modules.
-
-    Raises:
-      DataError: fewer than two packages have enough docstrings.
+    All paragraphs of a module are in the same file. A paragraph that two packages share is left
+    out. `roots` hold the packages, `files` returns their modules, and `map_files` is an ordered map
+    such as a process pool's.
     """
     if (folder / "train.tsv").is_file() and (folder / "dev.tsv").is_file():
         return
@@ -79,9 +71,7 @@ def write_packages(
     modules.pop("", None)
     largest = sorted(modules, key=lambda name: (-len(modules[name]), name))[: 2 * CLASSES]
     paragraphs = {name: _paragraphs(modules[name], map_files) for name in largest}
-    packages_with = Counter(
-        text for found in paragraphs.values() for text in {text for text, _ in found}
-    )
+    packages_with = Counter(text for found in paragraphs.values() for text, _ in found)
     rows: dict[str, dict[str, list[str]]] = {}
     names = {name for label in largest for name in (label, *_NICKNAMES.get(label, ()))}
     for label in largest:
@@ -107,7 +97,7 @@ def write_packages(
 
 
 def _paragraphs(paths: Sequence[Path], map_files: MapFiles) -> list[tuple[str, bool]]:
-    """(paragraph, whether it is for the dev set) of some of a package's modules, each once."""
+    """(paragraph, whether it is for the dev set) from some of a package's modules, each once."""
     order = permute(np.arange(len(paths)), len(paths), derive_key(0, 40, 0))
     chosen = [paths[index] for index in order[:_FILES_PER_CLASS]]
     seen: set[str] = set()

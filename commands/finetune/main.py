@@ -1,8 +1,4 @@
-"""Fine-tunes a BERT: `python run_finetune.py TASK --init-from DIR --data DIR [--option value ...]`.
-
-Without arguments it is the demo: the model of run_pretrain.py's demo learns to tell from which of
-your Python packages a docstring is. The same command typed again continues an interrupted run.
-"""
+"""Fine-tunes a BERT, or without arguments runs the demo: `python run_finetune.py [TASK ...]`."""
 
 import shlex
 import time
@@ -12,10 +8,10 @@ from commands.finetune.command_line import from_command_line
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Reads the command line, fine-tunes with each seed, and prints what to type next."""
+    """Reads the command line, fine-tunes with each seed, and prints the next commands."""
     started = time.time()
     config = from_command_line(arguments) if arguments else None
-    # jax takes seconds to import: only after the command line has proved right.
+    # jax takes seconds to import, so mistakes on the command line are reported before that.
     from rich.console import Console
 
     from bert_jax.files import read_json
@@ -30,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     keep_compiled_programs()
     console = Console(soft_wrap=True, highlight=False, markup=False)
     best = finetune_seeds(config, arguments, console) if config else compare_demo(console)
-    if best is None:  # a signal; what there is is saved
+    if best is None:  # stopped by a signal, after saving
         return
     console.print(
         f"\nDone in {(time.time() - started) / 60:.1f} minutes. Look at: {best}/README.md, "

@@ -1,4 +1,4 @@
-"""What a fine-tuning leaves to be read: table, predictions, pictures, model card."""
+"""The report of a fine-tuning: tables, predictions, pictures and the model card."""
 
 import json
 import shlex
@@ -13,13 +13,13 @@ from rich.table import Table
 
 from bert_jax import __version__
 from bert_jax.tasks.task import Prediction, Task
-from commands.finetune.data import Data, Split
+from commands.finetune.run import Run
 from configs.finetune import FinetuneConfig
 from data_pipeline.files import json_lines, write_text
 
-# Of the rows of metrics.jsonl, what is no score.
+# The fields of an evaluation's row in metrics.jsonl that are not scores.
 _NOT_SCORES = {"step", "split", "time", "loss"}
-# Settings that a model card names also where they are the defaults.
+# Settings that the model card always lists; of the others, only those that are not the defaults.
 _ASKED_FOR = {"sequence_length", "batch_size", "epochs", "seeds", "method.name"} | {
     f"optimizer.{name}" for name in ("name", "learning_rate", "warmup_proportion", "weight_decay")
 }
@@ -31,18 +31,10 @@ def scores_of(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def epochs_table(rows: Sequence[Mapping[str, Any]], steps_per_epoch: int, best_step: int) -> Table:
-    """The scores of each epoch; the best is marked.
-
-    Args:
-      rows: of metrics.jsonl.
-      steps_per_epoch: optimizer steps.
-      best_step: of the epoch to mark.
-    """
+    """The scores of each epoch, from the rows of metrics.jsonl, with the best epoch marked."""
     evaluations = [row for row in rows if row["split"] == "eval"]
-    table = Table(
-        title="Scores on the dev set (* the best epoch, which stays; 0 is before training)",
-        title_justify="left",
-    )
+    title = "Scores on the dev set (* the best epoch, which is kept; 0 is before training)"
+    table = Table(title=title, title_justify="left")
     for name in ("epoch", "step", "loss", *scores_of(evaluations[-1])):
         table.add_column(name, justify="right")
     for row in evaluations:
@@ -53,29 +45,22 @@ def epochs_table(rows: Sequence[Mapping[str, Any]], steps_per_epoch: int, best_s
 
 
 def spread(results: Mapping[int, Mapping[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
-    """The scores of several seeds, their mean, deviation (of a sample) and best, as JSON values.
-
-    Args:
-      results: the best epoch's scores by seed, two seeds at least.
-    """
+    """The scores by seed, and their mean, sample standard deviation and best, as JSON values."""
     columns = {
         name: [scores[name] for scores in results.values()] for name in next(iter(results.values()))
     }
     return {
         "seeds": {str(seed): dict(scores) for seed, scores in results.items()},
         "spread": {
-            title: {name: function(values) for name, values in columns.items()}
-            for title, function in (
-                ("mean", statistics.mean),
-                ("deviation", statistics.stdev),
-                ("best", max),
-            )
+            "mean": {name: statistics.mean(values) for name, values in columns.items()},
+            "deviation": {name: statistics.stdev(values) for name, values in columns.items()},
+            "best": {name: max(values) for name, values in columns.items()},
         },
     }
 
 
 def spread_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
-    """What `spread` found, as a table."""
+    """The result of `spread` as a table."""
     names = list(found["spread"]["mean"])
     table = Table(title="Scores of the best epoch", title_justify="left")
     for name in ("seed", *names):
@@ -88,29 +73,16 @@ def spread_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Tabl
 
 
 def write_report(
-    work_dir: Path,
-    config: FinetuneConfig,
-    task: Task[Any],
-    data: Data,
+    run: Run,
     rows: Sequence[dict[str, Any]],
     predictions: Mapping[str, Sequence[Prediction]],
     scores: Mapping[str, Mapping[str, float]],
-    origin: str,
-    command: str,
 ) -> None:
-    """Writes predictions, pictures and the model card into the work folder.
+    """Writes predictions, pictures and the model card into the work folder of one seed.
 
-    Args:
-      work_dir: where to.
-      config: the run's.
-      task: its task.
-      data: what it was trained on.
-      rows: of metrics.jsonl.
-      predictions: by split, "dev" and perhaps "test".
-      scores: likewise, of the best epoch.
-      origin: what was trained, in words.
-      command: as it was typed.
+    `rows` are those of metrics.jsonl; `predictions` and `scores` are by split, "dev" and "test".
     """
+    work_dir, task = Path(run.config.work_dir), run.task
     for name, found in predictions.items():
         prefix = "" if name == "dev" else f"{name}_"
         write_text(work_dir / f"{prefix}predictions.jsonl", json_lines(found))
@@ -120,29 +92,19 @@ def write_report(
 
     titles = {name: name.replace("_", " ") for name in ("loss", *scores["dev"])}
     plot_curves(rows, work_dir / "curves.png", titles)
-    confusion = task.confusion(predictions["dev"], data.dev.examples)
+    confusion = task.confusion(predictions["dev"], run.data.dev.examples)
     if confusion:
         plot_confusion(*confusion, work_dir / "confusion.png")
-    write_text(
-        work_dir / "README.md",
-        _model_card(config, task, data, scores, origin, command, confusion is not None),
-    )
+    write_text(work_dir / "README.md", _model_card(run, scores, confusion is not None))
 
 
-def _model_card(
-    config: FinetuneConfig,
-    task: Task[Any],
-    data: Data,
-    scores: Mapping[str, Mapping[str, float]],
-    origin: str,
-    command: str,
-    confusion: bool,
-) -> str:
+def _model_card(run: Run, scores: Mapping[str, Mapping[str, float]], confusion: bool) -> str:
+    config, task, data = run.config, run.task, run.data
     names = list(scores["dev"])
     lines = [
         f"# {task.name}",
         "",
-        f"Trained from {origin}." if config.from_scratch else f"Fine-tuned from {origin}.",
+        f"{'Trained' if config.from_scratch else 'Fine-tuned'} from {run.origin}.",
         "",
         "## Scores",
         "",
@@ -156,15 +118,14 @@ def _model_card(
     if confusion:
         lines += ["![confusion matrix](confusion.png)", ""]
     lines += ["![curves](curves.png)", "", "## Data", ""]
-    splits: list[Split | None] = [data.train, data.dev, data.test]
-    for name, part in zip(("train", "dev", "test"), splits, strict=True):
+    for name, part in (("train", data.train), ("dev", data.dev), ("test", data.test)):
         if part is not None:
             cut = f", {part.features.cut:,} cut" if part.features.cut else ""
             lines.append(f"- {name}: {len(part.examples):,} examples of {part.source}{cut}")
     if data.labels:
         shown = ", ".join(data.labels[:50]) + (" ..." if len(data.labels) > 50 else "")
         lines.append(f"- classes: {shown}")
-    lines += ["", "## Made by", "", "```", command, "```", ""]
+    lines += ["", "## Made by", "", "```", run.command, "```", ""]
     lines.append(f"- bert_jax {__version__}")
     lines += [f"- {package} {metadata.version(package)}" for package in ("jax", "flax", "optax")]
     lines += ["", "| setting | |", "|---|---|"]
@@ -175,13 +136,12 @@ def _model_card(
 
 
 def ask_command(task: Task[Any], work_dir: Path | str) -> str:
-    """What to type to ask the model of a work folder."""
+    """The command that queries the model of a work folder."""
     folder = shlex.quote(str(work_dir))
     return f"python run_predict.py {task.command} --checkpoint {folder} {task.usage}"
 
 
 def _settings(config: FinetuneConfig) -> dict[str, str]:
-    """Those that everybody asks for, and those that are not the defaults."""
     own, defaults = (
         traverse_util.flatten_dict(each.resolved(), sep=".")
         for each in (config, FinetuneConfig(config.task))

@@ -1,4 +1,4 @@
-"""What a fine-tuning works with: opened and checked before any work, shared by all its seeds."""
+"""Opens what a fine-tuning needs and checks it before any work is spent; all seeds share it."""
 
 import dataclasses
 import operator
@@ -44,23 +44,15 @@ from data_pipeline.finetune.batches import ordered_batches, steps_per_epoch
 
 
 class Run(NamedTuple):
-    """What the runs of all seeds share, the compiled steps among it.
+    """What the runs of all seeds share.
 
     Attributes:
-      config: the fine-tuning's.
-      task: its task.
-      model: the architecture.
-      source: what it starts from.
-      start: the source's parameters that are used.
-      data: its examples.
-      boundaries: of the buckets of lengths: those that an interrupted run began with, on whatever
-        device, else what costs least here.
-      mesh: the devices.
-      objective, optimizer: what is trained, and how.
-      predict_step: from `make_predict_step`.
-      unsaved: the parameters that no checkpoint holds, because the source has them.
-      console: where to print.
-      command: as it was typed.
+      source: the checkpoint to start from.
+      start: the parameters of the source that are used.
+      boundaries: lengths of the batches; a resumed run keeps those that it began with, even where
+        others would cost less.
+      unsaved: the parameters that checkpoints leave out, because the source has them.
+      command: the command line.
     """
 
     config: FinetuneConfig
@@ -80,13 +72,13 @@ class Run(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """What the parameters are from, in words."""
+        """Where the parameters come from, for messages."""
         if self.config.from_scratch:
             return f"scratch, in the architecture and with the vocabulary of {self.source.origin}"
         return self.source.origin
 
     def outputs(self, params: Any, split: Split) -> tuple[list[Prediction], float]:
-        """What parameters say of a split, undecided, and the loss."""
+        """The predictions for a split, not yet decided (see `Task.decide`), and the loss."""
         size = self.config.batch_size + -self.config.batch_size % batch_shards(self.mesh)
         batches = ordered_batches(
             split.features.rows,
@@ -104,7 +96,7 @@ class Run(NamedTuple):
         return {"loss": loss, **self.task.score(found, self.data.dev.examples)}
 
     def saved_config(self) -> dict[str, Any]:
-        """What the work folders and all checkpoints say of the runs, whatever their seeds."""
+        """The configuration that work folders and checkpoints record, apart from the seed."""
         saved = self.config.resolved() | {
             "model": config_to_saved(self.model),
             "labels": list(self.data.labels),
@@ -125,7 +117,7 @@ class Run(NamedTuple):
         return saved
 
     def flops_per_step(self) -> float:
-        """Model FLOPs of a step of the mean length; a row may be several choices."""
+        """Model FLOPs of a step of mean length; the choices of a row count as sequences."""
         rows = self.data.train.features.rows
         tokens = sum(row.tokens["input_ids"].size for row in rows) / len(rows)
         length = sum(row.length for row in rows) / len(rows)
@@ -138,22 +130,13 @@ class Run(NamedTuple):
 
 
 def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console) -> Run:
-    """Opens and checks everything before any work is spent, and says what there is.
-
-    Args:
-      config: the fine-tuning's.
-      arguments: what was typed behind the script's name.
-      console: where to print.
-
-    Raises:
-      UserError, DataError: something does not fit or is not there.
-    """
+    """Opens and checks everything for the command line `arguments`, and prints what was found."""
     task = task_of(config)
     folder = Path(config.init_from)
     earlier = next(
         filter(None, (earlier_config(config.seed_dir(seed)) for seed in config.seeds)), {}
     )
-    # A run that is still going has newer checkpoints by now than an interrupted fine-tuning of it.
+    # If the source is itself in training, it has newer checkpoints than when this run began.
     step = earlier.get("start_step")
     source = open_model(folder, step if step in saved_steps(folder) else None)
     if config.method.name != "full":
@@ -178,7 +161,7 @@ def open_run(config: FinetuneConfig, arguments: Sequence[str], console: Console)
         *frozen_layers(config.frozen_layers, architecture.blocks(model)),
         *frozen_paths(config.method, shapes),
     )
-    mask = frozen_mask(shapes, frozen)  # refuses names that freeze nothing
+    mask = frozen_mask(shapes, frozen)  # raises for names that match nothing
     optimizer = make_optimizer(
         dataclasses.replace(config.optimizer, frozen=frozen),
         learning_rate_schedule(config.optimizer, total_steps),

@@ -1,4 +1,4 @@
-"""What a fine-tuning takes of the checkpoint that it starts from."""
+"""What a fine-tuning takes from the checkpoint that it starts from."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,22 +15,18 @@ from bert_jax.training.warm_start import WarmStart, match_params
 from commands.saved_model import SavedModel
 from configs.finetune import FinetuneConfig
 
-_SHOWN = 12  # classes that a message names
+_SHOWN = 12  # classes named in a message
 
 
 def model_of(config: FinetuneConfig, source: SavedModel) -> EncoderConfig:
-    """The source's architecture with the run's dropout and dtype.
-
-    Raises:
-      UserError: the run cannot start from the source.
-    """
+    """The source's architecture with the run's dropout and dtype."""
     model = source.model
     if PART in source.params:
         name, folder = source.saved["method"]["name"], config.init_from
         fix = f"start from its base {source.saved['base']['folder']}"
         if name == "lora":
             fix = f"merge it: python run_convert.py merge --checkpoint {folder} --output DIR"
-        raise UserError(f"{source.origin} is no plain model but one with {name}; {fix}")
+        raise UserError(f"{source.origin} is a model with {name}, not a plain one; {fix}")
     if config.sequence_length > model.max_position_embeddings:
         raise UserError(
             f"sequence_length {config.sequence_length} is beyond the model's "
@@ -48,11 +44,7 @@ def warm_start(
     shapes: Any,
     say: Callable[[str], None],
 ) -> WarmStart:
-    """The source's parameters that the run uses; says so where its output layer is among them.
-
-    Raises:
-      UserError: the source has an output layer of another kind or for other classes.
-    """
+    """The parameters of the source that the run uses; `say` is told if the output layer is kept."""
     if config.from_scratch:
         return WarmStart({}, ["everything"], [])
     loaded = dict(source.params)
@@ -64,13 +56,11 @@ def warm_start(
             continue
         kind, labels = source.saved.get("architecture"), tuple(source.saved.get("labels", ()))
         theirs = _named(source.saved.get("task") or kind, labels)
-        same_shape = jax.tree.map(lambda x: x.shape, loaded[head]) == jax.tree.map(
-            lambda x: x.shape, shapes[head]
-        )
+        own, wanted = (jax.tree.map(lambda x: x.shape, tree[head]) for tree in (loaded, shapes))
         problem_type = task.problem_type
-        if "task" in source.saved:  # a run of ours; others need not say it
+        if "task" in source.saved:  # a run of ours; foreign models need not have it
             problem_type = source.saved.get("problem_type", "")
-        if not same_shape or (kind, labels, problem_type) != (
+        if own != wanted or (kind, labels, problem_type) != (
             architecture_of(source.model).class_with(task.head),
             classes,
             task.problem_type,
@@ -85,4 +75,4 @@ def warm_start(
 
 def _named(task: str | None, classes: tuple[str, ...]) -> str:
     shown = ", ".join(classes[:_SHOWN]) + (" ..." if len(classes) > _SHOWN else "")
-    return f"{task or 'another task'} ({shown})" if shown else f"{task or 'another task'}"
+    return (task or "another task") + (f" ({shown})" if shown else "")

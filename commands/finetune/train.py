@@ -1,13 +1,15 @@
-"""Fine-tunes with each seed: the loop, its report, and the best of the seeds."""
+"""Fine-tunes with each seed: the loop, its report, and the export of the best seed."""
 
 import dataclasses
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 
+from bert_jax.monitoring.tracker import read_metrics
 from bert_jax.parallel.sharding import described
 from bert_jax.training import loop
 from bert_jax.training.saved_params import load_params
@@ -16,7 +18,7 @@ from commands.exporters import EXPORTERS
 from commands.finetune.command_line import exported_seeds
 from commands.finetune.report import epochs_table, spread, spread_table, write_report
 from commands.finetune.run import Run, open_run
-from commands.run_folder import opened
+from commands.run_folder import opened, total_peak_flops, tracker_of
 from commands.same_run import (
     MAY_DIFFER_IN_FINETUNING,
     check_same_run,
@@ -31,30 +33,24 @@ from data_pipeline.finetune.batches import TrainingBatches, steps_per_epoch
 def finetune_seeds(
     config: FinetuneConfig, arguments: Sequence[str], console: Console
 ) -> Path | None:
-    """Fine-tunes with each seed.
-
-    Returns:
-      The work folder of the best, None where a signal ended it.
-    """
+    """Fine-tunes with each seed and returns the best one's work folder; None after a signal."""
     run = open_run(config, arguments, console)
     saved_config = run.saved_config()
     if len(config.seeds) > 1:
         check_seeds_dir(Path(config.work_dir), config.export_record)
-    for seed in config.seeds:  # all of them before any work is spent on one
+    configs = {seed: saved_config | {"seeds": [seed]} for seed in config.seeds}
+    for seed, of_seed in configs.items():  # before any of them is trained
         work_dir = config.seed_dir(seed)
-        earlier = earlier_config(work_dir)
-        check_same_run(
-            work_dir, earlier, saved_config | {"seeds": [seed]}, MAY_DIFFER_IN_FINETUNING
-        )
+        check_same_run(work_dir, earlier_config(work_dir), of_seed, MAY_DIFFER_IN_FINETUNING)
     results = {}
-    for seed in config.seeds:
-        if len(config.seeds) > 1:
+    for seed, of_seed in configs.items():
+        if len(configs) > 1:
             console.print(f"\nseed {seed}")
-        result = finetune(run, seed, config.seed_dir(seed), saved_config | {"seeds": [seed]})
+        result = finetune(run, seed, of_seed)
         if result is None:
             return None
-        results[seed] = result.scores
-        if result.interrupted and len(results) < len(config.seeds):
+        results[seed], interrupted = result
+        if interrupted and len(results) < len(config.seeds):
             console.print(f"stopped after seed {seed}; the same command continues")
             return None
     best = Path(config.work_dir)
@@ -64,38 +60,28 @@ def finetune_seeds(
         write_json(best / "seeds.json", found)
         best = config.seed_dir(max(results, key=lambda seed: results[seed][run.task.best]))
     if config.export and exported_seeds(config) != config.seeds:
-        EXPORTERS[config.export[0]].write(best, config.export[1], console)
-        record = {
-            "format": config.export[0],
-            "folder": str(config.export[1].resolve()),
-            "seeds": list(config.seeds),
-        }
+        name, folder = config.export
+        EXPORTERS[name].write(best, folder, console)
+        record = {"format": name, "folder": str(folder.resolve()), "seeds": list(config.seeds)}
         write_json(config.export_record, record)
     return best
 
 
-class Result(NamedTuple):
-    """How a run ended.
+def finetune(
+    run: Run, seed: int, saved_config: dict[str, Any]
+) -> tuple[dict[str, float], bool] | None:
+    """Trains with one seed and writes the report.
 
-    Attributes:
-      scores: of the best epoch on the dev set.
-      interrupted: whether a signal came when there was nothing left to train.
+    Returns the dev scores of the best epoch and whether a signal came after the last step; None if
+    it came before.
     """
-
-    scores: dict[str, float]
-    interrupted: bool
-
-
-def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) -> Result | None:
-    """One run of the loop and its report; None where a signal ended it before its end."""
     config, task, data, mesh = run.config, run.task, run.data, run.mesh
+    work_dir = config.seed_dir(seed)
+    rows = data.train.features.rows
     batches = TrainingBatches(
-        data.train.features.rows,
-        batch_size=config.batch_size,
-        boundaries=run.boundaries,
-        seed=seed,
+        rows, batch_size=config.batch_size, boundaries=run.boundaries, seed=seed
     )
-    epoch_steps = steps_per_epoch(len(data.train.features.rows), config.batch_size)
+    epoch_steps = steps_per_epoch(len(rows), config.batch_size)
     stage = loop.Stage(
         steps=config.epochs * epoch_steps,
         batches=batches,
@@ -107,33 +93,37 @@ def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) 
         f"{stage.steps:,} steps in {config.epochs} epoch{'s' * (config.epochs != 1)}, "
         f"{batches.padding_share():.0%} padding, on {described(mesh)}"
     )
+    loop_config = config.loop(epoch_steps)
     with opened(
         work_dir,
+        loop_config,
         saved_config,
         run.source.tokenizer,
         started=time.time(),
         may_differ=MAY_DIFFER_IN_FINETUNING,
-        keep=1,
-        keep_best=True,
         base=run.unsaved,
-    ) as folder:
-        outcome = folder.train(
-            config.loop(epoch_steps),
+    ) as (checkpoints, first_start):
+        outcome = loop.run(
+            loop_config,
             [stage],
             objective=run.objective,
             optimizer=run.optimizer,
             mesh=mesh,
+            checkpoints=checkpoints,
+            open_tracker=partial(tracker_of, work_dir),
+            saved_config=saved_config,
             fresh_state=lambda: init_state(
                 run.objective, run.optimizer, mesh, seed, run.start.params
             ),
             seed=seed,
-            dtype=run.model.dtype,
+            peak_flops=total_peak_flops(run.model.dtype),
+            first_start=first_start,
         )
         if outcome.reason == "stopped":
             return None
-        rows, best_step = folder.rows(), folder.checkpoints.best_step
-        assert best_step is not None, "every epoch ends with an evaluation and a checkpoint"
-        run.console.print(epochs_table(rows, epoch_steps, best_step))
+        metrics, best_step = read_metrics(work_dir / "metrics.jsonl"), checkpoints.best_step
+        assert best_step is not None, "each epoch ends with an evaluation and a checkpoint"
+        run.console.print(epochs_table(metrics, epoch_steps, best_step))
         params = load_params(work_dir, best_step, lambda _: run.source.params)[0]
         predictions, scores, settings = {}, {}, {}
         for name, split in (("dev", data.dev), ("test", data.test)):
@@ -147,9 +137,8 @@ def finetune(run: Run, seed: int, work_dir: Path, saved_config: dict[str, Any]) 
         if scores.get("test"):
             shown = ", ".join(f"{name} {value:.4f}" for name, value in scores["test"].items())
             run.console.print(f"test: {shown}; answers in {work_dir}/test_predictions.jsonl")
-        folder.summarize(best_step, outcome.reason, scores=scores, settings=settings)
+        summary = {"step": best_step, "reason": outcome.reason}
+        write_json(work_dir / "summary.json", summary | {"scores": scores, "settings": settings})
         of_seed = dataclasses.replace(config, seeds=(seed,), work_dir=str(work_dir))
-        write_report(
-            work_dir, of_seed, task, data, rows, predictions, scores, run.origin, run.command
-        )
-    return Result(scores["dev"], outcome.interrupted)
+        write_report(run._replace(config=of_seed), metrics, predictions, scores)
+    return scores["dev"], outcome.interrupted

@@ -1,4 +1,4 @@
-"""What run_predict.py is asked on the command line."""
+"""The command line of run_predict.py."""
 
 import dataclasses
 import os
@@ -17,12 +17,12 @@ from data_pipeline.finetune.tables import split_source
 FILL_MASK = "fill-mask"
 _USAGE = """run_predict.py COMMAND --checkpoint DIR ...
 {}
-All but fill-mask ask a model of run_finetune.py, write JSON Lines, and take --input FILE instead of
-texts, in the form of the task's own files. run_predict.py COMMAND --help lists the options"""
+All but fill-mask use a model from run_finetune.py and write JSON Lines; instead of texts they take
+--input FILE in the format of the task's files. run_predict.py COMMAND --help lists the options"""
 
 
 def usage() -> str:
-    """What is typed for each command, and what it finds."""
+    """The arguments of each command, and what it finds."""
     lines = {
         f'{FILL_MASK} "Text with a [MASK] ."': "the most probable pieces, of a pre-trained model"
     }
@@ -33,13 +33,13 @@ def usage() -> str:
 
 @dataclasses.dataclass(frozen=True)
 class FillMask:
-    """Prints the most probable pieces for each [MASK] of a text.
+    """Prints the most probable pieces for each [MASK] in a text.
 
     Attributes:
-      text: contains [MASK] where a word is missing.
+      text: text with [MASK] in the place of each missing word.
       checkpoint: work folder of a pre-training run.
-      step: which checkpoint; the latest by default.
-      top: number of pieces.
+      step: step of the checkpoint; by default the latest.
+      top: number of pieces to print.
     """
 
     text: Positional[str]
@@ -50,15 +50,15 @@ class FillMask:
 
 @dataclasses.dataclass(frozen=True)
 class Predict:
-    """Writes what a fine-tuned model says of texts, a JSON object a line.
+    """Writes a fine-tuned model's predictions, one JSON object per line.
 
     Attributes:
-      texts: what to ask it.
+      texts: the texts to predict for.
       checkpoint: work folder of a fine-tuning.
-      input: file to read instead, in the form of the task's own.
-      output: file to write; the standard output by default.
-      step: which checkpoint; the best by default.
-      batch_size: examples at a time.
+      input: file to read instead, in the format of the task's own files.
+      output: file to write; by default the standard output.
+      step: step of the checkpoint; by default the best.
+      batch_size: examples per batch.
     """
 
     texts: Positional[tuple[str, ...]]
@@ -70,19 +70,27 @@ class Predict:
 
 
 def read_predict(command: str, arguments: Sequence[str]) -> Predict:
-    """Reads the options of all commands but fill-mask."""
+    """Reads and checks the options of all commands but fill-mask."""
     request = parse(Predict, arguments, program=f"run_predict.py {command}")
     check_bounds(request)
     _check_encoding(request.texts)
-    if request.output:
-        _check_output_file(request.output, request.input)
-    if bool(request.texts) == bool(request.input):
-        raise UserError(f"type {commands()[command].usage}, or give --input FILE, and not both")
+    source, output = request.input, request.output
+    if output and source and output.resolve() == Path(split_source(source)[0]).resolve():
+        raise UserError(f"--output {output} is also --input and would replace it; give another")
+    if output and output.is_dir():
+        raise UserError(f"--output {output} is a folder; give the name of a file")
+    if output and not os.access(output.parent, os.W_OK):
+        raise UserError(
+            f"--output {output} cannot be written: its folder does not exist or is not writable; "
+            "make it, or give another"
+        )
+    if bool(request.texts) == bool(source):
+        raise UserError(f"give either {commands()[command].usage} or --input FILE")
     return request
 
 
 def read_fill_mask(arguments: Sequence[str]) -> FillMask:
-    """Reads the options of fill-mask."""
+    """Reads and checks the options of fill-mask."""
     request = parse(FillMask, arguments, program="run_predict.py fill-mask")
     check_bounds(request)
     _check_encoding([request.text])
@@ -90,24 +98,11 @@ def read_fill_mask(arguments: Sequence[str]) -> FillMask:
 
 
 def _check_encoding(texts: Sequence[str]) -> None:
-    """Refuses a typed text that is not UTF-8: Python makes surrogates of its bytes."""
+    """Refuses arguments that are not UTF-8: Python turns their bytes into surrogates."""
     for text in texts:
         try:
             text.encode()
         except UnicodeEncodeError:
             raise UserError(
-                f"the text {text[:40]!a} is not UTF-8; type it so, or give --input FILE"
+                f"the text {text[:40]!a} is not UTF-8; encode it so, or give --input FILE"
             ) from None
-
-
-def _check_output_file(output: Path, source: str) -> None:
-    """Refuses a file that cannot be written, or that is read, too."""
-    if source and output.resolve() == Path(split_source(source)[0]).resolve():
-        raise UserError(f"--output {output} is also --input; give another, or that would be lost")
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder; give the name of a file")
-    if not os.access(output.parent, os.W_OK):
-        raise UserError(
-            f"--output {output} cannot be written: its folder is not there or not writable; make "
-            "it, or give another"
-        )

@@ -1,4 +1,4 @@
-"""Asks a trained model: `python run_predict.py COMMAND --checkpoint DIR ...`."""
+"""Predicts with a trained model: `python run_predict.py COMMAND --checkpoint DIR ...`."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from commands.predict.command_line import FILL_MASK, read_fill_mask, read_predic
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Reads the command line and prints the answer."""
+    """Reads the command line and prints the model's answers."""
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help"):
         print(f"usage: {usage()}")
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(
             f"unknown command {command!r}; did you mean {nearest!r}? There are: {', '.join(names)}"
         )
-    # jax takes seconds to import: only after the command line has proved right.
+    # jax takes seconds to import, so mistakes on the command line are reported before that.
     if command == FILL_MASK:
         fill_request = read_fill_mask(arguments[1:])
         from commands.predict.masks import fill_masks

@@ -1,4 +1,4 @@
-"""What a pre-trained model would put in the place of a mask."""
+"""Fills in masks with a pre-trained model."""
 
 from rich.console import Console
 
@@ -13,7 +13,7 @@ from data_pipeline.tokenization.loading import load_tokenizer
 
 
 def fill_masks(request: FillMask) -> None:
-    """Prints the most probable pieces for each [MASK] of a text."""
+    """Prints the most probable pieces for each [MASK] in a text."""
     keep_freed_memory()
     params, config, step = load_params(request.checkpoint, request.step)
     model = config_from_saved(config["model"])

@@ -1,10 +1,9 @@
-"""How a pre-training is read from the command line; without jax, so that mistakes are told soon."""
+"""The command line of run_pretrain.py; reading it does not import jax, which takes seconds."""
 
 import dataclasses
 import difflib
 import inspect
 import itertools
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from bert_jax.bounds import check_bounds
 from bert_jax.errors import UserError
+from bert_jax.files import read_json
 from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.registry import config_from_saved
 from bert_jax.parallel.config import DistributedConfig
@@ -20,51 +20,38 @@ from configs.recipes import RECIPES
 from data_pipeline.command_line import parse
 
 
-class Request(NamedTuple):
-    """What a command line asks for.
+@dataclasses.dataclass(frozen=True)
+class CommandLine(PretrainConfig):
+    """The configuration of a run, and options that are not saved with it.
 
     Attributes:
-      recipe: its name.
-      config: the validated configuration, overrides applied.
-      dry_run: only show what the run would be.
-      learning_rates: only print the learning rate of each step.
-      profile: write a trace of a few steps.
-      compile_for: only compile the train steps for this TPU topology; empty to train.
-      distributed: how the processes of the run find each other.
+      dry_run: show what the run would be (configuration, size, memory, schedule, a batch) and exit.
+      learning_rates: print the number and the learning rate of each step and exit.
+      profile: write a profiler trace of a few steps to work_dir/profile, say where it is, and go
+        on.
+      compile_for: compile the train steps for a TPU that this machine need not have, such as
+        v5e:4x4, print the compiler's figures for memory, cycles and collectives, and exit. Needs no
+        corpus.
+      distributed: how the processes of a run on several hosts find each other.
     """
+
+    dry_run: bool = False
+    learning_rates: bool = False
+    profile: bool = False
+    compile_for: str = ""
+    distributed: DistributedConfig = DistributedConfig()
+
+
+class Request(NamedTuple):
+    """A recipe's name, the validated configuration, and the command line it comes from."""
 
     recipe: str
     config: PretrainConfig
-    dry_run: bool
-    learning_rates: bool
-    profile: bool
-    compile_for: str
-    distributed: DistributedConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class _CommandLine(PretrainConfig):
-    dry_run: bool = False
-    """Show what the run would be (configuration, size, memory, schedule, a batch) and exit."""
-
-    learning_rates: bool = False
-    """Print the number of each step and its learning rate and exit."""
-
-    profile: bool = False
-    """Write a profiler trace of a few steps to work_dir/profile, say where it is, and go on."""
-
-    compile_for: str = ""
-    """Compile the train steps for a TPU that is not there, such as v5e:4x4, print what the compiler
-    says of memory, cycles and collectives, and exit. Needs no corpus."""
-    distributed: DistributedConfig = DistributedConfig()
-    """How the processes of a run on several hosts find each other; not part of what is saved."""
+    options: CommandLine
 
 
 def from_command_line(arguments: Sequence[str]) -> Request:
-    """Reads `[RECIPE] [--field value ...]`; the first recipe is the default.
-
-    "bert-" may stand before the name of a recipe.
-    """
+    """Reads `[[bert-]RECIPE] [--field value ...]`; the first recipe is the default."""
     name, rest = next(iter(RECIPES)), list(arguments)
     if rest and not rest[0].startswith("-"):
         name = rest.pop(0).removeprefix("bert-")
@@ -83,29 +70,29 @@ def from_command_line(arguments: Sequence[str]) -> Request:
     recipe = RECIPES[name]()
     defaults = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
 
-    def read(**changes: Any) -> _CommandLine:
+    def read(**changes: Any) -> CommandLine:
         return parse(
-            _CommandLine,
+            CommandLine,
             rest,
-            default=_CommandLine(**defaults | {"work_dir": f"runs/{name}"} | changes),
+            default=CommandLine(**defaults | {"work_dir": f"runs/{name}"} | changes),
             program=f"run_pretrain.py {name}",
-            description="Pre-trains a BERT: run_pretrain.py [RECIPE] [OPTIONS]. Below, the options "
-            f"with the values of the recipe {name}. Recipes:\n{first_lines}",
+            description="Pre-trains a BERT: run_pretrain.py [RECIPE] [OPTIONS]. The options below "
+            f"have the values of the recipe {name}. Recipes:\n{first_lines}",
         )
 
     given = read()
     if given.init_from:
-        # A run that has begun keeps its model, whatever has become of where it came from.
+        # A run that has begun keeps its model, whatever has become of its source.
         begun = Path(given.work_dir, "config.json").is_file()
         source = given.work_dir if begun else given.init_from
         given = read(
             init_from=os.path.normpath(given.init_from), model=_model_of(source, recipe.model)
         )
-    asked = [name for name in ("dry_run", "learning_rates", "compile_for") if getattr(given, name)]
-    if len(asked) > 1:
-        options = " and ".join("--" + name.replace("_", "-") for name in asked)
-        raise UserError(f"{options} are given together; give one of them")
-    config = PretrainConfig(**{name: getattr(given, name) for name in defaults})
+    modes = [mode for mode in ("dry_run", "learning_rates", "compile_for") if getattr(given, mode)]
+    if len(modes) > 1:
+        options = " and ".join("--" + mode.replace("_", "-") for mode in modes)
+        raise UserError(f"{options} exclude each other; give one of them")
+    config = PretrainConfig(**{field: getattr(given, field) for field in defaults})
     config.validate()
     check_bounds(given.distributed, "distributed.")
     given.distributed.validate()
@@ -118,30 +105,23 @@ def from_command_line(arguments: Sequence[str]) -> Request:
         )
     if name == "adapt" and not config.init_from:
         raise UserError(
-            "recipe adapt goes on with a checkpoint; add --init-from DIR, the work folder of a run "
-            "or what run_convert.py wrote"
+            "recipe adapt continues from a checkpoint; add --init-from DIR, the work folder of a "
+            "run or the output of run_convert.py"
         )
     if config.init_optimizer and not config.init_from:
-        raise UserError("init_optimizer needs a checkpoint to take it from; add --init-from DIR")
-    return Request(
-        name,
-        config,
-        given.dry_run,
-        given.learning_rates,
-        given.profile,
-        given.compile_for,
-        given.distributed,
-    )
+        raise UserError("init_optimizer needs a checkpoint; add --init-from DIR")
+    return Request(name, config, given)
 
 
 def _model_of(folder: str, recipe_model: EncoderConfig) -> EncoderConfig:
-    """The architecture of a checkpoint, with the compute dtype of the recipe."""
-    path = Path(folder, "config.json")
+    """The architecture of a checkpoint, with the compute dtype and remat of the recipe."""
+    path, remedy = Path(folder, "config.json"), "convert one with: python run_convert.py --help"
     try:
-        model = config_from_saved(json.loads(path.read_text(encoding="utf-8"))["model"])
+        saved = read_json(path, remedy) if path.is_file() else {}
+        model = config_from_saved(saved["model"])
         return dataclasses.replace(model, dtype=recipe_model.dtype, remat=recipe_model.remat)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError):
         raise UserError(
-            f"{folder} is no work folder and no converted checkpoint ({path}: "
-            f"{type(error).__name__}); convert one with: python run_convert.py --help"
+            f"{folder} is neither a run's work folder nor a converted checkpoint (see {path}); "
+            f"{remedy}"
         ) from None

@@ -1,23 +1,23 @@
-"""`--compile-for`: how a run would do on a TPU that is not there."""
+"""`--compile-for`: how fast a run would be, and whether it would fit, on a TPU elsewhere."""
 
 import math
 import time
 
 from rich.console import Console
-from rich.table import Table
 
 from bert_jax.analysis.compile_ahead import Chip, DoesNotFit, Estimate, estimate, topology_devices
 from bert_jax.models.registry import architecture_of
 from bert_jax.parallel.sharding import batch_shards
 from bert_jax.parallel.stop_signal import ending_at_once
 from bert_jax.training.optimizer import make_optimizer
+from commands.pretrain.dry_run import phase_table
 from commands.pretrain.run import batch_size, mesh_of, objective_of
 from commands.pretrain.schedule import schedule_of
 from configs.pretrain import PretrainConfig
 
 
 def show(config: PretrainConfig, topology: str) -> None:
-    """Compiles every phase for the topology and prints the estimates."""
+    """Compiles the step of every phase for the topology and prints the estimates."""
     console = Console(soft_wrap=True, highlight=False)
     devices, chip = topology_devices(topology)
     mesh = mesh_of(config, devices)
@@ -48,73 +48,60 @@ def show(config: PretrainConfig, topology: str) -> None:
             )
     if not estimates:
         return
-    table = Table(title=f"One step on {topology}, by the compiler", title_justify="left")
-    table.add_column("")
-    for number in estimates:
-        table.add_column(f"phase {number}", justify="right")
-    steps = [config.phases[number].steps for number in estimates]
-    for name, cells in _rows(list(estimates.values()), steps, chip).items():
-        table.add_row(name, *cells)
-    console.print(table)
+    figures = {
+        number: _figures(each, config.phases[number].steps, chip)
+        for number, each in estimates.items()
+    }
+    console.print(phase_table(f"One step on {topology}, as the compiler estimates it", figures))
     if any(math.isnan(each.mfu) for each in estimates.values()):
         console.print(
-            f"No MFU: the peak of {config.model.dtype} is not known; that of --model.dtype "
-            "bfloat16 is."
+            f"No MFU: the peak for {config.model.dtype} is not known; --model.dtype bfloat16 has "
+            "one."
         )
     console.print(
         "Cycles are the compiler's estimate without waiting for other chips, input or checkpoints; "
-        "it makes\nnone of our kernels, which are counted by their operations and bytes "
-        "(docs/decisions/step-speed.md).\nMFU and whole phases follow from the cycles. "
-        "Nothing was run.",
+        "it makes\nnone for our kernels, whose cycles follow from their operations and bytes "
+        "(docs/decisions/step-speed.md).\nMFU and times follow from the cycles. Nothing was run.",
         highlight=False,
     )
 
 
-def _rows(estimates: list[Estimate], steps: list[int], chip: Chip) -> dict[str, list[str]]:
-    parts = sorted({part for each in estimates for part in each.summary.cycles})
-    kinds = sorted({kind for each in estimates for kind in each.summary.collectives})
-    rows = {
-        "parameters": [f"{each.parameters:,}" for each in estimates],
-        "sequences per chip": [f"{each.batch_per_chip:g}" for each in estimates],
-        "state per chip": [_size(each.state) for each in estimates],
-        "peak memory per chip": [_size(each.peak) for each in estimates],
-        f"fits in {_size(chip.memory)}": [
-            "yes" if each.peak < chip.memory else "NO" for each in estimates
-        ],
-        "model FLOPs of the step": [f"{each.model_flops:.3g}" for each in estimates],
-        "compiled FLOPs per chip, micro-batch": [f"{each.flops:.3g}" for each in estimates],
-        "bytes accessed per chip, micro-batch": [f"{each.accessed:.3g}" for each in estimates],
+def _figures(each: Estimate, steps: int, chip: Chip) -> dict[str, str]:
+    """The rows of the table for one phase."""
+    cycles, collectives = each.summary.cycles, each.summary.collectives
+    figures = {
+        "parameters": f"{each.parameters:,}",
+        "sequences per chip": f"{each.batch_per_chip:g}",
+        "state per chip": _size(each.state),
+        "peak memory per chip": _size(each.peak),
+        f"fits in {_size(chip.memory)}": "yes" if each.peak < chip.memory else "NO",
+        "model FLOPs of the step": f"{each.model_flops:.3g}",
+        "compiled FLOPs per chip, micro-batch": f"{each.flops:.3g}",
+        "bytes accessed per chip, micro-batch": f"{each.accessed:.3g}",
     }
-    for part in parts:
-        rows[f"cycles: {part}"] = [_cycles(each.summary.cycles.get(part, 0)) for each in estimates]
-    rows["cycles"] = [_cycles(sum(each.summary.cycles.values())) for each in estimates]
-    if any(each.kernels for each in estimates):
-        rows["of them our kernels, by our count"] = [_cycles(each.kernels) for each in estimates]
-    rows[f"ms at {chip.clock / 1e9:g} GHz"] = [_milliseconds(each.seconds) for each in estimates]
-    rows["ms of collectives, some of them meanwhile"] = [
-        _milliseconds(each.communication) for each in estimates
-    ]
-    rows["whole phase without waiting"] = [
-        f"{number:,} steps, {_duration(number * each.seconds)}"
-        for number, each in zip(steps, estimates, strict=True)
-    ]
-    rows["estimated MFU"] = [
-        "-" if math.isnan(each.mfu) else f"{each.mfu:.0%}" for each in estimates
-    ]
-    for kind in kinds:
-        rows[f"{kind}: number, size, largest"] = [
-            f"{found.number}, {found.size / 2**20:,.1f} MiB, {found.largest / 2**20:,.1f} MiB"
-            if (found := each.summary.collectives.get(kind))
-            else "-"
-            for each in estimates
-        ]
-    if any(each.uncounted for each in estimates):
-        rows["custom kernels without estimate"] = [str(each.uncounted) for each in estimates]
-    return rows
+    for part in sorted(cycles):
+        figures[f"cycles: {part}"] = _cycles(cycles[part])
+    figures["cycles"] = _cycles(sum(cycles.values()))
+    if each.kernels:
+        figures["of them in our kernels, by our count"] = _cycles(each.kernels)
+    figures |= {
+        f"ms at {chip.clock / 1e9:g} GHz": _milliseconds(each.seconds),
+        "ms of collectives, partly overlapped": _milliseconds(each.communication),
+        "whole phase without waiting": f"{steps:,} steps, {_duration(steps * each.seconds)}",
+        "estimated MFU": "-" if math.isnan(each.mfu) else f"{each.mfu:.0%}",
+    }
+    for kind in sorted(collectives):
+        number, size, largest = collectives[kind]
+        figures[f"{kind}: number, size, largest"] = (
+            f"{number}, {size / 2**20:,.1f} MiB, {largest / 2**20:,.1f} MiB"
+        )
+    if each.uncounted:
+        figures["custom kernels without an estimate"] = str(each.uncounted)
+    return figures
 
 
 def _size(size: int) -> str:
-    """Of memory.
+    """A number of bytes.
 
     >>> _size(5 << 20), _size(16 << 30)
     ('5.0 MiB', '16.00 GiB')
@@ -123,7 +110,7 @@ def _size(size: int) -> str:
 
 
 def _cycles(cycles: int) -> str:
-    """Thousands or millions.
+    """In thousands or millions.
 
     >>> _cycles(41_230), _cycles(100_400_000)
     ('41.2 k', '100.4 M')
@@ -132,7 +119,7 @@ def _cycles(cycles: int) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    """Three digits of a short time.
+    """A time in ms.
 
     >>> _milliseconds(0.0002654), _milliseconds(1.2345)
     ('0.265', '1,234.5')
@@ -141,7 +128,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """In the unit that is easiest to read.
+    """A time in the largest unit of which there are two.
 
     >>> _duration(90), _duration(9000), _duration(900_000)
     ('about 90 seconds', 'about 2.5 hours', 'about 10.4 days')

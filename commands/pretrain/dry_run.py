@@ -1,6 +1,7 @@
-"""What a run would be, without running it."""
+"""`--dry-run`: shows what a run would be."""
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,43 +17,38 @@ from data_pipeline.tokenization.interface import Tokenizer
 
 _BAR_WIDTH = 40
 _POINTS = 16
-_COLUMNS_OF_TEXT = 96
+_COLUMNS = 95
 
 
 def show(console: Console, run: Run) -> None:
     """Prints the configuration, sizes and memory, the schedule, and one example with its masks.
 
-    The train step of each phase is compiled for this machine's devices, not run.
+    The train step of each phase is compiled for this machine's devices, but not run.
     """
-    config, stages, mesh, optimizer = run.config, run.stages, run.mesh, run.optimizer
+    config, optimizer = run.config, run.optimizer
     for name, value in _fields(config.resolved()):
         console.print(f"{name} = {value}", markup=False)
-    shapes, shardings = abstract_state(run.objective, optimizer, mesh)
+    shapes, shardings = abstract_state(run.objective, optimizer, run.mesh)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    state_per_device = f"{bytes_per_device(shapes, shardings) / 2**20:,.1f} MiB"
     train_step = make_train_step(
-        run.objective,
-        optimizer,
-        mesh,
-        accumulation=config.loop.accumulation_steps,
+        run.objective, optimizer, run.mesh, accumulation=config.loop.accumulation_steps
     )
-    table = Table(title="The run", title_justify="left", show_header=True)
-    table.add_column("")
-    for number in range(len(stages)):
-        table.add_column(f"phase {number}", justify="right")
-    rows: dict[str, list[str]] = {}
-    first_batches = []
+    figures = {}
+    first_batches = [next(iter(stage.batches(None))) for stage in run.stages]
     total_flops = 0.0
-    for phase, stage in zip(config.phases, stages, strict=True):
-        batch = next(iter(stage.batches(None)))
-        first_batches.append(batch)
+    phases = zip(config.phases, run.stages, first_batches, strict=True)
+    for number, (phase, stage, batch) in enumerate(phases):
         filled = np.count_nonzero(batch["attention_mask"]) / len(batch["attention_mask"])
         tokens = phase.steps * phase.batch_size * filled
         inputs = run.objective.batch_shapes(batch_size(config, phase))
         memory = train_step.lower(shapes, inputs, 0).compile().memory_analysis()  # type: ignore[attr-defined]
+        needed = "unknown on this backend"
+        if memory:  # the results of a step reuse the memory of its arguments
+            size = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+            needed = f"{size / 2**20:,.0f} MiB"
         flops = phase.steps * stage.flops_per_step
         total_flops += flops
-        values = {
+        figures[number] = {
             "steps": f"{phase.steps:,}",
             config.data.rows: f"{phase.steps * phase.batch_size:,}",
             "padding": f"{1 - filled / phase.sequence_length:.1%}",
@@ -60,28 +56,35 @@ def show(console: Console, run: Run) -> None:
             "epochs, about": f"{tokens / run.corpus.split('train').tokens:.2f}",
             "FLOPs of a step": f"{stage.flops_per_step:.3g}",
             "FLOPs": f"{flops:.3g}",
-            "state per device": state_per_device,
-            "memory of a step, per device": _memory(memory),
+            "state per device": f"{bytes_per_device(shapes, shardings) / 2**20:,.1f} MiB",
+            "memory of a step, per device": needed,
         }
-        for name, value in values.items():
-            rows.setdefault(name, []).append(value)
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
-    console.print(table)
+    console.print(phase_table("The run", figures))
     console.print(
         f"{state_bytes / 2**20:,.1f} MiB of parameters and optimizer state; "
-        f"{config.total_steps:,} steps, {total_flops:.3g} FLOPs in all on {described(mesh)}"
+        f"{config.total_steps:,} steps, {total_flops:.3g} FLOPs in all on {described(run.mesh)}"
     )
-    console.print("\nLearning rate (of every step: --learning-rates)", markup=False)
+    console.print("\nLearning rate (for every step: --learning-rates)", markup=False)
     for line in schedule_lines(optimizer, config.total_steps):
         console.print(line, markup=False)
-    console.print("\nAn example of the first batch; [shown -> to be predicted]", markup=False)
+    console.print("\nAn example from the first batch; [shown -> to be predicted]", markup=False)
     for line in example_lines(first_batches[0], run.tokenizer):
         console.print(line, markup=False)
 
 
+def phase_table(title: str, phases: Mapping[int, Mapping[str, str]]) -> Table:
+    """A table from {number of a phase: {name: figure}}, with "-" where a phase lacks a figure."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for number in phases:
+        table.add_column(f"phase {number}", justify="right")
+    for name in dict.fromkeys(name for figures in phases.values() for name in figures):
+        table.add_row(name, *(figures.get(name, "-") for figures in phases.values()))
+    return table
+
+
 def schedule_lines(optimizer: Optimizer, total_steps: int) -> Iterator[str]:
-    """The learning rate at evenly spaced steps, as figures and bars."""
+    """The learning rate at evenly spaced steps, as numbers and bars."""
     steps = np.unique(np.linspace(0, total_steps - 1, _POINTS).round().astype(int))
     rates = [float(optimizer.learning_rate(int(step))) for step in steps]
     peak = max(rates) or 1.0
@@ -92,7 +95,7 @@ def schedule_lines(optimizer: Optimizer, total_steps: int) -> Iterator[str]:
 
 
 def example_lines(batch: dict[str, np.ndarray], tokenizer: Tokenizer) -> Iterator[str]:
-    """The first row of a batch as text, its predictions marked, without padding."""
+    """The first row of a batch as text without padding, with its predictions marked."""
     words = [tokenizer.id_to_piece(int(token)) for token in batch["input_ids"][0]]
     predictions = zip(
         batch["masked_positions"][0],
@@ -103,30 +106,18 @@ def example_lines(batch: dict[str, np.ndarray], tokenizer: Tokenizer) -> Iterato
     for position, label, weight in predictions:
         if weight:
             words[position] = f"[{words[position]} -> {tokenizer.id_to_piece(int(label))}]"
-    line = ""
-    for word in words[: int((batch["attention_mask"][0] > 0).sum())]:
-        if line and len(line) + len(word) >= _COLUMNS_OF_TEXT:
-            yield line.rstrip()
-            line = ""
-        line += f"{word} "
-    yield line.rstrip()
+    text = " ".join(words[: np.count_nonzero(batch["attention_mask"][0])])
+    yield from textwrap.wrap(text, _COLUMNS, break_long_words=False, break_on_hyphens=False)
     if "next_sentence_labels" in batch:
         yield f"next_sentence_label {batch['next_sentence_labels'][0]}"
 
 
 def _fields(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested JSON values with dotted names, as on the command line."""
-    if isinstance(values, dict) or (isinstance(values, list) and values):
-        items = values.items() if isinstance(values, dict) else enumerate(values)
-        for name, value in items:
-            yield from _fields(value, f"{prefix}.{name}" if prefix else str(name))
-    else:
+    if isinstance(values, list) and values:
+        values = dict(enumerate(values))
+    if not isinstance(values, dict):
         yield prefix, values
-
-
-def _memory(analysis: Any) -> str:
-    """Arguments and temporary buffers of a compiled step; results take the arguments' place."""
-    if analysis is None:
-        return "unknown on this backend"
-    size = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
-    return f"{size / 2**20:,.0f} MiB"
+        return
+    for name, value in values.items():
+        yield from _fields(value, f"{prefix}.{name}" if prefix else str(name))

@@ -1,8 +1,4 @@
-"""Pre-trains a BERT: `python run_pretrain.py [RECIPE] [--corpus DIR] [--field value ...]`.
-
-Without arguments it is the demo: a small BERT on the documentation of your own Python. The same
-command typed again continues an interrupted run.
-"""
+"""Pre-trains a BERT: `python run_pretrain.py [RECIPE] [--corpus DIR] [--field value ...]`."""
 
 import sys
 import time
@@ -12,15 +8,15 @@ from commands.pretrain.command_line import from_command_line
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Reads the command line, trains, and prints what to type next."""
+    """Reads the command line, trains, and prints the next commands."""
     started = time.time()
     request = from_command_line(arguments)
-    # jax takes seconds to import: only after the command line has proved right.
-    if request.compile_for:
+    # jax takes seconds to import, so mistakes on the command line are reported before that.
+    if topology := request.options.compile_for:
         from commands.pretrain import compile_for
 
-        compile_for.show(request.config, request.compile_for)
-    elif request.learning_rates:
+        compile_for.show(request.config, topology)
+    elif request.options.learning_rates:
         from commands.pretrain.schedule import learning_rates
 
         rates = learning_rates(request.config)

@@ -1,4 +1,4 @@
-"""What a pre-training works with: opened and checked before any work, and said what there is."""
+"""Opens what a pre-training needs and checks it before any work is spent."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -45,13 +45,9 @@ class Run(NamedTuple):
     """An opened pre-training.
 
     Attributes:
-      config: its configuration.
-      saved_config: what its work folder and its checkpoints say of it.
-      corpus, tokenizer: what it reads.
-      mesh: the devices.
-      objective, optimizer: what is trained, and how.
-      stages: its phases.
-      fresh_state: makes the state to start from.
+      saved_config: the configuration that its work folder and its checkpoints record.
+      stages: one for each phase.
+      fresh_state: makes the state to start from if there is no checkpoint.
     """
 
     config: PretrainConfig
@@ -66,28 +62,29 @@ class Run(NamedTuple):
 
 
 def open_run(request: Request, console: Console) -> Run | None:
-    """Opens and checks everything before any work is spent; None where the run has ended before."""
+    """Opens and checks everything and prints what was found; None if the run has ended already."""
     config, work_dir = request.config, Path(request.config.work_dir)
+    is_dry_run = request.options.dry_run
     saved_config = config.resolved() | {"recipe": request.recipe}
     with distributed.all_or_none():
         mesh = mesh_of(config)
-        earlier = {} if request.dry_run else earlier_config(work_dir)
+        earlier = {} if is_dry_run else earlier_config(work_dir)
         check_same_run(work_dir, earlier, saved_config)
-        corpus, tokenizer = _open_corpus(config, request.dry_run)
+        corpus, tokenizer = _open_corpus(config, is_dry_run)
         saved_config["corpus_fingerprint"] = corpus.fingerprint
         check_same_run(work_dir, earlier, saved_config)
     if earlier and (work_dir / "summary.json").is_file():
         console.print(
-            f"{work_dir} holds this run, finished; nothing to do. Another run: --work-dir DIR"
+            f"{work_dir} holds this run, finished: nothing to do; for another run give --work-dir"
         )
         return None
     objective = objective_of(config)
     blocks = architecture_of(config.model).blocks(config.model)
     optimizer = make_optimizer(config.optimizer, schedule_of(config), blocks)
     shapes = abstract_state(objective, optimizer, mesh)[0]
-    frozen_mask(shapes.params, config.optimizer.frozen)  # refuses names that freeze nothing
+    frozen_mask(shapes.params, config.optimizer.frozen)  # raises for names that match nothing
     init = partial(init_state, objective, optimizer, mesh, config.seed)
-    fresh_state, origin = _fresh_state(config, request.dry_run, tokenizer, init, shapes)
+    fresh_state, origin = _fresh_state(config, is_dry_run, tokenizer, init, shapes)
     eval_step = make_eval_step(objective, mesh)
     stages = [
         _stage(config, corpus, tokenizer, mesh, index, eval_step)
@@ -96,25 +93,17 @@ def open_run(request: Request, console: Console) -> Run | None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     console.print(
         f"{request.recipe}: {parameters:,} parameters, {config.total_steps:,} steps on "
-        f"{described(mesh)}; "
-        f"{corpus.split('train').tokens:,} training tokens in {config.corpus}\n{origin}",
+        f"{described(mesh)}; {corpus.split('train').tokens:,} training tokens in {config.corpus}\n"
+        f"{origin}",
         markup=False,
     )
     return Run(
-        config,
-        saved_config,
-        corpus,
-        tokenizer,
-        mesh,
-        objective,
-        optimizer,
-        stages,
-        fresh_state,
+        config, saved_config, corpus, tokenizer, mesh, objective, optimizer, stages, fresh_state
     )
 
 
 def objective_of(config: PretrainConfig) -> PretrainingObjective:
-    """What is trained, by its name: that of the objective on pairs, where the data has pairs."""
+    """The objective: the one that the data's sentence pairs are for, else masked-LM alone."""
     return OBJECTIVES[config.data.pair_objective or "masked_lm"](config.model)
 
 
@@ -126,7 +115,7 @@ def batch_size(config: PretrainConfig, phase: Phase) -> BatchSize:
 
 
 def mesh_of(config: PretrainConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh, on all devices by default; it fits the heads and the batches."""
+    """The mesh, by default of all devices, after a check that it divides heads and batches."""
     mesh = make_mesh(config.mesh, devices)
     check_divides(mesh, "heads", config.model.num_attention_heads, "model.num_attention_heads")
     for phase in config.phases:
@@ -135,13 +124,13 @@ def mesh_of(config: PretrainConfig, devices: Sequence[jax.Device] | None = None)
 
 
 def _open_corpus(config: PretrainConfig, is_dry_run: bool) -> tuple[Corpus, Tokenizer]:
-    """Opens the corpus and its tokenizer; the embedded one is built first if it is not there."""
+    """Opens the corpus and its tokenizer; the demo's corpus is built first if it is missing."""
     vocab_size = config.model.vocab_size
     if config.corpus == EMBEDDED_CORPUS and not Path(config.corpus, "corpus.json").is_file():
         if is_dry_run or jax.process_count() > 1:
             who = "--dry-run" if is_dry_run else "a run of several hosts"
             raise UserError(
-                f"{config.corpus} is not there, and {who} makes nothing; make it with: "
+                f"{config.corpus} does not exist, and {who} does not build it; build it with: "
                 "python -m data_pipeline.prepare --input embedded "
                 f"--output {config.corpus} --vocab-size {vocab_size}"
             )
@@ -154,15 +143,15 @@ def _open_corpus(config: PretrainConfig, is_dry_run: bool) -> tuple[Corpus, Toke
     corpus = open_corpus(config.corpus)
     if corpus.vocab_size != vocab_size:
         raise UserError(
-            f"model.vocab_size is {vocab_size}, the vocabulary of {config.corpus} has "
+            f"model.vocab_size is {vocab_size}, but the vocabulary of {config.corpus} has "
             f"{corpus.vocab_size} pieces; add --model.vocab-size {corpus.vocab_size}"
         )
     tokenizer = load_tokenizer(corpus.folder)
     expected = corpus.metadata["tokenizer"]["fingerprint"]
     if tokenizer.description["fingerprint"] != expected:
         raise UserError(
-            f"the tokenizer in {config.corpus} is not the one that the corpus was made with (its "
-            f"fingerprint is not {expected}); copy or prepare the corpus again"
+            f"the tokenizer in {config.corpus} is not the one that the corpus was made with, whose "
+            f"fingerprint is {expected}; copy or prepare the corpus again"
         )
     return corpus, tokenizer
 
@@ -174,14 +163,9 @@ def _fresh_state(
     init: Callable[..., TrainState],
     shapes: TrainState,
 ) -> tuple[Callable[[], TrainState], str]:
-    """What makes the state to start from, and a line that says where it comes from.
+    """A function that makes the state to start from, and a line that says where it comes from.
 
-    Args:
-      config: the run's.
-      is_dry_run: the work folder does not matter then.
-      tokenizer: that of the corpus.
-      init: makes a state with the parameters that it is given, if any, and fresh ones.
-      shapes: those of that state.
+    `init` makes a state from given parameters, if any, and fresh ones.
     """
     if not is_dry_run and (steps := saved_steps(Path(config.work_dir))):
         return init, f"parameters: the run's own, step {steps[-1]}"
@@ -229,16 +213,15 @@ def _stage(
     index: int,
     eval_step: EvalStep,
 ) -> loop.Stage:
-    """The stage of one phase; everything that can be wrong with its data is checked here."""
-    phase: Phase = config.phases[index]
+    """The stage of one phase, after a check of its data."""
+    phase = config.phases[index]
     shape: dict[str, Any] = {
         "sequence_length": phase.sequence_length,
         "max_predictions": phase.max_predictions,
         "starts_word": tokenizer.starts_word,
     }
-    # Streams that share a seed would draw the same order in every phase.
+    # With the same seed, every phase would draw the same order.
     seed = int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0])
-
     host_index, host_count = host_rows(mesh)
 
     def train_batches(cursor: Sequence[int] | None) -> Iterator[loop.HostBatch]:
@@ -253,7 +236,7 @@ def _stage(
             **shape,
         )
 
-    train_batches(None)  # refuses what does not fit before any work is spent
+    train_batches(None)  # checks whether the corpus and the settings fit together
     held_out = _held_out(config, corpus, mesh, phase.batch_size, shape)
     return loop.Stage(
         steps=phase.steps,
@@ -274,7 +257,7 @@ def _stage(
 def _held_out(
     config: PretrainConfig, corpus: Corpus, mesh: Mesh, batch_size: int, shape: dict[str, Any]
 ) -> list[loop.HostBatch]:
-    """This host's rows of the fixed evaluation batches, the same ones on every mesh."""
+    """This host's rows of the evaluation batches, which are the same on every mesh."""
     if not config.evaluation_examples:
         return []
     size = batch_size // config.loop.accumulation_steps

@@ -1,4 +1,4 @@
-"""The learning rates of a pre-training, whose phases may have a schedule each."""
+"""The learning rates of a pre-training; each phase may have a schedule of its own."""
 
 import itertools
 

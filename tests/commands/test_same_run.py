@@ -40,7 +40,7 @@ def test_only_a_folder_of_a_run_is_worked_in(tmp_path):
     (tmp_path / "checkpoints/7/_CHECKPOINT_METADATA").touch()
     assert earlier_config(tmp_path)["first_start"] == 5.0
     for text, message in (
-        ('{"model_type": "bert"}', "is not the work fol"),
+        ('{"model_type": "bert"}', "not the work fol"),
         ("{", "config.json is not JSON .*give another --work-dir"),
         ("[1]", "config.json holds no JSON object; give another --work-dir"),
     ):
@@ -57,15 +57,15 @@ def test_seeds_share_a_folder_with_nothing_else(tmp_path):
     check_seeds_dir(tmp_path, record)
     exported = tmp_path / "for/transformers"
     exported.mkdir(parents=True)
-    with pytest.raises(UserError, match="as it holds for; gi"):
+    with pytest.raises(UserError, match="holds for; give another --work-dir"):
         check_seeds_dir(tmp_path, record)
     record.write_text(json.dumps({"folder": str(exported)}))
     check_seeds_dir(tmp_path, record)
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match="no folder of several seeds, as it holds checkpoints; gi"):
+    with pytest.raises(UserError, match="several seeds, because it holds checkpoints; give"):
         check_seeds_dir(tmp_path, record)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="is no folder; give another"):
+    with pytest.raises(UserError, match="is not a folder; give another"):
         check_seeds_dir(tmp_path / "file", record)
 
 

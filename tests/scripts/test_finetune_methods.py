@@ -208,7 +208,7 @@ def test_another_base_or_none_is_refused(folder, run):
     base.rename(aside)
     try:
         refused("is not a folder", *options(folder, run))
-        with pytest.raises(UserError, match=f"trained on top of {base}, which is gone; bring it"):
+        with pytest.raises(UserError, match=f"trained on top of {base}, which is gone; restore it"):
             load_run(run)
         merged = folder / "from-elsewhere"
         arguments = ["merge", f"--checkpoint={run}", f"--base={aside}", f"--output={merged}"]
@@ -255,7 +255,7 @@ def test_merged_and_exported(folder, run, capsys):
     assert_same(one.converted.params, other.converted.params)
     refused("holds all weights already", "merge", f"--checkpoint={merged}",
             f"--output={folder / 'nothing'}", main=run_convert.main)  # fmt: skip
-    refused("no plain .* but one with lora; merge it: python run_convert.py merge",
+    refused("a model with lora, .*; merge it: python run_convert.py merge",
             *options(folder, folder / "next"), f"--init-from={run}")  # fmt: skip
 
 
@@ -317,7 +317,7 @@ def test_bitfit_merges_and_a_prefix_does_not(folder):
                 f"--checkpoint={folder / 'prefix'}", f"--output={folder / command}",
                 main=run_convert.main)  # fmt: skip
         assert not (folder / command).exists()
-    refused("no plain .* but one with prefix; start from its base",
+    refused("a model with prefix, .*; start from its base",
             *options(folder, folder / "next"), f"--init-from={folder / 'prefix'}")  # fmt: skip
 
 
@@ -343,7 +343,7 @@ def _encoder(flat):
         (["--method.rank=0"], "method.rank is 0; it must be at least 1"),
         (["--method.targets", "query", "nothing"], "method.targets is query nothing"),
         (["--frozen-layers=1"], "frozen_layers is 1, but method.name lora freezes the encoder"),
-        (["--from-scratch"], "so --from-scratch has no use with it"),
+        (["--from-scratch"], "cannot be used with --from-scratch"),
         (["--method.prefix-length=7"], "method.prefix_length is for prefix, but method.name is"),
         (["--method.name=full", "--frozen-layers=-1"], "frozen_layers is -1"),
         (["--method.name=full", "--frozen-layers=3"], "frozen_layers is 3; the model has 2"),

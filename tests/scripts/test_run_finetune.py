@@ -92,7 +92,7 @@ def test_the_model_answers_texts_and_files(finetuned, data, tmp_path, capsys):
     assert [row["label"] for row in typed] == ["cat", "dog"]
     assert typed[0]["text"] == "a small cat finds the tree"
     run_predict.main([*ask, "a cat", "the dog " * 12])
-    assert "1 of 2 are longer than 24 tokens, cut" in capsys.readouterr().err
+    assert "1 of 2 are longer than 24 tokens" in capsys.readouterr().err
     output = tmp_path / "found.jsonl"
     run_predict.main([*ask, f"--input={data}/dev.tsv", f"--output={output}", "--batch-size=7"])
     found = [json.loads(line) for line in output.read_text().splitlines()]
@@ -132,12 +132,12 @@ def test_a_stopped_run_continues_to_the_same_numbers(data, pretrained, finetuned
     assert 10 <= stopped < 60, output
     assert "the same command continues" in output
     run_predict.main(["classify", f"--checkpoint={work_dir}", "a cat"])
-    assert f"{work_dir} has not been trained to its end; this is" in capsys.readouterr().err
+    assert f"{work_dir} has not been trained to the end; this is" in capsys.readouterr().err
     run_finetune.main(arguments)
     assert_same_run(work_dir, finetuned)
     capsys.readouterr()
     run_predict.main(["classify", f"--checkpoint={work_dir}", "a cat"])
-    assert "to its end" not in capsys.readouterr().err
+    assert "to the end" not in capsys.readouterr().err
 
 
 def test_kill_9_after_a_checkpoint_loses_nothing(
@@ -224,7 +224,7 @@ def test_several_seeds_show_their_spread(data, pretrained, tmp_path, capsys):
     assert "seed-3" in output
     assert output.count("\ntest: accuracy ") == 2
     error = mistake(capsys, run_predict.main, ["classify", f"--checkpoint={tmp_path}/run", "a"])
-    assert f"name one of them: {tmp_path}/run/seed-3, {tmp_path}/run/seed-5" in error
+    assert f"give one of them: {tmp_path}/run/seed-3, {tmp_path}/run/seed-5" in error
     error = mistake(capsys, run_predict.main, ["classify", f"--checkpoint={exported}", "a"])
     assert "is a folder of transformers" in error
     capsys.readouterr()
@@ -298,7 +298,7 @@ def test_what_cannot_be_exported_is_said_before(data, pretrained, tmp_path, caps
     assert "exists and is not empty" in error(data)
     assert "no model with prefix" in error(tmp_path / "hf", "--method.name=prefix")
     assert "output layer of summarize" in error(tmp_path / "hf", task="summarize")
-    assert "is where the run works" in error(tmp_path / "run")
+    assert "contains the run's work folder" in error(tmp_path / "run")
     (tmp_path / "file").touch()
     assert f"{tmp_path}/file cannot be written to" in error(tmp_path / "file/hf")
 
@@ -366,7 +366,7 @@ def test_another_head_is_refused_and_can_start_fresh(data, finetuned, tmp_path, 
     [
         (["classify", "--checkpoint={run}", "x"], ["was not fine-tuned", "run_finetune.py"]),
         (["tag", "--checkpoint={tuned}", "x"], ["fine-tuned for sst2", "run_predict.py classify"]),
-        (["classify", "--checkpoint={tuned}"], ["type TEXT", "--input FILE"]),
+        (["classify", "--checkpoint={tuned}"], ["give either TEXT", "--input FILE"]),
         (["classify", "--checkpoint={tuned}", " "], ["text is empty"]),
         (["classify", "--checkpoint={tuned}", "--input=/nowhere.tsv"], ["cannot be read"]),
         (["classify", "--checkpoint=/nowhere", "x"], ["error: /nowhere is not a folder"]),
@@ -405,7 +405,7 @@ def test_files_may_move_but_not_change(data, pretrained, finetuned, tmp_path, ca
 
     other = tmp_path / "other.tsv"
     other.write_text((data / "dev.tsv").read_text().replace("\tcat", "\tdog", 1))
-    assert "another configuration (other dev data); type" in error({"dev": other})
+    assert "another configuration (other dev data);" in error({"dev": other})
     other.write_text((data / "train.tsv").read_text().replace("\tcat", "\tdog", 1))
     assert "(other training data)" in error({"train": other})
     params, saved, step = load_params(start)
@@ -415,13 +415,13 @@ def test_files_may_move_but_not_change(data, pretrained, finetuned, tmp_path, ca
     run_finetune.main(finetune_options(files, start, work_dir))  # the start is still being trained
     assert_same_run(work_dir, finetuned)
     capsys.readouterr()
-    assert "is not finished and deletes its older ch" in error({"method.name": "lora"})
+    assert "is not finished and will delete the checkpoint" in error({"method.name": "lora"})
     shutil.rmtree(start / "checkpoints")
     save_params(start, doubled, saved, step=step)
     assert "(other parameters in --init-from)" in error({})
     shutil.rmtree(start / "checkpoints")
     save_params(start, doubled, saved, step=step + 1)
-    words = f"(other parameters in --init-from; started from step {step}, which is not there any"
+    words = f"(other parameters in --init-from; started from step {step}, which no longer exists"
     assert words in error({})
 
 
@@ -436,7 +436,7 @@ def test_no_seed_is_trained_where_another_cannot_be(data, pretrained, finetuned,
 def test_several_seeds_do_not_go_into_the_folder_of_one(data, pretrained, finetuned, capsys):
     arguments = finetune_options(data, pretrained, finetuned)
     error = mistake(capsys, run_finetune.main, [*arguments, "--seeds", "0", "1"])
-    assert f"{finetuned} is no folder of several seeds, as it holds README.md, checkp" in error
+    assert f"{finetuned} cannot be used for several seeds, because it holds README" in error
     assert not (finetuned / "seed-0").exists()
 
 
@@ -445,5 +445,5 @@ def test_the_folder_of_another_model_is_left_alone(data, pretrained, tmp_path, c
     run_convert.main(["to-hf", f"--checkpoint={pretrained}", f"--output={folder}"])
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     error = mistake(capsys, run_finetune.main, finetune_options(data, folder, folder))
-    assert f"{folder} is not the work folder of a run and not empty" in error
+    assert f"{folder} is not empty and not the work folder of a run" in error
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

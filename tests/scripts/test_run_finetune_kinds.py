@@ -67,7 +67,7 @@ def test_an_exported_regression_says_that_it_is_one(tmp_path, capsys):
     assert values["id2label"] == {"0": "LABEL_0"}
     capsys.readouterr()
     error = mistake(capsys, run_predict.main, ["classify", f"--checkpoint={exported}", "a"])
-    assert f"{exported} is a folder of transformers, which does not say how" in error
+    assert f"{exported} is a folder of transformers, which does not say what" in error
     # Through a converted checkpoint and back nothing is lost.
     ours, again = tmp_path / "ours", tmp_path / "again"
     run_convert.main(["from-hf", f"--input={exported}", f"--output={ours}"])

@@ -145,7 +145,7 @@ def test_a_finished_run_typed_again_says_so(corpus, whole_run, capsys):
     work_dir, _ = whole_run
     before = {path: path.stat().st_mtime_ns for path in work_dir.rglob("*")}
     run_pretrain.main(options(corpus, work_dir))
-    assert "finished; nothing to do" in capsys.readouterr().out
+    assert "finished: nothing to do" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in work_dir.rglob("*")}
 
 

@@ -181,4 +181,4 @@ def test_a_damaged_checkpoint(corpus, whole_run, tmp_path, capsys):
     shutil.copytree(whole_run[0], tmp_path / "start")
     (tmp_path / "start" / "config.json").write_text("{")
     arguments = options(corpus, tmp_path / "run", {"init-from": tmp_path / "start"})
-    assert "is no work folder" in mistake(capsys, run_pretrain.main, arguments)
+    assert f"{tmp_path}/start/config.json" in mistake(capsys, run_pretrain.main, arguments)

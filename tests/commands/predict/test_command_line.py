@@ -26,7 +26,7 @@ def test_a_text_in_another_encoding_is_refused(capsys, command):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("none/x.jsonl", "its folder is not there"), ("", "is a folder; give")]
+    ("name", "words"), [("none/x.jsonl", "its folder does not exist"), ("", "is a folder; give")]
 )
 def test_an_output_is_refused_before_the_model_is_read(tmp_path, capsys, name, words):
     output = tmp_path / name

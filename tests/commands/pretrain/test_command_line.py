@@ -23,7 +23,7 @@ def test_a_recipe_may_be_called_by_its_full_name():
             "17 is too few for .* 0.15 of 128 tokens in a packed row; raise it to 19",
         ),
         (["--optimizer.warmup-proportion=0.1"], "set the other to None"),
-        (["--init-from=/nowhere"], "/nowhere is no work folder"),
+        (["--init-from=/nowhere"], "/nowhere is neither a run's work folder"),
         (["--init-optimizer"], "add --init-from"),
     ],
 )

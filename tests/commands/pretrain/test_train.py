@@ -3,7 +3,7 @@
 import dataclasses
 
 from bert_jax.objectives.objective import Metric
-from commands.pretrain.summary import held_out_lines, speed_lines
+from commands.pretrain.train import held_out_lines, speed_lines
 from configs.pretrain import Phase, PretrainConfig
 from data_pipeline.pretraining.batches import DataConfig
 
