@@ -343,7 +343,7 @@ def test_an_open_stream_does_not_keep_the_interpreter_from_exiting(make_corpus, 
     corpus = make_corpus(numbered_documents([[3] * 20] * 50))
     # Slow enough that the exit always comes while a batch is being filled.
     program = f"""
-import time
+import sys, time
 from data_pipeline.pretraining import batches as pretrain
 from data_pipeline.pretraining.stream import importing
 from data_pipeline.corpus.shards import open_corpus
@@ -360,8 +360,10 @@ next(stream)  # begins to import TensorFlow
 if {imported}:
     importing().join()
     next(stream), next(stream)  # by tf.data
+    print(*{{"tensorflow", "keras", "sklearn"}} & sys.modules.keys())
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=240
     )
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "(64, 32)", "")
+    expected = ["(64, 32)", *["tensorflow"] * imported]
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, expected, "")
