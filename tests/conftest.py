@@ -5,10 +5,13 @@ What is compiled once is read by all workers of a run and by the processes that 
 """
 
 import atexit
+import gc
 import os
 import shutil
 import signal
 import tempfile
+
+gc.set_threshold(50_000)  # as the scripts have it
 
 # A shell starts jobs in the background with Ctrl-C ignored, and so would be the programs that tests
 # start and interrupt.
