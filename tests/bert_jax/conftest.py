@@ -36,7 +36,7 @@ def objective() -> PretrainingObjective:
 @pytest.fixture(scope="session")
 def params(objective):
     """Parameters in which no bias is zero and no scale is one."""
-    params = nn.unbox(objective.init(jax.random.key(0)))
+    params = nn.unbox(jax.jit(objective.init)(jax.random.key(0)))
     leaves, tree = jax.tree.flatten(params)
     random = np.random.default_rng(1)
     leaves = [

@@ -92,7 +92,7 @@ def finetuning(kind, dtype, **settings):
         }
 
     return FinetuningObjective(
-        task.model(model_config(dtype), ("a", "b", "c")),
+        task.model(model_config(dtype), () if kind in ("regress", "swag") else ("a", "b", "c")),
         task.loss,
         batch_shapes,
         divergence=task.divergence,

@@ -1,10 +1,9 @@
 """Tiny fine-tunings of the tiny pre-trained run."""
 
 import random
-import subprocess
-import sys
 
-from tests.processes import ROOT, environment
+from tests.fork_server import Run
+from tests.processes import ROOT
 from tests.scripts.runs import WORDS
 
 FILLERS = [word for word in WORDS if word not in ("cat", "dog")]
@@ -38,10 +37,4 @@ def finetune_options(folder, pretrained, work_dir, task="sst2", changes=()):
 
 
 def start_finetune(arguments):
-    return subprocess.Popen(
-        [sys.executable, ROOT / "run_finetune.py", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment(devices=4),  # as many as tests/conftest.py gives
-    )
+    return Run(ROOT / "run_finetune.py", arguments, devices=4)  # as many as tests/conftest.py gives

@@ -1,8 +1,6 @@
 """Tiny runs of the scripts, in this process and in others."""
 
 import json
-import subprocess
-import sys
 import time
 
 import jax
@@ -13,7 +11,8 @@ from bert_jax.monitoring.tracker import read_metrics
 from bert_jax.training.saved_params import load_params
 from commands.errors import user_errors
 from data_pipeline.prepare import PrepareConfig, prepare
-from tests.processes import ROOT, environment
+from tests.fork_server import Run
+from tests.processes import ROOT
 
 # The names of metrics.jsonl that tell speed, not numbers.
 SPEED = {
@@ -68,14 +67,8 @@ def options(corpus, work_dir, changes=()):
     return ["base", *(f"--{name}={value}" for name, value in values.items())]
 
 
-def start(arguments, *wrapper, devices=1):
-    return subprocess.Popen(
-        [*wrapper, sys.executable, ROOT / "run_pretrain.py", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment(devices),
-    )
+def start(arguments, devices=1, largest_file=None):
+    return Run(ROOT / "run_pretrain.py", arguments, devices, largest_file=largest_file)
 
 
 def finish(arguments):

@@ -151,9 +151,9 @@ def test_a_finished_run_typed_again_says_so(corpus, whole_run, capsys):
 
 @pytest.mark.parametrize("blocks", [6, 40])
 def test_a_full_disk_is_one_line_and_what_was_complete_stays(corpus, whole_run, tmp_path, blocks):
-    """No file may grow beyond some blocks of 512 bytes: the kernel sees to it in every thread."""
+    """No file may grow beyond some blocks of 512 bytes: the kernel enforces it in every thread."""
     arguments = options(corpus, tmp_path / "run")
-    process = start(arguments, "sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh")
+    process = start(arguments, largest_file=512 * blocks)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 2, output
     assert "Traceback" not in output

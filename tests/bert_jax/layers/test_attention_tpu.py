@@ -42,8 +42,11 @@ def run(passes, length, mask, rate, weights=1.0):
     def loss(*inputs):
         return jnp.sum(weights * factors * attend(passes, *inputs, *rest))
 
-    context = attend(passes, query, key, value, *rest)
-    return [context, *jax.grad(loss, argnums=(0, 1, 2))(query, key, value)]
+    @jax.jit
+    def context_and_gradients(*inputs):
+        return attend(passes, *inputs, *rest), *jax.grad(loss, argnums=(0, 1, 2))(*inputs)
+
+    return context_and_gradients(query, key, value)
 
 
 @dataclasses.dataclass(frozen=True)

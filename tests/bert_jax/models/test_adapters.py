@@ -76,12 +76,17 @@ def objective_of(name, **changes):
 
 @functools.cache
 def _initial(name):
-    return nn.unbox(objective_of(name).init(jax.random.key(0)))
+    return nn.unbox(jax.jit(objective_of(name).init)(jax.random.key(0)))
 
 
 def init(name):
     """The initial parameters, in a tree of its own that a test may change."""
     return jax.tree.map(np.asarray, _initial(name))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def logits(name, params, batch):
+    return objective_of(name).logits(params, batch)
 
 
 def moved(params, seed=1):
@@ -98,8 +103,8 @@ def test_the_start_is_the_base(name):
     base, params = init("full"), init(name)
     for path, array in flatten_dict(base, sep="/").items():
         np.testing.assert_array_equal(flatten_dict(params, sep="/")[path], array)
-    expected = objective_of("full").logits(base, BATCH)
-    found = objective_of(name).logits(params, BATCH)
+    expected = logits("full", base, BATCH)
+    found = logits(name, params, BATCH)
     tolerance = {"houlsby": 1e-4, "pfeiffer": 1e-4, "prefix": 1.0}.get(name, 0.0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
     assert np.array_equal(found, expected) == (tolerance == 0)
@@ -110,10 +115,8 @@ def test_the_start_is_the_base(name):
             for tree in (base, params):
                 tree["encoder"][f"layer_{index}"]["attention"]["query"] = query
             keys[f"layer_{index}"]["attention"]["prefix_keys"] = jnp.full((8, 3), -1e4)
-        expected = objective_of("full").logits(base, BATCH)
-        np.testing.assert_allclose(
-            objective_of("prefix").logits(params, BATCH), expected, rtol=0, atol=1e-6
-        )
+        expected = logits("full", base, BATCH)
+        np.testing.assert_allclose(logits("prefix", params, BATCH), expected, rtol=0, atol=1e-6)
 
 
 def test_lora_against_its_formula_and_merged():
@@ -127,12 +130,12 @@ def test_lora_against_its_formula_and_merged():
             assert (a.shape[0], b.shape[1]) == kernel.shape
             assert a.shape[1] == b.shape[0] == 2
             base["encoder"][layer][group][name]["kernel"] = kernel + 3.0 / 2 * (a @ b)
-    expected = objective_of("full").logits(base, BATCH)
-    found = objective_of("lora").logits(params, BATCH)
+    expected = logits("full", base, BATCH)
+    found = logits("lora", params, BATCH)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     merged = jax.tree.map(np.asarray, merge(method, params))
     assert merged.keys() == base.keys()
-    np.testing.assert_allclose(objective_of("full").logits(merged, BATCH), found, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(logits("full", merged, BATCH), found, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -141,13 +144,13 @@ def test_lora_against_its_formula_and_merged():
 )
 def test_the_encoder_with_padding_against_numpy(name, remat):
     params = moved(init(name))
-    found = objective_of(name, remat=remat).model.apply(
-        variables(METHODS[name], params),
-        BATCH,
+    encoder = functools.partial(
+        objective_of(name, remat=remat).model.apply,
         method=lambda model, batch: model.encoder(
             batch["input_ids"], batch["token_type_ids"], batch["attention_mask"]
         ),
     )
+    found = jax.jit(encoder)(variables(METHODS[name], params), BATCH)
     names = ("input_ids", "token_type_ids", "attention_mask")
     for row in range(len(BATCH["input_ids"])):
         inputs = [BATCH[key][row] for key in names]
@@ -179,8 +182,8 @@ def test_a_prefix_in_attention_with_dropout():
         return jnp.sum(weights * plain(query, *inputs, mask, *rest))
 
     for one, other in zip(
-        jax.tree.leaves(jax.value_and_grad(found)(prefixes)),
-        jax.tree.leaves(jax.value_and_grad(expected)(prefixes)),
+        jax.tree.leaves(jax.jit(jax.value_and_grad(found))(prefixes)),
+        jax.tree.leaves(jax.jit(jax.value_and_grad(expected))(prefixes)),
         strict=True,
     ):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)

@@ -1,6 +1,7 @@
 """The encoder and heads against plain NumPy in float64."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,14 @@ from tests.bert_jax.models import numpy_bert
 
 def as_float64(params):
     return jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def encode(objective, params, *inputs):
+    """The hidden states."""
+    return objective.model.apply(
+        {"params": params}, *inputs, method=lambda model, *inputs: model.encoder(*inputs)
+    )
 
 
 def metrics_of(objective, params, batch):
@@ -57,11 +66,7 @@ def test_metrics_are_named_after_the_pairs(config, params, batch):
 
 def test_hidden_states_equal_the_numpy_model(config, params, batch, objective):
     keys = ("input_ids", "token_type_ids", "attention_mask")
-    found = objective.model.apply(
-        {"params": params},
-        *(batch[key] for key in keys),
-        method=lambda model, *inputs: model.encoder(*inputs),
-    )
+    found = encode(objective, params, *(batch[key] for key in keys))
     for row in range(len(found)):
         expected = numpy_bert.encode(
             as_float64(params)["encoder"], config, *(batch[key][row] for key in keys)
@@ -79,7 +84,7 @@ def test_padding_does_not_matter(objective, params, batch):
 
 def test_initial_parameters_are_those_of_the_original():
     config = BertConfig(vocab_size=3000, hidden_size=64, num_hidden_layers=1, num_attention_heads=2)
-    params = nn.unbox(PretrainingObjective(config).init(jax.random.key(0)))
+    params = nn.unbox(jax.jit(PretrainingObjective(config).init)(jax.random.key(0)))
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = path[-1].key
         if name == "bias":
@@ -111,6 +116,7 @@ def count_random_draws(function, *arguments):
 def test_dropout_has_its_four_places_and_no_other(with_dropout, params, batch):
     objective = PretrainingObjective(with_dropout)
 
+    @jax.jit
     def loss(params, key):
         return objective.sums(params, batch, training_keys(key))["masked_lm_loss"][0]
 
@@ -139,13 +145,8 @@ def test_bfloat16_computes_in_bfloat16_with_float32_parameters(config, params, b
     objective = PretrainingObjective(dataclasses.replace(config, dtype="bfloat16"))
     leaves = jax.tree.leaves(nn.unbox(jax.eval_shape(objective.init, jax.random.key(0))))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
-    hidden = objective.model.apply(
-        {"params": params},
-        batch["input_ids"],
-        batch["token_type_ids"],
-        batch["attention_mask"],
-        method=lambda model, *inputs: model.encoder(*inputs),
-    )
+    keys = ("input_ids", "token_type_ids", "attention_mask")
+    hidden = encode(objective, params, *(batch[key] for key in keys))
     assert hidden.dtype == jnp.bfloat16
     exact = metrics_of(PretrainingObjective(config), params, batch)["loss"]
     rounded = metrics_of(objective, params, batch)["loss"]
@@ -170,7 +171,7 @@ def test_sequences_that_share_a_row_do_not_see_each_other(config, params):
     positions = np.concatenate([np.arange(n)[None] for n in lengths] + [padding], axis=1)
 
     def encode(ids, mask, positions=None):
-        return Encoder(config).apply(
+        return jax.jit(Encoder(config).apply, static_argnums=4)(
             {"params": params["encoder"]}, ids, np.zeros_like(ids), mask, True, positions
         )[0]
 

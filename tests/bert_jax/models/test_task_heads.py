@@ -4,6 +4,7 @@ Their numbers are compared with `transformers` in tests/parity.
 """
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -25,6 +26,17 @@ MODELS = {
 }
 
 
+def init(model, batch):
+    return jax.jit(model.init)(jax.random.key(0), batch)
+
+
+def apply(model, params, batch, key=None):
+    """The outputs; with a key, those of training."""
+    rngs = None if key is None else {"dropout": key}
+    forward = jax.jit(functools.partial(model.apply, deterministic=key is None))
+    return forward(params, batch, rngs=rngs)
+
+
 def made_up(name):
     size = (4, 2, 6) if name == "choice" else (4, 6)
     ids = np.random.default_rng(0).integers(5, 30, size).astype(np.int32)
@@ -43,15 +55,15 @@ def test_shapes_dropout_and_padding(name):
     model, shape = MODELS[name]
     batch = made_up(name)
     ids, mask = batch["input_ids"], batch["attention_mask"]
-    params = model.init(jax.random.key(0), batch)
-    logits = model.apply(params, batch)
+    params = init(model, batch)
+    logits = apply(model, params, batch)
     assert logits.shape == shape
     assert logits.dtype == np.float32
 
-    dropped = model.apply(params, batch, deterministic=False, rngs={"dropout": jax.random.key(1)})
+    dropped = apply(model, params, batch, jax.random.key(1))
     assert np.array_equal(dropped, logits) == (name == "question")
 
-    padded = model.apply(params, batch | {"input_ids": np.where(mask, ids, 7)})
+    padded = apply(model, params, batch | {"input_ids": np.where(mask, ids, 7)})
     real = (slice(None), slice(0, 4)) if name in ("token", "question") else ...
     np.testing.assert_allclose(padded[real], logits[real], atol=1e-6)
 
@@ -89,9 +101,9 @@ def test_a_choice_that_is_not_there_counts_for_nothing():
         "token_type_ids": np.zeros_like(ids),
         "attention_mask": (ids > 0).astype(np.int32),
     }
-    params = model.init(jax.random.key(0), batch)
-    logits = model.apply(params, batch)
-    two = model.apply(params, {name: array[:, :2] for name, array in batch.items()})
+    params = init(model, batch)
+    logits = apply(model, params, batch)
+    two = apply(model, params, {name: array[:, :2] for name, array in batch.items()})
     np.testing.assert_allclose(logits[:, :2], two, atol=1e-6)
     np.testing.assert_allclose(jax.nn.softmax(logits[1]), [*jax.nn.softmax(two[1]), 0.0], atol=1e-6)
     assert logits[0, 2] > ABSENT
@@ -103,9 +115,9 @@ def test_a_sentence_is_scored_at_its_cls_as_a_token_is():
     positions = np.array([[0, 2], [1, 5], [3, 0], [0, 0]], np.int32)
     batch = {"input_ids": ids, "token_type_ids": 0 * ones, "attention_mask": ones}
     tokens = TaskModel(CONFIG, 1, "tokens")
-    params = tokens.init(jax.random.key(0), batch)
-    every = tokens.apply(params, batch)[..., 0]
-    scores = TaskModel(CONFIG, 1, "sentences").apply(params, batch | {"cls_positions": positions})
+    params = init(tokens, batch)
+    every = apply(tokens, params, batch)[..., 0]
+    scores = apply(TaskModel(CONFIG, 1, "sentences"), params, batch | {"cls_positions": positions})
     np.testing.assert_allclose(scores, np.take_along_axis(np.array(every), positions, 1), atol=1e-6)
 
 
@@ -118,11 +130,11 @@ def test_a_relation_is_told_from_the_three_states():
         "attention_mask": np.ones_like(ids),
         "entity_positions": np.array([[1, 4], [5, 2]], np.int32),
     }
-    params = nn.unbox(model.init(jax.random.key(0), batch))
-    states = Encoder(CONFIG).apply(
+    params = nn.unbox(init(model, batch))
+    states = jax.jit(Encoder(CONFIG).apply)(
         {"params": params["params"]["encoder"]}, *list(batch.values())[:3]
     )
     together = np.stack([states[0, [0, 1, 4]].ravel(), states[1, [0, 5, 2]].ravel()])
     layer = params["params"]["classifier"]
     expected = together @ layer["kernel"] + layer["bias"]
-    np.testing.assert_allclose(model.apply(params, batch), expected, atol=1e-5)
+    np.testing.assert_allclose(apply(model, params, batch), expected, atol=1e-5)

@@ -57,7 +57,7 @@ def objective(**regularization):
     )
 
 
-PARAMS = nn.unbox(objective().init(jax.random.key(0)))
+PARAMS = nn.unbox(jax.jit(objective().init)(jax.random.key(0)))
 KEY = jax.random.key(7)
 KEYS = training_keys(KEY)
 
@@ -73,26 +73,28 @@ def expected_loss(logits, smoothing=0.0):
 
 
 def loss_of(the_objective, keys=KEYS):
-    total, weight = the_objective.sums(PARAMS, BATCH, keys)["loss"]
+    total, weight = jax.jit(the_objective.sums)(PARAMS, BATCH, keys)["loss"]
     assert float(weight) == pytest.approx(3.5)
     return float(total)
 
 
 def test_the_loss_weighs_rows_and_evaluation_is_plain():
-    logits = objective().logits(PARAMS, BATCH)
+    logits = jax.jit(objective().logits)(PARAMS, BATCH)
     smoothed = objective(label_smoothing=0.1, r_drop=1.0, adversarial=1.0)
     assert loss_of(smoothed, evaluation_keys(0)) == pytest.approx(expected_loss(logits), rel=1e-5)
     assert float(objective().loss_weights(BATCH)["loss"]) == pytest.approx(3.5)
 
 
 def test_label_smoothing_spreads_the_target():
-    logits = objective().logits(PARAMS, BATCH, KEY)
+    logits = jax.jit(objective().logits)(PARAMS, BATCH, KEY)
     found = loss_of(objective(label_smoothing=0.2))
     assert found == pytest.approx(expected_loss(logits, 0.2), rel=1e-5)
 
 
 def test_r_drop_adds_the_divergence_of_two_passes():
-    first, second = (objective().logits(PARAMS, BATCH, key) for key in jax.random.split(KEY))
+    first, second = (
+        jax.jit(objective().logits)(PARAMS, BATCH, key) for key in jax.random.split(KEY)
+    )
     assert np.abs(first - second).max() > 1e-3
     p, q = log_softmax(first), log_softmax(second)
     both_ways = (np.exp(p) * (p - q)).sum(axis=-1) + (np.exp(q) * (q - p)).sum(axis=-1)
@@ -105,27 +107,31 @@ def test_r_drop_takes_the_divergence_that_is_given():
     given = dataclasses.replace(
         objective(r_drop=0.7), divergence=lambda p, q: jnp.sum(jnp.abs(p - q), axis=-1)
     )
-    first, second = (objective().logits(PARAMS, BATCH, key) for key in jax.random.split(KEY))
+    first, second = (
+        jax.jit(objective().logits)(PARAMS, BATCH, key) for key in jax.random.split(KEY)
+    )
     expected = (expected_loss(first) + expected_loss(second)) / 2
     expected += 0.7 * np.sum(BATCH["weights"] * np.abs(first - second).sum(axis=-1))
     assert loss_of(given) == pytest.approx(expected, rel=1e-4)
 
 
 def test_adversarial_adds_the_loss_of_moved_embeddings():
+    @jax.jit
     def plain(params):
         return objective().sums(params, BATCH, KEYS)["loss"][0]
 
-    gradient = jax.grad(plain)(PARAMS)["encoder"]["embeddings"]["word_embeddings"]
-    norm = np.sqrt(np.sum(np.square(gradient)))
+    gradient = jax.jit(jax.grad(plain))
+    step = gradient(PARAMS)["encoder"]["embeddings"]["word_embeddings"]
+    norm = np.sqrt(np.sum(np.square(step)))
     moved = jax.tree.map(jnp.copy, PARAMS)
-    moved["encoder"]["embeddings"]["word_embeddings"] += 0.5 * gradient / norm
+    moved["encoder"]["embeddings"]["word_embeddings"] += 0.5 * step / norm
     expected = float(plain(PARAMS) + plain(moved))
     assert float(plain(moved)) > float(plain(PARAMS)) + 0.01
     attacked = objective(adversarial=0.5)
     assert loss_of(attacked) == pytest.approx(expected, rel=1e-5)
     # The step is a constant: the gradient is that of both losses where they are.
-    found = jax.grad(lambda params: attacked.sums(params, BATCH, KEYS)["loss"][0])(PARAMS)
-    both = jax.tree.map(jnp.add, jax.grad(plain)(PARAMS), jax.grad(plain)(moved))
+    found = jax.jit(jax.grad(lambda params: attacked.sums(params, BATCH, KEYS)["loss"][0]))(PARAMS)
+    both = jax.tree.map(jnp.add, gradient(PARAMS), gradient(moved))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, both)
 
 
@@ -142,7 +148,7 @@ def test_predictions_come_back_in_order_and_filled_up_rows_do_not_count():
 
     step = make_predict_step(objective(), mesh)
     logits, loss = predict(step, PARAMS, [taken([2]), taken([1, 0])], mesh)
-    expected = objective().logits(PARAMS, rows)
+    expected = jax.jit(objective().logits)(PARAMS, rows)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
     weights = BATCH["weights"][:3]
     nll = -log_softmax(expected)[np.arange(3), rows["labels"]]

@@ -27,7 +27,7 @@ from bert_jax.training.step import abstract_state, init_state, make_train_step
 MODEL = BertConfig(
     vocab_size=96,
     hidden_size=16,
-    num_hidden_layers=2,
+    num_hidden_layers=1,
     num_attention_heads=4,
     intermediate_size=40,
     max_position_embeddings=12,

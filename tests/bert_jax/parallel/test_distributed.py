@@ -3,12 +3,14 @@
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
 from bert_jax.errors import UserError
 from bert_jax.parallel.distributed import DistributedConfig, initialize
-from tests.processes import ROOT, environment
+from tests.fork_server import Run
+from tests.processes import ROOT
 
 PROGRAM = """
 import sys, time
@@ -58,27 +60,21 @@ def free_port():
         return listening.getsockname()[1]
 
 
-def start_both(mode, timeout=30, variables=None):
+def start_both(folder, mode, timeout=30, variables=None):
     """Starts both; with the environment of a cluster, which they find each other from."""
     address = f"127.0.0.1:{free_port()}" if variables is None else "auto"
-    program = PROGRAM.replace("TIMEOUT", str(timeout))
+    program = folder / "program.py"
+    program.write_text(PROGRAM.replace("TIMEOUT", str(timeout)))
     return [
-        subprocess.Popen(
-            [sys.executable, "-c", program, address, str(process), mode],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment() | (variables(process) if variables else {}),
-        )
+        Run(program, [address, process, mode], variables=variables and variables(process))
         for process in range(2)
     ]
 
 
 def wait_until_ready(process):
-    for line in process.stdout:
-        if line == "ready\n":
-            return
-    raise AssertionError("it ended before")
+    while "\nready\n" not in process.output.read_text():
+        assert process.poll() is None, process.output.read_text()
+        time.sleep(0.01)
 
 
 def last_line(process):
@@ -112,15 +108,15 @@ def agreed(number):
     ]
 
 
-def test_what_the_processes_of_a_cluster_tell_each_other():
-    for number, process in enumerate(start_both("nothing", variables=slurm)):
+def test_what_the_processes_of_a_cluster_tell_each_other(tmp_path):
+    for number, process in enumerate(start_both(tmp_path, "nothing", variables=slurm)):
         assert lines_of(process) == agreed(number)
         assert process.returncode == 0
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_process_that_dies_ends_the_other_with_one_clear_line(victim):
-    processes = start_both("sleep", timeout=15)
+def test_a_process_that_dies_ends_the_other_with_one_clear_line(tmp_path, victim):
+    processes = start_both(tmp_path, "sleep", timeout=15)
     for process in processes:
         wait_until_ready(process)
     processes[victim].kill()
@@ -130,8 +126,8 @@ def test_a_process_that_dies_ends_the_other_with_one_clear_line(victim):
     processes[victim].communicate()
 
 
-def test_a_mistake_on_one_host_ends_both():
-    first, second = start_both("mistake", timeout=15)
+def test_a_mistake_on_one_host_ends_both(tmp_path):
+    first, second = start_both(tmp_path, "mistake", timeout=15)
     output, _ = second.communicate(timeout=300)
     assert "error: process 1 of 2: this host has no corpus\n" in output
     assert "another host" not in output
@@ -140,18 +136,18 @@ def test_a_mistake_on_one_host_ends_both():
     assert first.returncode == 1
 
 
-def test_a_mistake_on_one_host_where_all_look_ends_both_without_a_stack_trace():
+def test_a_mistake_on_one_host_where_all_look_ends_both_without_a_stack_trace(tmp_path):
     errors = [
         "error: process 0 of 2: another process cannot start; its own output says why",
         "error: process 1 of 2: this host has no corpus",
     ]
-    for number, process in enumerate(start_both("together")):
+    for number, process in enumerate(start_both(tmp_path, "together")):
         assert lines_of(process) == [*agreed(number), errors[number]]
         assert process.returncode == 2
 
 
-def test_a_mistake_on_all_hosts_is_all_they_say():
-    for number, process in enumerate(start_both("mistakes")):
+def test_a_mistake_on_all_hosts_is_all_they_say(tmp_path):
+    for number, process in enumerate(start_both(tmp_path, "mistakes")):
         assert last_line(process) == f"error: process {number} of 2: no host has a corpus"
         assert process.returncode == 2
 

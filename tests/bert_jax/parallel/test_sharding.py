@@ -66,7 +66,7 @@ def test_every_mesh_equals_one_device(runs, mesh, packed):
     """With dropout and accumulation: losses, every gradient, every parameter after some steps."""
     prefix = f"one/{packed}/"
     names = [name.removeprefix(prefix) for name in runs if name.startswith(prefix)]
-    assert len(names) > 60
+    assert len(names) > 50
     for name in names:
         found, expected = runs[f"{mesh}/{packed}/{name}"], runs[prefix + name]
         # A key's bias shifts all scores of a query alike: its gradient is 0 after softmax, and Adam

@@ -1,0 +1,100 @@
+"""Runs of scripts in processes that need not import jax and TensorFlow again.
+
+A server, a process of its own that has imported them and started neither, forks for each run.
+"""
+
+import atexit
+import multiprocessing
+import os
+import resource
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.processes import environment
+
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["tests.preloaded"])
+
+
+class Run:
+    """A script that runs, with those methods of `subprocess.Popen` that tests need.
+
+    Args:
+      script: the file.
+      arguments: its command line.
+      devices: how many are simulated.
+      variables: more of the environment.
+      largest_file: in bytes; no file may grow beyond.
+    """
+
+    def __init__(
+        self,
+        script: Path,
+        arguments: Sequence[object],
+        devices: int = 1,
+        variables: Mapping[str, str] | None = None,
+        largest_file: int | None = None,
+    ):
+        with tempfile.NamedTemporaryFile(delete=False) as output:
+            self.output = Path(output.name)
+        self._process = _server.Process(
+            target=_run,
+            args=(
+                [str(script), *map(str, arguments)],
+                environment(devices) | dict(variables or {}),
+                output.name,
+                largest_file,
+            ),
+        )
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """The exit status, None while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal, if the run has not ended."""
+        if self._process.is_alive():
+            os.kill(self._process.pid, number)
+
+    def terminate(self) -> None:
+        """Sends SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Sends SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Waits for the end; what it wrote, both streams as one, and an empty text."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self.kill()
+            raise subprocess.TimeoutExpired(str(self.output), timeout or 0)
+        return self.output.read_text(), ""
+
+
+def _run(
+    command: list[str], variables: Mapping[str, str], output: str, largest_file: int | None
+) -> None:
+    os.environ |= variables
+    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    sys.argv = command
+    try:
+        runpy.run_path(command[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # as an interpreter does, but not a forked process
