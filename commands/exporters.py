@@ -1,9 +1,26 @@
 """The formats that models can be exported to, by name: `--export NAME DIR` and run_convert.py."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from rich.console import Console
 
 from bert_jax.models.config import MethodConfig, can_be_merged
+
+
+class Write(Protocol):
+    """Writes a checkpoint of ours as a folder of another format."""
+
+    def __call__(
+        self,
+        checkpoint: Path,
+        output: Path,
+        console: Console,
+        *,
+        step: int | None = None,
+        architecture: str | None = None,
+    ) -> None: ...
 
 
 class Exporter(NamedTuple):
@@ -12,11 +29,11 @@ class Exporter(NamedTuple):
     Attributes:
       why_not: says why a model cannot be written, None if it can: given how it was fine-tuned, its
         task's name, and the class of `transformers` with the task's output layer ("" for none).
-      write: writes a checkpoint; its arguments are those of `export.to_hugging_face`.
+      write: writes a checkpoint, see `export.to_hugging_face`.
     """
 
     why_not: Callable[[MethodConfig, str, str], str | None]
-    write: Callable[..., None]
+    write: Write
 
 
 def _why_not_hugging_face(method: MethodConfig, task: str, architecture: str) -> str | None:
@@ -27,10 +44,17 @@ def _why_not_hugging_face(method: MethodConfig, task: str, architecture: str) ->
     return None
 
 
-def _write_hugging_face(*arguments: Any, **options: Any) -> None:
+def _write_hugging_face(
+    checkpoint: Path,
+    output: Path,
+    console: Console,
+    *,
+    step: int | None = None,
+    architecture: str | None = None,
+) -> None:
     from commands.export import to_hugging_face  # imports jax
 
-    to_hugging_face(*arguments, **options)
+    to_hugging_face(checkpoint, output, console, step=step, architecture=architecture)
 
 
 EXPORTERS = {"hf": Exporter(_why_not_hugging_face, _write_hugging_face)}

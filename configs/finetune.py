@@ -47,7 +47,7 @@ class FinetuneConfig:
       sequence_length: longest input in tokens; longer ones are cut or windowed, and counted.
       batch_size: examples per optimizer step.
       epochs: passes over the training examples.
-      train_examples: use only this many of the first training examples; 0 uses all.
+      train_examples: use only the first so many training examples; 0 uses all.
       seeds: seeds of dropout, order and the new layer; each has a run, and their spread is shown.
       dropout: dropout of hidden states and attention, instead of the checkpoint's.
       from_scratch: use only the architecture and the tokenizer of init_from, not its parameters, to

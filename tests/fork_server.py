@@ -4,7 +4,9 @@ A server, a process of its own that has imported them and started neither, forks
 """
 
 import atexit
+import functools
 import multiprocessing
+import multiprocessing.util
 import os
 import resource
 import runpy
@@ -19,6 +21,20 @@ from tests.processes import environment
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["tests.preloaded"])
+_running: set["Run"] = set()
+
+
+@functools.cache
+def _outputs() -> tempfile.TemporaryDirectory[str]:
+    """Where the runs of this process write what they print."""
+    return tempfile.TemporaryDirectory(prefix="bert_jax-output-")
+
+
+@atexit.register  # after multiprocessing's own, which waits for all that run, and so called before
+def _end_all() -> None:
+    for run in list(_running):
+        run.kill()
+        run.communicate()
 
 
 class Run:
@@ -40,18 +56,20 @@ class Run:
         variables: Mapping[str, str] | None = None,
         largest_file: int | None = None,
     ):
-        with tempfile.NamedTemporaryFile(delete=False) as output:
-            self.output = Path(output.name)
+        descriptor, name = tempfile.mkstemp(dir=_outputs().name)
+        os.close(descriptor)
+        self.output = Path(name)
         self._process = _server.Process(
             target=_run,
             args=(
                 [str(script), *map(str, arguments)],
                 environment(devices) | dict(variables or {}),
-                output.name,
+                name,
                 largest_file,
             ),
         )
         self._process.start()
+        _running.add(self)
 
     @property
     def returncode(self) -> int | None:
@@ -81,13 +99,18 @@ class Run:
         if self._process.exitcode is None:
             self.kill()
             raise subprocess.TimeoutExpired(str(self.output), timeout or 0)
+        _running.discard(self)
         return self.output.read_text(), ""
 
 
 def _run(
     command: list[str], variables: Mapping[str, str], output: str, largest_file: int | None
 ) -> None:
-    os.environ |= variables
+    assert "tests.preloaded" in sys.modules, "the server has imported nothing"
+    for name in {name for name in os.environ | variables if name.startswith("JAX_")}:
+        assert os.environ.get(name) == variables.get(name), f"jax has read {name} already"
+    os.environ.clear()
+    os.environ.update(variables)
     descriptor = os.open(output, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

@@ -70,7 +70,8 @@ def save_hugging_face(
     """Writes `config.json` and `model.safetensors` into an existing folder.
 
     Args:
-      folder, config: where to, and of what model.
+      folder: where to write.
+      config: the configuration of the model.
       params: our tree; parts that `architecture` does not have are left out.
       architecture: a class of transformers.
       pad_token_id: id of [PAD] in the vocabulary.

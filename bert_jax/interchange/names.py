@@ -1,7 +1,7 @@
 """Parameters of other implementations: ours <-> Hugging Face <-> TF1 by a family's table of names.
 
 All of them are numpy arrays, and conversion is exact to the bit in float32. `hugging_face.py` reads
-and writes files; `commands/tf1.py` those that need TensorFlow.
+and writes files; `commands/saved_model.py` those that need TensorFlow.
 """
 
 import re
@@ -129,8 +129,8 @@ def adam_from_tf1(
     """Adam's first and second moments of a TF1 checkpoint, as trees, and the global step."""
     if "global_step" not in tensors:
         raise UserError(
-            "the checkpoint has no global_step, so it holds no optimizer state, as those that were "
-            "released; leave out --optimizer-state"
+            "the checkpoint has no global_step, so it holds no optimizer state, like the released "
+            "checkpoints; leave out --optimizer-state"
         )
     moments = []
     for slot in ("adam_m", "adam_v"):

@@ -57,9 +57,17 @@ class Passes(NamedTuple):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 6))
-def attend(passes: Passes, *inputs: Any) -> Float[Array, "B N D Q"]:
-    """`dot_product_attention` of the inputs, computed by the given passes."""
-    return passes.forward(*inputs)[0]
+def attend(
+    passes: Passes,
+    query: Float[Array, "B N D Q"],
+    key: Float[Array, "B N D L"],
+    value: Float[Array, "B N D L"],
+    mask: AttentionMask,
+    dropout_key: Key[Array, ""] | None,
+    dropout_rate: float,
+) -> Float[Array, "B N D Q"]:
+    """`dot_product_attention`, computed by the given passes."""
+    return passes.forward(query, key, value, mask, dropout_key, dropout_rate)[0]
 
 
 attend.defvjp(

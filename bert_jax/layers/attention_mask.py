@@ -49,7 +49,9 @@ class AttentionMask:
     rule: Rule = dataclasses.field(default=Rule(), metadata={"static": True})
 
     def penalties(self) -> jax.Array:
-        """float32 [B, 1, L, L], [B, 1, 1, L] if all queries see the same keys; to add to scores."""
+        """What to add to the scores: float32 [B, 1, L, L], or [B, 1, 1, L] where all queries see
+        the same keys.
+        """
         position = jnp.arange(self.sequence.shape[1])
         queries = Tokens(self.sequence[:, None, :, None], position[:, None])
         keys = Tokens(self.sequence[:, None, None, :], position)

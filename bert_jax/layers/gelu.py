@@ -13,9 +13,10 @@ from jaxtyping import Array, Float
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def gelu(x: Float[Array, "*S"], approximate: bool) -> Float[Array, "*S"]:
-    """x times the normal distribution function of x, computed in float32, in the dtype of x.
+    """x times the normal distribution function of x.
 
-    `approximate` chooses the form with tanh instead of the exact one.
+    Computed in float32 and returned in the dtype of x. `approximate` chooses the form with tanh
+    instead of the exact one.
     """
     return _gelu_and_derivative(x, approximate)[0]
 

@@ -131,7 +131,7 @@ class SelfAttention(nn.Module):
         mask: AttentionMask,
         deterministic: bool,
     ) -> Float[Array, "B Q H"]:
-        """What the tokens of `from_states` see of those of `to_states`, which `mask` is of."""
+        """Attention of `from_states` to `to_states`, whose tokens `mask` describes."""
         config = self.config
         batch, length, hidden = to_states.shape
         heads = config.num_attention_heads

@@ -59,7 +59,7 @@ class DeviceWatch:
 
 
 class Throughput:
-    """Measures the steps between two rows of the log, in seconds.
+    """Measures the steps between two rows of the log. Times are in seconds.
 
     The first step of a process and of a stage is not timed, as it compiles; `paused` leaves out
     evaluation and saving.

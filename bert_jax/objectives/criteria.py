@@ -12,7 +12,7 @@ from bert_jax.objectives.objective import Batch
 
 # (logits, batch, label smoothing) -> the loss as (sum, weight).
 Loss = Callable[[jax.Array, Batch, float], Sum]
-# (logits, other logits of the same batch) -> how far apart they are, one number for each weight.
+# (logits, other logits of the same batch) -> how far apart they are, in the shape of the weights.
 Divergence = Callable[[jax.Array, jax.Array], jax.Array]
 
 

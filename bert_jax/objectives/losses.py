@@ -1,7 +1,7 @@
 """Losses and accuracies as (sum, weight), so that the division happens once, after every reduction.
 
-Each returns the sum of weight * loss and the sum of the weights; a weight of 0 leaves an entry out.
-Losses are in nats. B = batch, L = length, C = classes.
+Losses and accuracies are the sum of weight * value and the sum of the weights; a weight of 0 leaves
+an entry out. Cross-entropies and divergences are in nats. B = batch, L = length, C = classes.
 """
 
 import jax

@@ -67,7 +67,7 @@ def initialize(config: DistributedConfig) -> None:
 
 
 def _check_name(config: DistributedConfig) -> None:
-    """Refuses a host name that does not resolve; for a host that is just starting this may take."""
+    """Refuses a host name that does not resolve, which that of a starting host does only later."""
     host, port = config.address()
     deadline = time.monotonic() + min(_NAME_SECONDS, config.timeout)
     while True:

@@ -36,7 +36,8 @@ def keep_freed_memory() -> None:
 def return_freed_memory() -> None:
     """Returns free memory to the kernel, as after an evaluation, whose arrays are not needed again.
 
-    Otherwise, kept memory fragments, and the process grows by about a checkpoint per evaluation.
+    Otherwise the memory that is kept becomes fragmented, and the process grows by about the size of
+    a checkpoint with each evaluation.
     """
     if sys.platform.startswith("linux"):
         with contextlib.suppress(AttributeError):  # another C library than glibc

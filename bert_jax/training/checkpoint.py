@@ -126,7 +126,7 @@ class Checkpoints:
         """Copies the state to the host and writes it in the background, under its step.
 
         Args:
-          state: the state.
+          state: parameters, optimizer state and step, on the mesh.
           cursor: where the data continues.
           config: the resolved configuration, as JSON values.
           evaluation: of an evaluation at this step, its "badness", see `loop.Stage`, and its
@@ -164,7 +164,7 @@ class Checkpoints:
         )
         target = whole._replace(params=without(whole.params, self._base))
         checkpoint = self._folder / str(step)
-        remedy = "delete its folder, and the same command goes on from the one before"
+        remedy = "delete its folder, and the same command continues from the previous one"
         with readable(checkpoint, remedy):
             arrays = open_arrays(checkpoint)
             found = {name: (array.shape, array.dtype.numpy_dtype) for name, array in arrays.items()}

@@ -19,7 +19,7 @@ def evaluate(
     batches: Iterable[dict[str, np.ndarray]],
     mesh: Mesh,
 ) -> dict[str, float]:
-    """Averages over all batches, of which there must be one, each metric divided once at the end.
+    """Averages over all batches, at least one, each metric divided once at the end.
 
     Returns:
       Each metric of the objective, and `loss`, the sum of those whose name ends in "_loss".

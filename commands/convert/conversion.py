@@ -60,7 +60,7 @@ def _from_tf1(request: FromTF1, console: Console) -> None:
     architecture = names_of(config).largest_class(set(converted.params))
     notes = [
         f"GELU: the {request.gelu} form; bert_config.json does not say which (--gelu)",
-        f"optimizer: Adam's moments, step {step:,}" if adam else "optimizer: not taken over",
+        f"optimizer: Adam's moments, step {step:,}" if adam else "optimizer: left out",
     ]
     _finish(request, Model(config, converted, architecture, ()), notes, console, step, adam)
 
@@ -112,7 +112,11 @@ def _finish(
     if size != config.vocab_size or size != kept:
         notes.append(
             f"vocabulary: from {config.vocab_size:,} to {size:,} rows"
-            + (f"; the new ones, from row {kept:,} on, are the mean" if size > kept else "")
+            + (
+                f"; the new ones, from row {kept:,} on, are the mean of the others"
+                if size > kept
+                else ""
+            )
         )
         params = resize_vocabulary(params, architecture, kept)
         params = resize_vocabulary(params, architecture, size)

@@ -1,4 +1,4 @@
-"""Reads and checks the data of a fine-tuning: examples, features, and what to say of them."""
+"""Reads and checks the data of a fine-tuning: examples, features, and the notes about them."""
 
 import hashlib
 from collections.abc import Callable, Sequence

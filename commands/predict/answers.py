@@ -67,8 +67,8 @@ def _task_of(source: SavedModel, folder: Path, command: str) -> Task[Any]:
         )
     if "task" not in source.saved:
         raise UserError(
-            f"{folder} was not fine-tuned, so {command!r} is not for it; fine-tune it with: "
-            f"python run_finetune.py TASK --init-from {folder} --data DIR"
+            f"{folder} was not fine-tuned, so it cannot be used with {command!r}; fine-tune it "
+            f"with: python run_finetune.py TASK --init-from {folder} --data DIR"
         )
     task = saved_task(source.saved)
     if task.command != command:

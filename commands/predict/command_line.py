@@ -104,5 +104,5 @@ def _check_encoding(texts: Sequence[str]) -> None:
             text.encode()
         except UnicodeEncodeError:
             raise UserError(
-                f"the text {text[:40]!a} is not UTF-8; encode it so, or give --input FILE"
+                f"the text {text[:40]!a} is not UTF-8; retype it in UTF-8, or give --input FILE"
             ) from None

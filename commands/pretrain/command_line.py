@@ -115,13 +115,13 @@ def from_command_line(arguments: Sequence[str]) -> Request:
 
 def _model_of(folder: str, recipe_model: EncoderConfig) -> EncoderConfig:
     """The architecture of a checkpoint, with the compute dtype and remat of the recipe."""
-    path, remedy = Path(folder, "config.json"), "convert one with: python run_convert.py --help"
+    path = Path(folder, "config.json")
     try:
-        saved = read_json(path, remedy) if path.is_file() else {}
-        model = config_from_saved(saved["model"])
+        model = config_from_saved(read_json(path)["model"])
         return dataclasses.replace(model, dtype=recipe_model.dtype, remat=recipe_model.remat)
-    except (KeyError, TypeError):
+    except (UserError, KeyError, TypeError) as error:
+        reason = error if isinstance(error, UserError) else f"{path} describes no model"
         raise UserError(
-            f"{folder} is neither a run's work folder nor a converted checkpoint (see {path}); "
-            f"{remedy}"
+            f"{folder} is neither a run's work folder nor a converted checkpoint: {reason}; "
+            "convert one with: python run_convert.py --help"
         ) from None

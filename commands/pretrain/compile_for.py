@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -49,7 +50,7 @@ def show(config: PretrainConfig, topology: str) -> None:
     if not estimates:
         return
     figures = {
-        number: _figures(each, config.phases[number].steps, chip)
+        number: _figures(each, config.phases[number].steps, chip, list(estimates.values()))
         for number, each in estimates.items()
     }
     console.print(phase_table(f"One step on {topology}, as the compiler estimates it", figures))
@@ -66,9 +67,13 @@ def show(config: PretrainConfig, topology: str) -> None:
     )
 
 
-def _figures(each: Estimate, steps: int, chip: Chip) -> dict[str, str]:
-    """The rows of the table for one phase."""
+def _figures(
+    each: Estimate, steps: int, chip: Chip, estimates: Sequence[Estimate]
+) -> dict[str, str]:
+    """The figures of one phase, for all rows that any of the phases needs."""
     cycles, collectives = each.summary.cycles, each.summary.collectives
+    parts = sorted({part for other in estimates for part in other.summary.cycles})
+    kinds = sorted({kind for other in estimates for kind in other.summary.collectives})
     figures = {
         "parameters": f"{each.parameters:,}",
         "sequences per chip": f"{each.batch_per_chip:g}",
@@ -79,10 +84,10 @@ def _figures(each: Estimate, steps: int, chip: Chip) -> dict[str, str]:
         "compiled FLOPs per chip, micro-batch": f"{each.flops:.3g}",
         "bytes accessed per chip, micro-batch": f"{each.accessed:.3g}",
     }
-    for part in sorted(cycles):
-        figures[f"cycles: {part}"] = _cycles(cycles[part])
+    for part in parts:
+        figures[f"cycles: {part}"] = _cycles(cycles.get(part, 0))
     figures["cycles"] = _cycles(sum(cycles.values()))
-    if each.kernels:
+    if any(other.kernels for other in estimates):
         figures["of them in our kernels, by our count"] = _cycles(each.kernels)
     figures |= {
         f"ms at {chip.clock / 1e9:g} GHz": _milliseconds(each.seconds),
@@ -90,12 +95,13 @@ def _figures(each: Estimate, steps: int, chip: Chip) -> dict[str, str]:
         "whole phase without waiting": f"{steps:,} steps, {_duration(steps * each.seconds)}",
         "estimated MFU": "-" if math.isnan(each.mfu) else f"{each.mfu:.0%}",
     }
-    for kind in sorted(collectives):
-        number, size, largest = collectives[kind]
-        figures[f"{kind}: number, size, largest"] = (
-            f"{number}, {size / 2**20:,.1f} MiB, {largest / 2**20:,.1f} MiB"
-        )
-    if each.uncounted:
+    for kind in kinds:
+        name = f"{kind}: number, size, largest"
+        figures[name] = "-"
+        if kind in collectives:
+            number, size, largest = collectives[kind]
+            figures[name] = f"{number}, {size / 2**20:,.1f} MiB, {largest / 2**20:,.1f} MiB"
+    if any(other.uncounted for other in estimates):
         figures["custom kernels without an estimate"] = str(each.uncounted)
     return figures
 
@@ -128,7 +134,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """A time in the largest unit of which there are two.
+    """A time in the largest unit that gives at least two.
 
     >>> _duration(90), _duration(9000), _duration(900_000)
     ('about 90 seconds', 'about 2.5 hours', 'about 10.4 days')

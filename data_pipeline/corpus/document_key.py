@@ -12,7 +12,10 @@ _BASE = 0x5DEECE66D2B7E151628AED2A6ABF7158
 
 @dataclasses.dataclass(frozen=True)
 class DocumentKey:
-    """A 127-bit hash: the same for two documents if their cleaned paragraphs are the same."""
+    """A 127-bit hash: the same for two documents if their cleaned paragraphs are the same.
+
+    `paragraphs` counts those that `value` covers so far.
+    """
 
     value: int = 0
     paragraphs: int = 0

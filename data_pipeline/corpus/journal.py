@@ -18,8 +18,8 @@ JOURNAL_FILE = "progress.sqlite"
 def output_folder(folder: Path, settings: dict[str, Any]) -> Iterator["Journal"]:
     """Makes the output folder if it does not exist, and opens the journal in it.
 
-    If a mistake is found in the block before anything was committed, no trace is left that would
-    stand in the way of the corrected command.
+    If a mistake is found in the block before anything was committed, nothing is left behind, so
+    that the corrected command can run.
     """
     known = os.path.exists(folder / JOURNAL_FILE)
     made = [parent for parent in (folder, *folder.parents) if not os.path.exists(parent)]

@@ -73,7 +73,7 @@ def _read(array: np.ndarray, start: int = 0, count: int = -1) -> np.ndarray:
 
 
 def warnings(figures: dict[str, Any], vocab_size: int, asked_vocab_size: int) -> list[str]:
-    """What would harm training, with the remedy; 0 pieces were asked of a given tokenizer."""
+    """What would harm training, with the remedy; `asked_vocab_size` is 0 for a given tokenizer."""
     documents, tokens = figures["documents"], figures["tokens"]
     heldout, one_sentence = figures["heldout_documents"], figures["one_sentence_rate"]
     found = [
@@ -173,7 +173,7 @@ def sample(corpus: Corpus, tokenizer: Tokenizer) -> list[str]:
 
 
 def markdown(table: dict[str, str], warned: list[str], samples: list[str], command: str) -> str:
-    """The report as it stands in `report.md`."""
+    """The text of `report.md`."""
     lines = ["# Corpus report", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in table.items()]
     if warned:

@@ -80,6 +80,9 @@ def bucket_batches(
 ) -> list[BucketBatch]:
     """The batches of an epoch, with every example once: a pure function of the arguments.
 
+    Boundaries increase, and no example is longer than the last. Only `seed` and `epoch` decide
+    the order.
+
     The examples, of `lengths` tokens (integer [N], at least 1), are shuffled, then divided into
     buckets by length. Examples left over from a bucket join the next longer one, so that all
     batches have `batch_size` examples but one, of the longest bucket in use, which has the rest. If

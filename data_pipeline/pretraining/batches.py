@@ -105,7 +105,9 @@ def evaluation_batches(
     examples: int,
     starts_word: np.ndarray | None = None,
 ) -> list[Batch]:
-    """The fixed held-out set: the same pairs and masks every time, as `batches` without "cursor".
+    """The fixed held-out set: the same pairs and masks every time.
+
+    The batches are those of `batches`, without "cursor".
 
     With pairs, both labels are equally frequent, overall and in each batch (one more of the first
     where the size is odd), so that a constant answer scores 0.5. If the held-out documents yield
@@ -123,7 +125,8 @@ def evaluation_batches(
     )
     classes = SEGMENTS[config.pairs]
     wanted = [-(-(examples - label) // classes) for label in range(classes)]
-    found = [plan(0, 0)[:0]] * classes
+    planned = plan(0, 0)
+    found = [planned[:0]] * classes
     number = 0
     while any(len(rows) < want for rows, want in zip(found, wanted, strict=True)):
         if number >= _PATIENCE_EPOCHS * blocks and not all(map(len, found)):
@@ -132,7 +135,8 @@ def evaluation_batches(
                 "sentences; prepare the corpus with more than one sentence in a document, or set "
                 "pairs to 'doc_sentences'"
             )
-        planned = plan(*divmod(number, blocks))
+        if number:
+            planned = plan(*divmod(number, blocks))
         for label in range(classes):
             # Without pairs there is one class. Packed, these are rows of several examples.
             rows = planned if classes == 1 else planned[planned["label"] == label]

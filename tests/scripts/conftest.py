@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.scripts.cloud import write_program
-from tests.scripts.runs import WORDS, finish, options, prepare_text
+from tests.scripts.runs import WORDS, options, prepare_text, run_alone
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +27,9 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whole_run(corpus, tmp_path_factory):
-    """A run that was never interrupted."""
+    """A run that was never interrupted, in an interpreter of its own to the end."""
     work_dir = tmp_path_factory.mktemp("whole") / "run"
-    code, output = finish(options(corpus, work_dir))
-    assert code == 0, output
-    return work_dir, output
+    return work_dir, run_alone("run_pretrain.py", options(corpus, work_dir))
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Tiny runs of the scripts, in this process and in others."""
 
 import json
+import subprocess
+import sys
 import time
 
 import jax
@@ -12,7 +14,7 @@ from bert_jax.training.saved_params import load_params
 from commands.errors import user_errors
 from data_pipeline.prepare import PrepareConfig, prepare
 from tests.fork_server import Run
-from tests.processes import ROOT
+from tests.processes import ROOT, environment
 
 # The names of metrics.jsonl that tell speed, not numbers.
 SPEED = {
@@ -75,6 +77,20 @@ def finish(arguments):
     process = start(arguments)
     output, _ = process.communicate(timeout=300)
     return process.returncode, output
+
+
+def run_alone(script, arguments, devices=1):
+    """What a script prints whose interpreter is not a fork, and ends as for a user."""
+    done = subprocess.run(
+        [sys.executable, ROOT / script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(devices),
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def wait_for(process, condition):

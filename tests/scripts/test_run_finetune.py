@@ -23,7 +23,7 @@ from commands.finetune.command_line import from_command_line
 from commands.finetune.run import open_run
 from tests.processes import ROOT
 from tests.scripts.finetuning import finetune_options, start_finetune, write_texts
-from tests.scripts.runs import assert_same_run, mistake, options, wait_for
+from tests.scripts.runs import assert_same_run, mistake, options, run_alone, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finetuned(data, pretrained, tmp_path_factory):
-    """A fine-tuning that was never interrupted."""
+    """A fine-tuning that was never interrupted, in an interpreter of its own to the end."""
     work_dir = tmp_path_factory.mktemp("finetuned") / "run"
-    run_finetune.main(finetune_options(data, pretrained, work_dir))
+    run_alone("run_finetune.py", finetune_options(data, pretrained, work_dir), devices=4)
     return work_dir
 
 

@@ -185,7 +185,9 @@ class _Span(NamedTuple):
 def best_spans(
     logits: np.ndarray, window: ContextWindow, n_best: int, max_answer_tokens: int
 ) -> list[_Span]:
-    """At most `n_best` spans of a window, those with the highest sums of logits, float [L, 2].
+    """At most `n_best` spans of a window, those with the highest sums of logits.
+
+    `logits` are float [L, 2]: of a start and of an end at each token.
 
     Considers every span of at most `max_answer_tokens` that begins with a token which has its
     maximum context here. (The original only looks at the best n starts and ends, among which there

@@ -10,7 +10,7 @@ def rouge_scores(pairs: Sequence[tuple[str, str]], characters: bool = False) -> 
     """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004) of pairs (reference, summary).
 
     Only words of Latin letters and digits count, by their stems (Porter); with `characters`, for
-    Chinese, unstemmed, and each other letter is a word, too.
+    Chinese, words are not stemmed and every other letter is a word of its own.
     """
     from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer

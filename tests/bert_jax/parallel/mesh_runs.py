@@ -27,7 +27,7 @@ from bert_jax.training.step import abstract_state, init_state, make_train_step
 MODEL = BertConfig(
     vocab_size=96,
     hidden_size=16,
-    num_hidden_layers=1,
+    num_hidden_layers=2,
     num_attention_heads=4,
     intermediate_size=40,
     max_position_embeddings=12,
@@ -73,7 +73,8 @@ def train(config: MeshConfig, packed: bool) -> dict[str, np.ndarray]:
     """Losses of some steps, the first gradient and the last parameters."""
     devices = jax.devices()[: config.data * config.fsdp * config.tensor]
     mesh = make_mesh(config, devices)
-    objective = PretrainingObjective(MODEL, None if packed else "next_sentence")
+    model = dataclasses.replace(MODEL, num_hidden_layers=1 if packed else 2)
+    objective = PretrainingObjective(model, None if packed else "next_sentence")
     optimizer = make_optimizer(OPTIMIZER, learning_rate_schedule(OPTIMIZER, 10))
     state = init_state(objective, optimizer, mesh, seed=0)
     step = make_train_step(objective, optimizer, mesh, accumulation=2)
