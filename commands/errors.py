@@ -22,7 +22,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def run_script(main: Callable[[Sequence[str]], None]) -> None:
     """Runs the `main` of a script with its command-line arguments."""
     # Importing and tracing make many objects that stay; looking among them for cycles after every
-    # 700 new ones, as Python does, takes a quarter of the time until the first step.
+    # 700 new ones, as Python does, takes a fifth of the time of the imports.
     gc.set_threshold(50_000)
     with user_errors():
         if sys.argv[1:] == ["--version"]:
