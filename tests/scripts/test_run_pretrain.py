@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line_and_what_was_complete_stays(corpus, whole_run, 
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 2, output
     assert "Traceback" not in output
-    assert output.strip().splitlines()[-1].startswith("error: the disk is full or")
+    assert output.strip().splitlines()[-1].startswith("error: the disk is full, or a limit")
     assert len(output) < 512 * blocks // 2, "the output is a file, too"
     code, output = finish(arguments)
     assert code == 0, output
