@@ -125,26 +125,27 @@ def evaluation_batches(
     )
     classes = SEGMENTS[config.pairs]
     wanted = [-(-(examples - label) // classes) for label in range(classes)]
-    planned = plan(0, 0)
-    found = [planned[:0]] * classes
+    found: list[list[np.ndarray]] = [[] for _ in wanted]
+    counts = np.zeros(classes, int)
     number = 0
-    while any(len(rows) < want for rows, want in zip(found, wanted, strict=True)):
-        if number >= _PATIENCE_EPOCHS * blocks and not all(map(len, found)):
+    while (counts < wanted).any():
+        if number >= _PATIENCE_EPOCHS * blocks and not counts.all():
             raise DataError(
                 f"the {documents.documents} held-out documents yield no pairs of consecutive "
                 "sentences; prepare the corpus with more than one sentence in a document, or set "
                 "pairs to 'doc_sentences'"
             )
-        if number:
-            planned = plan(*divmod(number, blocks))
-        for label in range(classes):
+        planned = plan(*divmod(number, blocks))
+        for label in np.flatnonzero(counts < wanted).tolist():
             # Without pairs there is one class. Packed, these are rows of several examples.
             rows = planned if classes == 1 else planned[planned["label"] == label]
-            found[label] = np.concatenate([found[label], rows])[: wanted[label]]
+            found[label].append(rows)
+            counts[label] += len(rows)
         number += 1
-    chosen = np.zeros((examples, *found[0].shape[1:]), EXAMPLE)
-    for label, rows in enumerate(found):
-        chosen[label::classes] = rows
+    chosen = np.zeros((examples, *planned.shape[1:]), EXAMPLE)
+    for label, want in enumerate(wanted):
+        if want:
+            chosen[label::classes] = np.concatenate(found[label])[:want]
     return [collate(chosen[first : first + batch_size]) for first in range(0, examples, batch_size)]
 
 
