@@ -71,14 +71,14 @@ class Run:
         self._process.start()
         _running.add(self)
 
-    @property
-    def returncode(self) -> int | None:
-        """The exit status, None while it runs."""
-        return self._process.exitcode
-
     def poll(self) -> int | None:
         """The exit status, None while it runs."""
         return self._process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        """What `poll` gives."""
+        return self.poll()
 
     def send_signal(self, number: int) -> None:
         """Sends a signal, if the run has not ended."""
