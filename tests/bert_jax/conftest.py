@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
 from bert_jax.models.bert import BertConfig
 from bert_jax.objectives.pretraining import PretrainingObjective
@@ -43,6 +44,19 @@ def params(objective):
         np.asarray(leaf) + random.normal(0, 0.1, leaf.shape).astype(np.float32) for leaf in leaves
     ]
     return jax.tree.unflatten(tree, leaves)
+
+
+@pytest.fixture(scope="session")
+def shallow() -> PretrainingObjective:
+    """Of one block, for tests of what surrounds the model."""
+    return PretrainingObjective(dataclasses.replace(TINY, num_hidden_layers=1))
+
+
+@pytest.fixture(scope="session")
+def given(params) -> dict[str, np.ndarray]:
+    """Parameters for `shallow`, by path: a program that draws them takes long to compile."""
+    flat = flatten_dict(params, sep="/")
+    return {path: array for path, array in flat.items() if "/layer_1/" not in path}
 
 
 def make_batch(config: BertConfig, rows: int = 8, seed: int = 0) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorstore
+from flax.traverse_util import flatten_dict
 
 from bert_jax.errors import UserError
 from bert_jax.models.bert_architecture import BERT
@@ -45,12 +46,12 @@ def test_moments_of_a_run(tmp_path):
         {"name": "adamw", "layer_decay": 0.9},
     ],
 )
-def test_every_optimizer_comes_back(objective, tmp_path, settings):
+def test_every_optimizer_comes_back(objective, params, tmp_path, settings):
     """To the bit, onto the shardings, with what has no state still without it."""
     config = OptimizerConfig(**settings)
     optimizer = make_optimizer(config, lambda step: 1e-3, BERT.blocks(TINY))
     mesh = make_mesh()
-    state = init_state(objective, optimizer, mesh, seed=0)
+    state = init_state(objective, optimizer, mesh, 0, given=flatten_dict(params, sep="/"))
     ones = jax.tree.map(jnp.ones_like, state.params)
     _, opt_state = jax.jit(optimizer.update)(ones, state.opt_state, state.params)
     state = TrainState(state.step + 3, state.params, opt_state)

@@ -27,8 +27,8 @@ def mesh_of(devices: int) -> Mesh:
     return make_mesh(devices=jax.devices()[:devices])
 
 
-def train(objective, mesh, steps=3, accumulation=1, seed=0):
-    state = init_state(objective, OPTIMIZER, mesh, seed)
+def train(objective, mesh, given, steps=3, accumulation=1, seed=0):
+    state = init_state(objective, OPTIMIZER, mesh, seed, given)
     step = make_train_step(objective, OPTIMIZER, mesh, accumulation=accumulation)
     losses = []
     for number in range(steps):
@@ -47,24 +47,24 @@ def assert_same_run(found, expected):
 
 
 @pytest.fixture(scope="module")
-def one_device_run(objective):
-    return train(objective, mesh_of(1))
+def one_device_run(shallow, given):
+    return train(shallow, mesh_of(1), given)
 
 
-def test_four_devices_equal_one(objective, one_device_run):
-    assert_same_run(train(objective, mesh_of(4)), one_device_run)
+def test_four_devices_equal_one(shallow, given, one_device_run):
+    assert_same_run(train(shallow, mesh_of(4), given), one_device_run)
 
 
-def test_accumulation_equals_one_large_batch(objective, one_device_run):
-    assert_same_run(train(objective, mesh_of(2), accumulation=2), one_device_run)
+def test_accumulation_equals_one_large_batch(shallow, given, one_device_run):
+    assert_same_run(train(shallow, mesh_of(2), given, accumulation=2), one_device_run)
 
 
-def test_a_few_steps_on_one_batch_learn_it(objective):
+def test_a_few_steps_on_one_batch_learn_it(shallow, given):
     """The model has a pulse."""
     mesh = mesh_of(1)
-    state = init_state(objective, OPTIMIZER, mesh, 0)
-    step = make_train_step(objective, OPTIMIZER, mesh)
-    batch = put_batch(make_batch(objective.config), mesh)
+    state = init_state(shallow, OPTIMIZER, mesh, 0, given)
+    step = make_train_step(shallow, OPTIMIZER, mesh)
+    batch = put_batch(make_batch(shallow.config), mesh)
     losses = []
     for _ in range(40):
         state, metrics = step(state, batch, 0)
@@ -73,25 +73,25 @@ def test_a_few_steps_on_one_batch_learn_it(objective):
     assert int(state.step) == 40
 
 
-def test_the_given_state_is_donated(objective):
+def test_the_given_state_is_donated(shallow, given):
     mesh = mesh_of(1)
-    state = init_state(objective, OPTIMIZER, mesh, 0)
-    step = make_train_step(objective, OPTIMIZER, mesh)
-    step(state, put_batch(make_batch(objective.config), mesh), 0)
+    state = init_state(shallow, OPTIMIZER, mesh, 0, given)
+    step = make_train_step(shallow, OPTIMIZER, mesh)
+    step(state, put_batch(make_batch(shallow.config), mesh), 0)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
 
 
-def test_frozen_parameters_stay_and_the_norm_is_of_the_others(objective):
+def test_frozen_parameters_stay_and_the_norm_is_of_the_others(shallow, given):
     mesh = mesh_of(1)
     config = dataclasses.replace(CONFIG, frozen=("encoder", "pooler"))
     optimizer = make_optimizer(config, learning_rate_schedule(config, 100))
-    batch = put_batch(make_batch(objective.config), mesh)
-    before = jax.device_get(init_state(objective, optimizer, mesh, 0))
-    gradients = jax.jit(jax.grad(lambda params: sum(_losses(objective, params, batch))))(
+    batch = put_batch(make_batch(shallow.config), mesh)
+    before = jax.device_get(init_state(shallow, optimizer, mesh, 0, given))
+    gradients = jax.jit(jax.grad(lambda params: sum(_losses(shallow, params, batch))))(
         before.params
     )
-    step = make_train_step(objective, optimizer, mesh)
-    after, metrics = step(init_state(objective, optimizer, mesh, 0), batch, 0)
+    step = make_train_step(shallow, optimizer, mesh)
+    after, metrics = step(init_state(shallow, optimizer, mesh, 0, given), batch, 0)
     for name, part in jax.device_get(after.params).items():
         same = jax.tree.map(np.array_equal, part, before.params[name])
         assert all(jax.tree.leaves(same)) == (name in ("encoder", "pooler"))
@@ -106,11 +106,12 @@ def _losses(objective, params, batch):
     return [sums[name][0] / weight for name, weight in weights.items()]
 
 
-def test_dropout_depends_on_seed_and_step_alone(with_dropout):
-    objective = PretrainingObjective(with_dropout)
-    first, again = (train(objective, mesh_of(1), steps=2) for _ in range(2))
+def test_dropout_depends_on_seed_and_step_alone(with_dropout, given):
+    objective = PretrainingObjective(dataclasses.replace(with_dropout, num_hidden_layers=1))
+    first, again = (train(objective, mesh_of(1), given, steps=2) for _ in range(2))
     assert first[1] == again[1]
-    on_four = train(objective, mesh_of(4), steps=2)
+    assert train(objective, mesh_of(1), given, steps=2, seed=1)[1] != first[1]
+    on_four = train(objective, mesh_of(4), given, steps=2)
     assert_same_run(on_four, first)
 
 
