@@ -33,8 +33,9 @@ def strict():
 
 
 def model_config(dtype, **changes):
+    """With all dropout, and one block: the dtypes of the next would be the same."""
     dropped = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-    return dataclasses.replace(TINY, dtype=dtype, **dropped, **changes)
+    return dataclasses.replace(TINY, dtype=dtype, num_hidden_layers=1, **dropped, **changes)
 
 
 def trace(objective, size=SIZE):
