@@ -32,6 +32,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # in the workers it is
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 # Shapes and dtypes of signatures are checked in tests alone. Not those of the mask, whose leaves
@@ -49,3 +50,11 @@ CHECKED = (
     "objectives.losses",
 )
 install_import_hook([f"bert_jax.{name}" for name in CHECKED], "beartype.beartype")
+
+
+@pytest.fixture(scope="module")
+def no_pictures():
+    """Runs write empty pictures: each takes a second, and only those who look at one need it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bert_jax.monitoring.plots._save", lambda figure, path: path.touch())
+        yield

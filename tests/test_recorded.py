@@ -22,6 +22,8 @@ from data_pipeline import prepare
 from tests.recorded.record import ARCHIVE, HERE, QUESTIONS
 from tests.scripts.runs import SPEED
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 TRAINING = 1e-4  # relative, of losses and gradient norms: each step amplifies what differs
 SAID = 1e-5

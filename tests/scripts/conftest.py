@@ -10,6 +10,11 @@ from tests.scripts.cloud import write_program
 from tests.scripts.runs import WORDS, options, prepare_text, run_alone
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_pictures(no_pictures):
+    """`whole_run` and others in interpreters of their own draw theirs."""
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """Forty documents of made-up sentences."""

@@ -28,7 +28,7 @@ from bert_jax.training.step import abstract_state, init_state, make_train_step
 MODEL = BertConfig(
     vocab_size=96,
     hidden_size=16,
-    num_hidden_layers=2,
+    num_hidden_layers=1,
     num_attention_heads=4,
     intermediate_size=40,
     max_position_embeddings=12,
@@ -70,12 +70,11 @@ def make_batch(seed: int, packed: bool) -> dict[str, np.ndarray]:
     return batch | {"masked_weights": np.ones((rows, slots), np.float32)}
 
 
-def train(config: MeshConfig, packed: bool) -> dict[str, np.ndarray]:
-    """Losses of some steps, the first gradient and the last parameters."""
+def train(config: MeshConfig, packed: bool, drawn: bool) -> dict[str, np.ndarray]:
+    """Losses of some steps, the first gradient and the last parameters; with drawn first ones."""
     devices = jax.devices()[: config.data * config.fsdp * config.tensor]
     mesh = make_mesh(config, devices)
-    model = dataclasses.replace(MODEL, num_hidden_layers=1 if packed else 2)
-    objective = PretrainingObjective(model, None if packed else "next_sentence")
+    objective = PretrainingObjective(MODEL, None if packed else "next_sentence")
     optimizer = make_optimizer(OPTIMIZER, learning_rate_schedule(OPTIMIZER, 10))
     # One of the two draws its parameters, which have to be the same on every mesh.
     given = random_params(abstract_state(objective, optimizer, mesh)[0].params) if packed else None
@@ -136,10 +135,10 @@ def kernel(config: MeshConfig) -> dict[str, np.ndarray]:
 def gathers() -> dict[str, int]:
     """Bytes of the largest gather under fsdp, of the largest block and table, and of all."""
     mesh = make_mesh(MESHES["fsdp"])
-    objective = PretrainingObjective(MODEL)
+    objective = PretrainingObjective(dataclasses.replace(MODEL, num_hidden_layers=2))
     optimizer = make_optimizer(OPTIMIZER, learning_rate_schedule(OPTIMIZER, 10))
     shapes, shardings = abstract_state(objective, optimizer, mesh)
-    step = make_train_step(objective, optimizer, mesh, accumulation=2)  # compiled before
+    step = make_train_step(objective, optimizer, mesh)
     text = step.lower(shapes, put_batch(make_batch(0, False), mesh), 0).compile().as_text()
     sizes = {
         name: 4 * sum(leaf.size for leaf in jax.tree.leaves(part))
