@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.traverse_util import flatten_dict
 
 from bert_jax.models.bert import BertConfig, Encoder, Pooler
 from bert_jax.objectives.objective import evaluation_keys
@@ -80,11 +81,8 @@ def run(recorded: Recording) -> Run:
     config, total = optimizer_config(recorded)
     optimizer = make_optimizer(config, learning_rate_schedule(config, total))
     mesh = make_mesh()
-    state = init_state(objective, optimizer, mesh, seed=0)
-    params = jax.tree.map(
-        lambda old, new: jax.device_put(new, old.sharding), state.params, recorded.initial
-    )
-    state = state._replace(params=params)
+    given = flatten_dict(recorded.initial, sep="/")
+    state = init_state(objective, optimizer, mesh, 0, given)
     step = make_train_step(objective, optimizer, mesh)
     rows = []
     for number in range(len(recorded.log)):

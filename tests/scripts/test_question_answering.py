@@ -19,7 +19,9 @@ WORDS = ["dog", "house", "fox", "quick", "brown", "under", "over"]
 def files(tmp_path_factory):
     """A checkpoint, and questions in SQuAD's form: the answer is the cat, where there is one."""
     folder = tmp_path_factory.mktemp("questions")
-    config = dataclasses.replace(TINY, hidden_size=16, max_position_embeddings=48)
+    config = dataclasses.replace(
+        TINY, num_hidden_layers=1, hidden_size=16, max_position_embeddings=48
+    )
     tensors = to_tensors(random_params(config), "hugging_face", config)
     write_hugging_face(folder / "checkpoint", tensors, config)
     random = np.random.default_rng(0)

@@ -35,6 +35,7 @@ def pretrained(corpus, tmp_path_factory):
         "model.initializer-range": 0.3,
         "phases.0.steps": 1,
         "phases.1.steps": 1,
+        "phases.1.sequence-length": 24,  # one shape, one compilation
         "optimizer.warmup-steps": 1,
         "evaluation-examples": 0,
     }

@@ -13,7 +13,7 @@ from bert_jax.interchange.names import to_tensors
 from tests.checkpoints import TINY, random_params, write_hugging_face
 from tests.scripts.runs import mistake
 
-CONFIG = dataclasses.replace(TINY, hidden_size=16, max_position_embeddings=48)
+CONFIG = dataclasses.replace(TINY, num_hidden_layers=1, hidden_size=16, max_position_embeddings=48)
 OTHERS = ["fox", "dog", "house", "jump"]
 
 

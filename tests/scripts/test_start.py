@@ -109,7 +109,7 @@ def test_a_run_that_has_begun_needs_its_source_no_more(corpus, whole_run, tmp_pa
     """Stopped, its source deleted, continued: the same as a run in one piece."""
     source = tmp_path / "source"
     shutil.copytree(whole_run[0], source)
-    changes = {"init-from": source}
+    changes = {"init-from": source, "phases.1.sequence-length": 24}  # one shape, one compilation
     code, output = finish(options(corpus, tmp_path / "whole", changes))
     assert code == 0, output
     process = start(options(corpus, tmp_path / "run", changes))

@@ -19,7 +19,7 @@ from data_pipeline.finetune.batches import TrainingBatches
 from tests.checkpoints import TINY, random_params, write_hugging_face
 from tests.scripts.runs import mistake
 
-CONFIG = dataclasses.replace(TINY, hidden_size=16)
+CONFIG = dataclasses.replace(TINY, num_hidden_layers=1, hidden_size=16)
 OTHERS = ["the", "brown", "quick", "lazy", "walked", "house"]
 IN_A_FILE = """
 from tests.toy_kind.task import Spot

@@ -20,7 +20,7 @@ def logits(params, config, length=6):
         "attention_mask": np.ones_like(ids),
         "masked_positions": ids,
     }
-    return np.asarray(BertForPreTraining(config).apply({"params": params}, batch)[0])
+    return np.asarray(jax.jit(BertForPreTraining(config).apply)({"params": params}, batch)[0])
 
 
 def test_new_pieces_hardly_change_what_the_model_predicts():

@@ -76,9 +76,8 @@ def train(config: MeshConfig, packed: bool, drawn: bool) -> dict[str, np.ndarray
     mesh = make_mesh(config, devices)
     objective = PretrainingObjective(MODEL, None if packed else "next_sentence")
     optimizer = make_optimizer(OPTIMIZER, learning_rate_schedule(OPTIMIZER, 10))
-    # One of the two draws its parameters, which have to be the same on every mesh.
-    given = random_params(abstract_state(objective, optimizer, mesh)[0].params) if packed else None
-    state = init_state(objective, optimizer, mesh, 0, given)
+    shapes, _ = abstract_state(objective, optimizer, mesh)
+    state = init_state(objective, optimizer, mesh, 0, random_params(shapes.params))
     step = make_train_step(objective, optimizer, mesh, accumulation=2)
     found: dict[str, np.ndarray] = {}
     losses = []
@@ -106,6 +105,14 @@ def _flat(name: str, tree: object) -> dict[str, np.ndarray]:
         name + jax.tree_util.keystr(path): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+def drawn(config: MeshConfig) -> dict[str, np.ndarray]:
+    """The parameters that a run begins with, drawn on this mesh."""
+    devices = jax.devices()[: config.data * config.fsdp * config.tensor]
+    optimizer = make_optimizer(OPTIMIZER, learning_rate_schedule(OPTIMIZER, 10))
+    state = init_state(PretrainingObjective(MODEL), optimizer, make_mesh(config, devices), seed=0)
+    return _flat("drawn", jax.device_get(state.params))
 
 
 def kernel(config: MeshConfig) -> dict[str, np.ndarray]:
@@ -165,4 +172,6 @@ if __name__ == "__main__":
     }
     for name, config in MESHES.items():
         arrays |= {f"{name}/{key}": value for key, value in kernel(config).items()}
+    for name in ("one", "all"):
+        arrays |= {f"{name}/{key}": value for key, value in drawn(MESHES[name]).items()}
     np.savez(sys.argv[1], gathers=json.dumps(gathers()), **arrays)

@@ -76,6 +76,13 @@ def test_every_mesh_equals_one_device(runs, mesh, packed):
     assert np.ptp(runs[prefix + "losses"]) > 1e-3
 
 
+def test_parameters_are_drawn_alike_on_every_mesh(runs):
+    names = [name for name in runs if name.startswith("one/drawn")]
+    assert len(names) > 20
+    for name in names:
+        np.testing.assert_array_equal(runs[name.replace("one", "all", 1)], runs[name], name)
+
+
 @pytest.mark.parametrize("mesh", [name for name in mesh_runs.MESHES if name != "one"])
 def test_the_kernel_gives_the_same_on_every_mesh(runs, mesh):
     """With dropout: context and the gradients of query, key and value."""

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from bert_jax.errors import UserError
 from bert_jax.models.bert_architecture import BERT
@@ -74,9 +73,9 @@ def test_updates_equal_the_published_rule(name, size):
         assert np.abs(found[name] - params[name]).max() > 1e-2
 
 
-def test_decay_spares_biases_and_layer_norm(objective):
+def test_decay_spares_biases_and_layer_norm(params):
     """Every kernel and embedding of the real model decays, and nothing else."""
-    params = jax.tree.map(np.ones_like, _plain(objective))
+    params = jax.tree.map(np.ones_like, params)
     optimizer = made(OptimizerConfig(learning_rate=1.0, warmup_steps=0))
     zeros = jax.tree.map(np.zeros_like, params)
     updates, _ = optimizer.update(zeros, optimizer.init(params), params)
@@ -84,10 +83,6 @@ def test_decay_spares_biases_and_layer_norm(objective):
         name = path[-1].key
         expected = 0.0 if name in ("bias", "scale") else -0.01
         np.testing.assert_allclose(update, expected, rtol=1e-6, err_msg=str(path))
-
-
-def _plain(objective):
-    return nn.unbox(objective.init(jax.random.key(0)))
 
 
 W, T, PEAK = 4, 10, 2.0
@@ -125,9 +120,8 @@ def test_decays_end_where_they_are_told(name):
         assert float(schedule(7)) == pytest.approx(PEAK * (0.02 + 0.98 * math.sqrt(0.5)))
 
 
-def test_lower_layers_learn_more_slowly(objective):
+def test_lower_layers_learn_more_slowly(params):
     """The last of the model's two blocks at half the heads' rate, the embeddings at an eighth."""
-    params = _plain(objective)
     ones = jax.tree.map(np.ones_like, params)
 
     def updates(**change):
@@ -142,8 +136,7 @@ def test_lower_layers_learn_more_slowly(objective):
         np.testing.assert_allclose(ratio, expected.get(part, 1.0), rtol=1e-6, err_msg=str(path))
 
 
-def test_frozen_parameters_have_no_update_and_no_state(objective):
-    params = _plain(objective)
+def test_frozen_parameters_have_no_update_and_no_state(params):
     ones = jax.tree.map(np.ones_like, params)
     config = OptimizerConfig(
         learning_rate=1.0, warmup_steps=0, frozen=("encoder/embeddings", "encoder/layer_1")
@@ -165,8 +158,7 @@ def test_frozen_parameters_have_no_update_and_no_state(objective):
     assert in_state == 2 * trained + 1  # two moments, and the schedule's count of steps
 
 
-def test_names_that_freeze_nothing_or_everything_are_refused(objective):
-    params = _plain(objective)
+def test_names_that_freeze_nothing_or_everything_are_refused(params):
     with pytest.raises(UserError, match=r"encoder/layer_2.*there are: encoder/emb.*encoder/lay"):
         frozen_mask(params, ("encoder/layer_2",))
     with pytest.raises(UserError, match="leaves no parameter to train"):

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from flax import linen as nn
+from flax.traverse_util import unflatten_dict
 
 from bert_jax.errors import UserError
 from bert_jax.objectives.pretraining import PretrainingObjective
@@ -14,7 +14,7 @@ from bert_jax.training.optimizer import (
     learning_rate_schedule,
     make_optimizer,
 )
-from bert_jax.training.step import init_state, make_train_step
+from bert_jax.training.step import abstract_state, init_state, make_train_step
 from bert_jax.training.warm_start import check_adam, match_params, with_adam
 from tests.bert_jax.conftest import make_batch
 
@@ -27,21 +27,28 @@ def state_of(objective, config=CONFIG, seed=0, given=None):
     return init_state(objective, optimizer, mesh, seed, given), optimizer, mesh
 
 
-def test_what_is_there_is_taken_and_the_rest_is_fresh(objective, params):
-    headless = {"encoder": params["encoder"], "classifier": {"kernel": np.ones((8, 3))}}
-    state = state_of(objective)[0]
+def test_what_is_there_is_taken_and_the_rest_is_fresh(shallow, given):
+    encoder = unflatten_dict(given, sep="/")["encoder"]
+    headless = {"encoder": encoder, "classifier": {"kernel": np.ones((8, 3))}}
+    state = state_of(shallow)[0]
     before = jax.device_get(state.params)
     start = match_params(state.params, headless, "run")
     assert start.fresh == ["masked_lm", "next_sentence_head", "pooler"]
     assert start.unused == ["classifier"]
-    after = jax.device_get(state_of(objective, given=start.params)[0].params)
-    jax.tree.map(np.testing.assert_array_equal, after["encoder"], params["encoder"])
+    after = jax.device_get(state_of(shallow, given=start.params)[0].params)
+    jax.tree.map(np.testing.assert_array_equal, after["encoder"], encoder)
     for name in start.fresh:
         jax.tree.map(np.testing.assert_array_equal, after[name], before[name])
 
 
-def test_another_shape_or_encoder_is_refused(config, objective, params):
-    shapes = state_of(objective)[0].params
+def shapes_of(objective, config=CONFIG):
+    """Of a fresh state, which is not made."""
+    optimizer = make_optimizer(config, learning_rate_schedule(config, 20))
+    return abstract_state(objective, optimizer, make_mesh(devices=jax.devices()[:1]))[0]
+
+
+def test_another_shape_or_encoder_is_refused(objective, params):
+    shapes = shapes_of(objective).params
     other = jax.tree.map(np.asarray, params)
     other["pooler"] = {"dense": {"kernel": np.ones((8, 4)), "bias": np.ones(8)}}
     with pytest.raises(UserError, match=r"pooler/dense/kernel is \(8, 4\), the run's is \(8, 8\)"):
@@ -51,11 +58,11 @@ def test_another_shape_or_encoder_is_refused(config, objective, params):
         match_params(shapes, shallow, "run")
 
 
-def test_a_run_goes_on_with_the_moments_as_if_never_stopped(objective):
+def test_a_run_goes_on_with_the_moments_as_if_never_stopped(shallow, given):
     """Six steps at once against three, a transfer by plain arrays, and three more."""
-    state, optimizer, mesh = state_of(objective)
-    step = make_train_step(objective, optimizer, mesh)
-    batches = [put_batch(make_batch(objective.config, seed=number), mesh) for number in range(6)]
+    state, optimizer, mesh = state_of(shallow, given=given)
+    step = make_train_step(shallow, optimizer, mesh)
+    batches = [put_batch(make_batch(shallow.config, seed=number), mesh) for number in range(6)]
     for batch in batches[:3]:
         state, _ = step(state, batch, 0)
     half = jax.device_get(state)
@@ -64,7 +71,7 @@ def test_a_run_goes_on_with_the_moments_as_if_never_stopped(objective):
         state, _ = step(state, batch, 0)
 
     start = match_params(half.params, half.params, "half")
-    other = state_of(objective, seed=1, given=start.params)[0]
+    other = state_of(shallow, seed=1, given=start.params)[0]
     check_adam(other, moments)
     other = with_adam(other, moments, 3)
     assert int(other.step) == 3
@@ -73,22 +80,22 @@ def test_a_run_goes_on_with_the_moments_as_if_never_stopped(objective):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(other), jax.device_get(state))
 
 
-def test_moments_that_do_not_fit_are_refused(objective):
-    zeros = nn.unbox(objective.init(jax.random.key(0)))
+def test_moments_that_do_not_fit_are_refused(objective, params):
+    zeros = jax.tree.map(np.zeros_like, params)
     other = OptimizerConfig(name="adamw", learning_rate=1e-2, warmup_steps=4)
     with pytest.raises(UserError, match=r"needs optimizer.name bert_adamw"):
-        check_adam(state_of(objective, other)[0], AdamState(zeros, zeros))
+        check_adam(shapes_of(objective, other), AdamState(zeros, zeros))
     frozen = OptimizerConfig(learning_rate=1e-2, warmup_steps=4, frozen=("pooler",))
     with pytest.raises(UserError, match=r"nothing frozen"):
-        check_adam(state_of(objective, frozen)[0], AdamState(zeros, zeros))
+        check_adam(shapes_of(objective, frozen), AdamState(zeros, zeros))
     without_pooler = {name: part for name, part in zeros.items() if name != "pooler"}
     with pytest.raises(UserError, match=r"no moments of Adam for pooler/dense/bias"):
-        check_adam(state_of(objective)[0], AdamState(zeros, without_pooler))
+        check_adam(shapes_of(objective), AdamState(zeros, without_pooler))
     masked = dict.fromkeys(zeros)  # as a run with everything frozen leaves them
     with pytest.raises(UserError, match=r"no moments of Adam for"):
-        check_adam(state_of(objective)[0], AdamState(masked, masked))
+        check_adam(shapes_of(objective), AdamState(masked, masked))
 
 
 def test_the_objective_without_pairs_leaves_the_pooler(objective, params):
-    shapes = state_of(PretrainingObjective(objective.config, None))[0].params
+    shapes = shapes_of(PretrainingObjective(objective.config, None)).params
     assert match_params(shapes, params, "run").unused == ["next_sentence_head", "pooler"]
