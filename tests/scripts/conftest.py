@@ -1,5 +1,7 @@
 """One corpus and one uninterrupted run for all tests of the scripts; a gcloud that only plays."""
 
+import fcntl
+import os
 import random
 import sys
 from pathlib import Path
@@ -15,26 +17,50 @@ def _no_pictures(no_pictures):
     """`whole_run` and others in interpreters of their own draw theirs."""
 
 
+def made_once(tmp_path_factory, name, make):
+    """The folder that `make` fills; the first worker that needs it makes it for all."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with (root / f"{name}.made").open("a+") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        made.seek(0)
+        if folder := made.read():
+            return Path(folder)
+        folder = tmp_path_factory.mktemp(name)
+        make(folder)
+        made.write(str(folder))
+        return folder
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """Forty documents of made-up sentences."""
-    folder = tmp_path_factory.mktemp("corpus")
-    source = random.Random(0)
-    documents = [
-        "\n".join(
-            " ".join(source.choices(WORDS, k=source.randint(4, 9))) + "."
-            for _ in range(source.randint(5, 12))
-        )
-        for _ in range(40)
-    ]
-    return prepare_text(folder, documents, vocab_size=150, heldout_fraction=0.3)
+
+    def make(folder):
+        source = random.Random(0)
+        documents = [
+            "\n".join(
+                " ".join(source.choices(WORDS, k=source.randint(4, 9))) + "."
+                for _ in range(source.randint(5, 12))
+            )
+            for _ in range(40)
+        ]
+        prepare_text(folder, documents, vocab_size=150, heldout_fraction=0.3)
+
+    return made_once(tmp_path_factory, "corpus", make) / "corpus"
 
 
 @pytest.fixture(scope="session")
 def whole_run(corpus, tmp_path_factory):
     """A run that was never interrupted, in an interpreter of its own to the end."""
-    work_dir = tmp_path_factory.mktemp("whole") / "run"
-    return work_dir, run_alone("run_pretrain.py", options(corpus, work_dir))
+
+    def make(folder):
+        printed = run_alone("run_pretrain.py", options(corpus, folder / "run"))
+        (folder / "printed").write_text(printed)
+
+    folder = made_once(tmp_path_factory, "whole", make)
+    return folder / "run", (folder / "printed").read_text()
 
 
 @pytest.fixture
