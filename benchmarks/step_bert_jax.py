@@ -6,7 +6,7 @@ import jax
 import jaxlib
 
 from benchmarks.worker import Missing, TakeSteps, serve, synthetic_batch
-from bert_jax.models.bert import BertConfig
+from bert_jax.models.registry import config_from_saved
 from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.process import keep_freed_memory
 from bert_jax.parallel.sharding import make_mesh, put_batch
@@ -29,7 +29,7 @@ def set_up(task: dict[str, Any]) -> tuple[TakeSteps, dict[str, Any]]:
             f"jax has {found[1]} device(s) of the kind {found[0]!r}; this needs one "
             f"{task['platform']!r} (benchmarks.gpu --toy runs on a CPU)"
         )
-    objective = PretrainingObjective(BertConfig(**task["model"] | task["model_settings"]))
+    objective = PretrainingObjective(config_from_saved(task["model"] | task["model_settings"]))
     settings = OptimizerConfig(
         learning_rate=task["learning_rate"], schedule="constant", warmup_steps=0
     )

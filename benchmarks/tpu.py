@@ -57,6 +57,7 @@ def measure(name: str, slice_name: str, batch: int) -> dict[str, object]:
         try:
             found = estimate(
                 PretrainingObjective(model),
+                model,
                 optimizer,
                 mesh,
                 chip,

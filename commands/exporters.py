@@ -19,7 +19,7 @@ class Write(Protocol):
         console: Console,
         *,
         step: int | None = None,
-        architecture: str | None = None,
+        class_name: str | None = None,
     ) -> None: ...
 
 
@@ -36,10 +36,10 @@ class Exporter(NamedTuple):
     write: Write
 
 
-def _why_not_hugging_face(method: MethodConfig, task: str, architecture: str) -> str | None:
+def _why_not_hugging_face(method: MethodConfig, task: str, class_name: str) -> str | None:
     if not can_be_merged(method):
         return f"transformers has no model with {method.name}"
-    if not architecture:
+    if not class_name:
         return f"transformers has no model with the output layer of {task}"
     return None
 
@@ -50,11 +50,11 @@ def _write_hugging_face(
     console: Console,
     *,
     step: int | None = None,
-    architecture: str | None = None,
+    class_name: str | None = None,
 ) -> None:
     from commands.export import to_hugging_face  # imports jax
 
-    to_hugging_face(checkpoint, output, console, step=step, architecture=architecture)
+    to_hugging_face(checkpoint, output, console, step=step, class_name=class_name)
 
 
 EXPORTERS = {"hf": Exporter(_why_not_hugging_face, _write_hugging_face)}

@@ -54,8 +54,8 @@ def open_model(folder: Path, step: int | None = None) -> SavedModel:
     elif (folder / "config.json").is_file():
         read = load_hugging_face(folder)
         tokenizer, _ = load_foreign_tokenizer(folder)
-        origin = f"{folder}, converted from Hugging Face's {read.architecture}"
-        saved = {"architecture": read.architecture, "labels": list(read.labels)}
+        origin = f"{folder}, converted from Hugging Face's {read.class_name}"
+        saved = {"architecture": read.class_name, "labels": list(read.labels)}
         source = SavedModel(read.converted.params, read.config, tokenizer, origin, saved)
     elif (folder / "bert_config.json").is_file():
         model = config_from_tf1(read_json(folder / "bert_config.json"), "erf")

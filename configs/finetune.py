@@ -74,7 +74,7 @@ class FinetuneConfig:
     dev: str = ""
     test: str = ""
     work_dir: str = ""
-    export: tuple[Literal["hf"], Path] | None = None
+    export: tuple[str, Path] | None = None
     columns: ColumnOptions = ColumnOptions()
     # [CLS], two [SEP] and a token of each text are the least.
     sequence_length: int = field(default=128, metadata={"interval": "[5, inf)"})

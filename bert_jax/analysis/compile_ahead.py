@@ -14,9 +14,9 @@ from jax.sharding import Mesh
 from bert_jax.analysis.hlo import Kernel, Summary, summarize
 from bert_jax.errors import UserError
 from bert_jax.layers.attention_tpu import VECTOR_OPERATIONS
+from bert_jax.models.architecture import EncoderConfig
 from bert_jax.models.flops import model_flops, peak_flops
-from bert_jax.objectives.objective import BatchSize
-from bert_jax.objectives.pretraining import PretrainingObjective
+from bert_jax.objectives.objective import BatchSize, Objective
 from bert_jax.parallel.sharding import batch_shards, bytes_per_device
 from bert_jax.training.optimizer import Optimizer
 from bert_jax.training.step import abstract_state, make_train_step
@@ -156,7 +156,8 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    objective: PretrainingObjective,
+    objective: Objective,
+    model: EncoderConfig,
     optimizer: Optimizer,
     mesh: Mesh,
     chip: Chip,
@@ -166,7 +167,8 @@ def estimate(
 ) -> Estimate:
     """Compiles the train step for a mesh of devices from `topology_devices`.
 
-    `size` is that of the batch of an optimizer step, over all devices.
+    `model` is the encoder in the objective; `size` is that of the batch of an optimizer step, over
+    all devices.
 
     Raises:
       DoesNotFit: the step needs more memory than a chip has.
@@ -183,13 +185,13 @@ def estimate(
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
     summary, kernels, uncounted = _counted(summarize(compiled.as_text()), chip)
     flops = model_flops(
-        objective.config,
+        model,
         batch_size=size.rows,
         sequence_length=size.length,
         max_predictions=size.predictions,
     )
     seconds = sum(summary.cycles.values()) / chip.clock
-    peak = peak_flops(mesh.devices.flat[0].device_kind, objective.config.dtype)
+    peak = peak_flops(mesh.devices.flat[0].device_kind, model.dtype)
     return Estimate(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(shapes.params)),
         batch_per_chip=size.rows / batch_shards(mesh),

@@ -26,7 +26,7 @@ class Model(NamedTuple):
 
     config: EncoderConfig
     converted: Converted
-    architecture: str  # its class in transformers
+    class_name: str  # its class in transformers
     labels: tuple[str, ...]  # names of a classifier's classes, if they have any
     problem_type: str = ""  # what a classifier's outputs are, such as "regression", if known
 
@@ -37,9 +37,9 @@ def load_hugging_face(folder: Path) -> Model:
     config = config_from_hugging_face(values)
     converted = from_tensors(_read_tensors(folder), "hugging_face", config)
     names, parts = names_of(config), set(converted.params)
-    architecture = next(iter(architectures(values)), "")
-    if not set(names.classes.get(architecture, ("?",))) <= parts:
-        architecture = names.largest_class(parts)
+    class_name = next(iter(architectures(values)), "")
+    if not set(names.classes.get(class_name, ("?",))) <= parts:
+        class_name = names.largest_class(parts)
     labels: tuple[str, ...] = ()
     if "classifier" in parts:
         number = converted.params["classifier"]["bias"].shape[0]
@@ -50,7 +50,7 @@ def load_hugging_face(folder: Path) -> Model:
         labels = tuple(str(given.get(str(i), name)) for i, name in enumerate(unnamed))
         labels = () if labels == unnamed else labels
     problem_type = str(values.get("problem_type") or "")
-    return Model(config, converted, architecture, labels, problem_type)
+    return Model(config, converted, class_name, labels, problem_type)
 
 
 def _unnamed(number: int) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def save_hugging_face(
     folder: Path,
     config: EncoderConfig,
     params: Mapping[str, Any],
-    architecture: str,
+    class_name: str,
     pad_token_id: int,
     labels: Sequence[str] = (),
     problem_type: str = "",
@@ -72,27 +72,27 @@ def save_hugging_face(
     Args:
       folder: where to write.
       config: the configuration of the model.
-      params: our tree; parts that `architecture` does not have are left out.
-      architecture: a class of transformers.
+      params: our tree; parts that `class_name` does not have are left out.
+      class_name: a class of transformers.
       pad_token_id: id of [PAD] in the vocabulary.
       labels: names of a classifier's classes, if they have any.
       problem_type: as in `Model`; without it transformers takes several outputs to be classes that
         exclude each other.
     """
     names = names_of(config)
-    parts = names.classes[architecture]
+    parts = names.classes[class_name]
     absent = [PART_NAMES[part] for part in parts if part not in params]
-    if absent and (architecture, absent) != (names.bare, ["pooler"]):
+    if absent and (class_name, absent) != (names.bare, ["pooler"]):
         raise UserError(
-            f"a {architecture} needs the {' and the '.join(absent)}, which the checkpoint does "
+            f"a {class_name} needs the {' and the '.join(absent)}, which the checkpoint does "
             f"not have; it can be written as {names.largest_class(set(params))}"
         )
     written = {part: params[part] for part in parts if part in params}
     tensors = to_tensors(written, "hugging_face", config)
-    if architecture == names.bare:
+    if class_name == names.bare:
         tensors = {name.removeprefix(names.prefix): tensor for name, tensor in tensors.items()}
     values = config_to_hugging_face(config) | {
-        "architectures": [architecture],
+        "architectures": [class_name],
         "pad_token_id": pad_token_id,
     }
     if "classifier" in parts:  # the names also tell the number of outputs

@@ -41,9 +41,9 @@ class FinetuningObjective:
         batch = zeros(self.batch_shapes(BatchSize(rows=1, length=2)))
         params = self.model.init(key, batch)["params"]
         config = self.model.config
-        small_key = jax.random.fold_in(key, 1)
-        small = init_adapters(self.method, architecture_of(config), config, params, small_key)
-        return {**params, PART: small} if small else params
+        adapters_key = jax.random.fold_in(key, 1)
+        adapters = init_adapters(self.method, architecture_of(config), config, params, adapters_key)
+        return {**params, PART: adapters} if adapters else params
 
     def loss_weights(self, batch: Batch) -> dict[str, jax.Array]:
         """The sum of the labels' weights, which must not be 0 even in a batch without labels."""

@@ -83,4 +83,9 @@ def _load(path: Path) -> Task[Any]:
             f"the task file {path} defines no TASK, an object of a class such as "
             "bert_jax.tasks.classification.task.Classification"
         )
+    if task.command not in commands():
+        raise UserError(
+            f"the command of the task in {path} is {task.command!r}, by which run_predict.py could "
+            f"not be asked; it must be one of {', '.join(commands())}"
+        )
     return task

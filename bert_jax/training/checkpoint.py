@@ -14,6 +14,7 @@ import tensorstore
 from flax.traverse_util import flatten_dict
 from jax.tree_util import keystr
 
+from bert_jax.errors import UserError
 from bert_jax.parallel.sharding import place
 from bert_jax.training.optimizer import AdamState
 from bert_jax.training.partial import completed, without
@@ -24,7 +25,7 @@ from bert_jax.training.step import TrainState
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
-def _badness(metrics: dict[str, float]) -> float:
+def _rank(metrics: dict[str, float]) -> float:
     """Orders checkpoints; different stages cannot be compared, so a later stage always wins."""
     return metrics["badness"] - 1e9 * metrics["stage"]
 
@@ -88,7 +89,7 @@ class Checkpoints:
 
         policies: list[Any] = [checkpoint_managers.LatestN(self._keep)]
         if self._keep_best:
-            best = {"get_metric_fn": _badness, "reverse": True, "n": 1}
+            best = {"get_metric_fn": _rank, "reverse": True, "n": 1}
             policies.append(
                 checkpoint_managers.BestN(**best, keep_checkpoints_without_metrics=False)
             )
@@ -97,7 +98,7 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                 # Without it Orbax does not write the metrics, which a later process compares.
-                best_fn=_badness if self._keep_best else None,
+                best_fn=_rank if self._keep_best else None,
                 best_mode="min",
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
@@ -129,7 +130,7 @@ class Checkpoints:
           state: parameters, optimizer state and step, on the mesh.
           cursor: where the data continues.
           config: the resolved configuration, as JSON values.
-          evaluation: of an evaluation at this step, its "badness", see `loop.Stage`, and its
+          evaluation: of an evaluation at this step, its `Stage.rank` as "badness", and its
             "stage".
         """
         import orbax.checkpoint as ocp
@@ -175,7 +176,12 @@ class Checkpoints:
                 name for name in {*found, *wanted} if found.get(name) != wanted.get(name)
             ):
                 name = differing[0]
-                raise ValueError(f"{name} is {found.get(name)}, not {wanted.get(name)}")
+                raise UserError(
+                    f"the checkpoint {checkpoint} is of another state than the run's ({name} is "
+                    f"{_shown(found.get(name))} in it and {_shown(wanted.get(name))} in the run); "
+                    "continue with the version that wrote it, or start from it in another work "
+                    "folder with --init-from"
+                )
             reads = [_read(arrays[name], like) for name, like in likes.items()]
             state = jax.tree.unflatten(tree, [result() for result in reads])
             metadata = (checkpoint / "data" / "metadata").read_text(encoding="utf-8")
@@ -195,6 +201,11 @@ class Checkpoints:
         """Waits, then releases the background threads."""
         if manager := vars(self).pop("_manager", None):
             manager.close()
+
+
+def _shown(array: tuple[tuple[int, ...], Any] | None) -> str:
+    """A shape and a dtype in words."""
+    return f"{array[1]} {list(array[0])}" if array else "missing"
 
 
 def save_params(

@@ -57,8 +57,8 @@ class Stage:
     best: str = "loss"
     rows: str = "sequences"
 
-    def badness(self, metrics: Mapping[str, float]) -> float:
-        """`best` as a number of which lower is better."""
+    def rank(self, metrics: Mapping[str, float]) -> float:
+        """`best` as a number by which to order evaluations, the best first."""
         return metrics["loss"] if self.best == "loss" else -metrics[self.best]
 
 
@@ -240,7 +240,7 @@ def run(
                     return_freed_memory()
                     since_best = _evaluations_since_best(tracker, stage, stage_start)
                     if since_best == 0:  # of equal evaluations the first one counts as the best
-                        evaluation = {"badness": stage.badness(found), "stage": number}
+                        evaluation = {"badness": stage.rank(found), "stage": number}
                         save_due = save_due or config.keep_best
                     if 0 < config.patience <= since_best:
                         reason = "patience"
@@ -277,7 +277,7 @@ def _evaluations_since_best(tracker: Tracker, stage: Stage, stage_start: int) ->
     first host's tracker knows the evaluations before a restart.
     """
     found = [
-        stage.badness(row)
+        stage.rank(row)
         for row in tracker.evaluations()
         if row["step"] > stage_start or (row["step"] == stage_start == 0 and stage.best == "loss")
     ]

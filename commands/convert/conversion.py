@@ -43,7 +43,7 @@ def convert(request: Request) -> None:
             request.output,
             console,
             step=request.step,
-            architecture=request.architecture,
+            class_name=request.architecture,
         )
 
 
@@ -57,12 +57,12 @@ def _from_tf1(request: FromTF1, console: Console) -> None:
     if request.optimizer_state:
         mu, nu, step = adam_from_tf1(tensors, config)
         adam = AdamState(mu, nu)
-    architecture = names_of(config).largest_class(set(converted.params))
+    class_name = names_of(config).largest_class(set(converted.params))
     notes = [
         f"GELU: the {request.gelu} form; bert_config.json does not say which (--gelu)",
         f"optimizer: Adam's moments, step {step:,}" if adam else "optimizer: left out",
     ]
-    _finish(request, Model(config, converted, architecture, ()), notes, console, step, adam)
+    _finish(request, Model(config, converted, class_name, ()), notes, console, step, adam)
 
 
 def _merge(request: Merge, console: Console) -> None:
@@ -135,7 +135,7 @@ def _finish(
     saved = {
         "recipe": f"converted from {request.input}",
         "model": config_to_saved(config),
-        "architecture": model.architecture,
+        "architecture": model.class_name,
         "labels": list(model.labels),
         "problem_type": model.problem_type,
     }
@@ -143,7 +143,7 @@ def _finish(
         save_params(folder, params, saved, step=step, adam=adam)
         write_json(folder / "config.json", saved)
         tokenizer.save(folder)
-    console.print(f"{request.output}: {model.architecture}, {_count(params):,} parameters")
+    console.print(f"{request.output}: {model.class_name}, {_count(params):,} parameters")
     listed(console, "found", [PART_NAMES[part] for part in params])
     listed(console, "not found", [f"{part}; it starts fresh" for part in model.converted.missing])
     listed(console, "not used", list(model.converted.unused))

@@ -55,6 +55,10 @@ def _check(config: FinetuneConfig) -> None:
                 raise UserError(
                     f"regularization.{name} needs classes, but {task.name} has none; leave it out"
                 )
+    if config.export and config.export[0] not in EXPORTERS:
+        raise UserError(
+            f"--export {config.export[0]} is unknown; there are: {', '.join(EXPORTERS)}"
+        )
     if config.export and exported_seeds(config) != config.seeds:
         _check_export(config, task, *config.export)
 
@@ -84,8 +88,9 @@ def _check_export(config: FinetuneConfig, task: Task[Any], name: str, folder: Pa
     check_exporter(config, task, task.head)
 
 
-def check_exporter(config: FinetuneConfig, task: Task[Any], architecture: str) -> None:
-    """Refuses a model that --export cannot write; `architecture` as for `Exporter.why_not`."""
-    name = config.export[0] if config.export else ""
-    if why := EXPORTERS[name].why_not(config.method, task.name, architecture):
+def check_exporter(config: FinetuneConfig, task: Task[Any], class_name: str) -> None:
+    """Refuses a model that --export cannot write; `class_name` as for `Exporter.why_not`."""
+    assert config.export is not None
+    name, _ = config.export
+    if why := EXPORTERS[name].why_not(config.method, task.name, class_name):
         raise UserError(f"--export {name}: {why}; leave it out")

@@ -132,7 +132,7 @@ def _model_card(run: Run, scores: Mapping[str, Mapping[str, float]], confusion: 
     lines += [f"| {name} | {value} |" for name, value in _settings(config).items()]
     lines += ["", "All others have their defaults; config.json has every one.", ""]
     asked = ask_command(task, config.work_dir)
-    return "\n".join([*lines, "## Asked by", "", "```", asked, "```", ""])
+    return "\n".join([*lines, "## How to ask it", "", "```", asked, "```", ""])
 
 
 def ask_command(task: Task[Any], work_dir: Path | str) -> str:

@@ -33,6 +33,7 @@ def show(config: PretrainConfig, topology: str) -> None:
             with ending_at_once():
                 estimates[number] = estimate(
                     objective,
+                    config.model,
                     optimizer,
                     mesh,
                     chip,

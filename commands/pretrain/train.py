@@ -106,14 +106,16 @@ def held_out_lines(
         yield "No held-out figures: evaluation_examples is 0."
         return
     first, last = held_out[0], held_out[-1]
-    below = entropy - last["masked_lm_loss"]
-    verdict = f"{below:.3f} nats below it"
-    if below < 0:
-        verdict = f"{-below:.3f} nats above it, so nothing has been learned from context yet"
     yield f"Held-out          step {first['step']:>8}  step {last['step']:>8}"
     for name, metric in metrics.items():
         line = f"{metric.title:<18}{first[name]:13.3f}  {last[name]:13.3f}"
         if name == "masked_lm_loss":
+            below = entropy - last[name]
+            verdict = f"{below:.3f} nats below it"
+            if below < 0:
+                verdict = (
+                    f"{-below:.3f} nats above it, so nothing has been learned from context yet"
+                )
             yield f"{line}   unigram entropy {entropy:.3f}: {verdict}"
         elif metric.of_a_constant is not None:
             yield f"{line}   a constant answer {metric.of_a_constant:g}"

@@ -153,7 +153,9 @@ class FileSource:
             if not record.strip():
                 continue
             place = f"{self.name}, line {number:,}"
-            value = parse_json(record.decode(), place, "each line must hold one JSON object")
+            value = parse_json(
+                record.decode("utf-8-sig"), place, "each line must hold one JSON object"
+            )
             if not isinstance(value, dict) or not isinstance(value.get(self.text_field), str):
                 fields = ", ".join(value) if isinstance(value, dict) else type(value).__name__
                 raise DataError(

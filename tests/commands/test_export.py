@@ -43,5 +43,5 @@ def test_the_outputs_of_a_classifier(tmp_path, task, labels, problem_type, names
     assert values["id2label"] == names
     assert values["label2id"] == {name: int(number) for number, name in names.items()}
     assert values.get("problem_type") == problem_type
-    to_hugging_face(tmp_path, tmp_path / "bert", Console(quiet=True), architecture="BertModel")
+    to_hugging_face(tmp_path, tmp_path / "bert", Console(quiet=True), class_name="BertModel")
     assert "id2label" not in json.loads((tmp_path / "bert" / "config.json").read_text())

@@ -12,6 +12,11 @@ import signal
 from pathlib import Path
 from unittest import mock
 
+from bert_jax.tasks.registry import TASKS, commands
+from commands.convert.command_line import COMMANDS as CONVERSIONS
+from commands.predict.command_line import FILL_MASK
+from configs.recipes import RECIPES
+
 RECORD = Path(__file__).with_name("command_lines.txt")
 # What is typed before --help, and the module whose `main` reads it. The recipes share their
 # options; so do all commands of run_predict.py but fill-mask.
@@ -35,6 +40,13 @@ def command_lines() -> str:
         words = [] if module == "data_pipeline.prepare" else command.split()[1:]
         lines = options(help_text(module, [*words, "--help"]))
         sections.append("\n".join([f"[{command}]", *lines]))
+    for command, names in {
+        "run_pretrain.py RECIPE": RECIPES,
+        "run_finetune.py TASK": TASKS,
+        "run_predict.py COMMAND": (FILL_MASK, *commands()),
+        "run_convert.py COMMAND": CONVERSIONS,
+    }.items():
+        sections.append("\n".join([f"[{command}]", *names]))
     return "\n\n".join(sections) + "\n"
 
 

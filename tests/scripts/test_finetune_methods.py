@@ -251,7 +251,7 @@ def test_merged_and_exported(folder, run, capsys):
     run_convert.main(["to-hf", f"--checkpoint={run}", f"--output={exported}"])
     run_convert.main(["to-hf", f"--checkpoint={merged}", f"--output={again}"])
     one, other = (load_hugging_face(path) for path in (exported, again))
-    assert one.architecture == other.architecture == "BertForSequenceClassification"
+    assert one.class_name == other.class_name == "BertForSequenceClassification"
     assert_same(one.converted.params, other.converted.params)
     refused("holds all weights already", "merge", f"--checkpoint={merged}",
             f"--output={folder / 'nothing'}", main=run_convert.main)  # fmt: skip

@@ -66,6 +66,8 @@ def test_a_run_learns_and_leaves_what_it_promises(finetuned, capsys):
         "predictions.jsonl", "summary.json", "tensorboard", "vocab.txt",
     } <= names  # fmt: skip
     rows = read_metrics(finetuned / "metrics.jsonl")
+    for name in ("curves.png", "confusion.png"):
+        assert (finetuned / name).read_bytes().startswith(b"\x89PNG")
     scores = [row["accuracy"] for row in rows if row["split"] == "eval"]
     assert len(scores) == 5
     assert max(scores) >= 0.9, scores
@@ -297,6 +299,9 @@ def test_what_cannot_be_exported_is_said_before(data, pretrained, tmp_path, caps
         return mistake(capsys, run_finetune.main, arguments)
 
     assert "exists and is not empty" in error(data)
+    unknown = finetune_options(data, pretrained, tmp_path / "run")
+    unknown += ["--export", "onx", str(tmp_path / "x")]
+    assert "onx is unknown; there are: hf" in mistake(capsys, run_finetune.main, unknown)
     assert "no model with prefix" in error(tmp_path / "hf", "--method.name=prefix")
     assert "output layer of summarize" in error(tmp_path / "hf", task="summarize")
     assert "contains the run's work folder" in error(tmp_path / "run")

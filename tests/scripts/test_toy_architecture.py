@@ -144,7 +144,8 @@ def test_compiling_ahead():
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     optimizer = make_optimizer(OptimizerConfig(), lambda step: 1e-3)
     size = BatchSize(rows=4, length=16, predictions=3)
-    found = estimate(PretrainingObjective(config, None), optimizer, mesh, CHIPS["v5e"], size)
+    objective = PretrainingObjective(config, None)
+    found = estimate(objective, config, optimizer, mesh, CHIPS["v5e"], size)
     blocks = 2 * (4 * 16 * 16 + 3 * 16 * 24) + 4 * 16  # norms: one less in the first
     assert found.parameters == 60 * 16 + blocks + 60
     products = 2 * 16 * (4 * 16 * 16 + 3 * 16 * 24 + 2 * 16 * 16) + 3 * 16 * 60

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+import run_convert
 import run_finetune
 import run_predict
 from bert_jax.interchange.names import to_tensors
@@ -90,6 +91,14 @@ def test_a_kind_is_a_folder_and_a_line(folder, tmp_path, monkeypatch, capsys):
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for line, row in zip((["the", "lazy", "fox", "walked"], ["dog", "walked"]), found, strict=True):
         assert row["word"] == line[row["index"]]
+    exported = tmp_path / "exported"
+    assert "--architecture BertModel" in mistake(
+        capsys, run_convert.main, ["to-hf", f"--checkpoint={work_dir}", f"--output={exported}"]
+    )
+    run_convert.main(
+        ["to-hf", f"--checkpoint={work_dir}", f"--output={exported}", "--architecture=BertModel"]
+    )
+    assert "left out: pointer" in capsys.readouterr().out
     run_predict.main(["--help"])
     assert "spot TEXT ..." in capsys.readouterr().out
     (tmp_path / "wrong.txt").write_text("*the* *fox*\n")
@@ -103,6 +112,10 @@ def test_a_kind_is_a_folder_and_a_line(folder, tmp_path, monkeypatch, capsys):
 
 def test_a_kind_is_a_file(folder, tmp_path, capsys):
     path = tmp_path / "mine.py"
+    path.write_text(IN_A_FILE.replace('command = "tag"', "pass"))
+    error = mistake(capsys, run_finetune.main, options(folder, tmp_path / "none", str(path)))
+    assert "'spot'" in error
+    path = tmp_path / "my_task.py"
     path.write_text(IN_A_FILE)
     work_dir = tmp_path / "run"
     run_finetune.main(options(folder, work_dir, str(path)))

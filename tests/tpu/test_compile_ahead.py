@@ -36,6 +36,7 @@ def compiled(
     config = OptimizerConfig()
     return estimate(
         PretrainingObjective(model, None if packed else "next_sentence"),
+        model,
         make_optimizer(config, learning_rate_schedule(config, 1_000_000)),
         make_mesh(mesh_config, devices),
         chip,

@@ -70,8 +70,8 @@ def make_batch(seed: int, packed: bool) -> dict[str, np.ndarray]:
     return batch | {"masked_weights": np.ones((rows, slots), np.float32)}
 
 
-def train(config: MeshConfig, packed: bool, drawn: bool) -> dict[str, np.ndarray]:
-    """Losses of some steps, the first gradient and the last parameters; with drawn first ones."""
+def train(config: MeshConfig, packed: bool) -> dict[str, np.ndarray]:
+    """Losses of some steps, the first gradient and the last parameters."""
     devices = jax.devices()[: config.data * config.fsdp * config.tensor]
     mesh = make_mesh(config, devices)
     objective = PretrainingObjective(MODEL, None if packed else "next_sentence")
@@ -172,6 +172,6 @@ if __name__ == "__main__":
     }
     for name, config in MESHES.items():
         arrays |= {f"{name}/{key}": value for key, value in kernel(config).items()}
-    for name in ("one", "all"):
+    for name in ("one", "all"):  # all axes at once
         arrays |= {f"{name}/{key}": value for key, value in drawn(MESHES[name]).items()}
     np.savez(sys.argv[1], gathers=json.dumps(gathers()), **arrays)

@@ -76,7 +76,7 @@ def test_every_mesh_equals_one_device(runs, mesh, packed):
     assert np.ptp(runs[prefix + "losses"]) > 1e-3
 
 
-def test_parameters_are_drawn_alike_on_every_mesh(runs):
+def test_parameters_are_drawn_alike_on_a_mesh_of_all_axes(runs):
     names = [name for name in runs if name.startswith("one/drawn")]
     assert len(names) > 20
     for name in names:

@@ -58,6 +58,15 @@ def test_json_lines(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(gzip.compress(lines.encode()) if suffix.endswith("gz") else lines.encode())
     assert _documents(FileSource(path, "body")) == expected
+
+
+def test_json_lines_of_several_files_with_a_byte_order_mark_each(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(
+        b"\xef\xbb\xbf" + b'{"text": "one"}\n' + b"\xef\xbb\xbf" + b'{"text": "two"}\n'
+    )
+    assert _documents(FileSource(path, "text")) == [["one"], ["two"]]
+    assert _check(path)
     assert _check(path, "body") == len(lines.encode())
 
 
