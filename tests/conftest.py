@@ -52,6 +52,12 @@ CHECKED = (
 install_import_hook([f"bert_jax.{name}" for name in CHECKED], "beartype.beartype")
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores, as tests wait for other processes and for clocks."""
+    return (yield) + 1
+
+
 @pytest.fixture(scope="module")
 def no_pictures():
     """Runs write empty pictures: each takes a second, and only those who look at one need it."""

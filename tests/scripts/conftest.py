@@ -1,13 +1,12 @@
 """One corpus and one uninterrupted run for all tests of the scripts; a gcloud that only plays."""
 
-import fcntl
-import os
 import random
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.made_once import made_once
 from tests.scripts.cloud import write_program
 from tests.scripts.runs import WORDS, options, prepare_text, run_alone
 
@@ -15,22 +14,6 @@ from tests.scripts.runs import WORDS, options, prepare_text, run_alone
 @pytest.fixture(scope="module", autouse=True)
 def _no_pictures(no_pictures):
     """`whole_run` and others in interpreters of their own draw theirs."""
-
-
-def made_once(tmp_path_factory, name, make):
-    """The folder that `make` fills; the first worker that needs it makes it for all."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    with (root / f"{name}.made").open("a+") as made:
-        fcntl.flock(made, fcntl.LOCK_EX)
-        made.seek(0)
-        if folder := made.read():
-            return Path(folder)
-        folder = tmp_path_factory.mktemp(name)
-        make(folder)
-        made.write(str(folder))
-        return folder
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from bert_jax.training.checkpoint import save_params
 from bert_jax.training.saved_params import load_params, saved_steps
 from commands.finetune.command_line import from_command_line
 from commands.finetune.run import open_run
+from tests.made_once import made_once
 from tests.processes import ROOT
 from tests.scripts.finetuning import finetune_options, start_finetune, write_texts
 from tests.scripts.runs import assert_same_run, mistake, options, run_alone, wait_for
@@ -29,7 +30,6 @@ from tests.scripts.runs import assert_same_run, mistake, options, run_alone, wai
 @pytest.fixture(scope="module")
 def pretrained(corpus, tmp_path_factory):
     """A pre-trained model with weights so large that its few steps do not matter."""
-    work_dir = tmp_path_factory.mktemp("pretrained") / "run"
     changes = {
         "model.hidden-size": 32,
         "model.initializer-range": 0.3,
@@ -39,24 +39,31 @@ def pretrained(corpus, tmp_path_factory):
         "optimizer.warmup-steps": 1,
         "evaluation-examples": 0,
     }
-    run_pretrain.main(options(corpus, work_dir, changes))
-    return work_dir
+
+    def make(folder):
+        run_pretrain.main(options(corpus, folder / "run", changes))
+
+    return made_once(tmp_path_factory, "pretrained", make) / "run"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_texts(folder / "train.tsv", 120, seed=1)
-    write_texts(folder / "dev.tsv", 30, seed=2)
-    return folder
+    def make(folder):
+        write_texts(folder / "train.tsv", 120, seed=1)
+        write_texts(folder / "dev.tsv", 30, seed=2)
+
+    return made_once(tmp_path_factory, "tables", make)
 
 
 @pytest.fixture(scope="module")
 def finetuned(data, pretrained, tmp_path_factory):
     """A fine-tuning that was never interrupted, in an interpreter of its own to the end."""
-    work_dir = tmp_path_factory.mktemp("finetuned") / "run"
-    run_alone("run_finetune.py", finetune_options(data, pretrained, work_dir), devices=4)
-    return work_dir
+
+    def make(folder):
+        arguments = finetune_options(data, pretrained, folder / "run")
+        run_alone("run_finetune.py", arguments, devices=4)
+
+    return made_once(tmp_path_factory, "finetuned", make) / "run"
 
 
 def test_a_run_learns_and_leaves_what_it_promises(finetuned, capsys):

@@ -24,20 +24,23 @@ from bert_jax.parallel.sharding import (
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.step import abstract_state
 from tests.bert_jax.parallel import mesh_runs
+from tests.made_once import made_once
 from tests.processes import ROOT, environment
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """What `mesh_runs` computed on eight devices, by "mesh/packed/name"."""
-    path = tmp_path_factory.mktemp("meshes") / "runs.npz"
-    subprocess.run(
-        [sys.executable, "-m", "tests.bert_jax.parallel.mesh_runs", str(path)],
-        check=True,
-        env=environment(devices=8),
-        cwd=ROOT,
-    )
-    return dict(np.load(path))
+
+    def make(folder):
+        subprocess.run(
+            [sys.executable, "-m", "tests.bert_jax.parallel.mesh_runs", str(folder / "runs.npz")],
+            check=True,
+            env=environment(devices=8),
+            cwd=ROOT,
+        )
+
+    return dict(np.load(made_once(tmp_path_factory, "meshes", make) / "runs.npz"))
 
 
 def test_a_mesh_in_words():

@@ -58,6 +58,7 @@ def test_json_lines(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(gzip.compress(lines.encode()) if suffix.endswith("gz") else lines.encode())
     assert _documents(FileSource(path, "body")) == expected
+    assert _check(path, "body") == len(lines.encode())
 
 
 def test_json_lines_of_several_files_with_a_byte_order_mark_each(tmp_path):
@@ -67,7 +68,6 @@ def test_json_lines_of_several_files_with_a_byte_order_mark_each(tmp_path):
     )
     assert _documents(FileSource(path, "text")) == [["one"], ["two"]]
     assert _check(path)
-    assert _check(path, "body") == len(lines.encode())
 
 
 def test_a_line_longer_than_a_chunk_is_cut_at_a_space_or_between_characters(tmp_path, monkeypatch):
