@@ -63,7 +63,8 @@ def earlier_config(work_dir: Path) -> dict[str, Any]:
 
 def _with_architecture(config: dict[str, Any]) -> dict[str, Any]:
     """A saved configuration; in one from an older version the model names no architecture."""
-    return {**config, "model": of_today(config["model"])} if "model" in config else config
+    model = config.get("model")
+    return {**config, "model": of_today(model)} if isinstance(model, dict) else config
 
 
 def check_seeds_dir(work_dir: Path, export_record: Path) -> None:

@@ -43,12 +43,16 @@ def parse(
         if exit_.code in (0, None):
             raise
     message = _one_line(messages.getvalue())
-    if unknown := re.match(r"Unrecognized options: (--[\w.-]+)", message):
-        help_text = io.StringIO()
-        with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
-            read(args=["--help"])
-        options = list(dict.fromkeys(re.findall(r"--[a-z][\w.-]*", help_text.getvalue())))
-        if nearest := _nearest(unknown.group(1), options):
+    help_text = io.StringIO()
+    with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
+        read(args=["--help"])
+    options = list(dict.fromkeys(re.findall(r"--[a-z][\w.-]*", help_text.getvalue())))
+    typed = [word.split("=")[0] for word in arguments if word.startswith("--")]
+    unknown = [word for word in typed if word.replace("_", "-") not in options]
+    # Something required is missing, too, where its name is mistyped.
+    if unknown and re.match("Unrecognized options|Missing", message):
+        message = f"unknown option {unknown[0]}"
+        if nearest := _nearest(unknown[0], options):
             message += f"; did you mean {nearest}?"
     fail(message)
 

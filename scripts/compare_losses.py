@@ -70,7 +70,9 @@ def main(arguments: Sequence[str]) -> int:
 @contextlib.contextmanager
 def checkout(commit: str, folder: Path) -> Iterator[Path]:
     """A worktree of the repository that the current folder is in."""
-    subprocess.run(["git", "worktree", "add", "--quiet", "--detach", folder, commit], check=True)
+    command = ["git", "worktree", "add", "--quiet", "--detach", str(folder), commit]
+    if subprocess.run(command).returncode != 0:
+        raise SystemExit(f"error: git cannot check out {commit}, see above; give a commit's name")
     try:
         yield folder
     finally:

@@ -76,7 +76,12 @@ def _load(path: Path) -> Task[Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's file raises
-        raise UserError(f"the task file {path} fails: {type(error).__name__}: {error}") from error
+        hint = ""
+        if isinstance(error, ImportError) and str(error.name).startswith("configs.tasks"):
+            hint = "; the modules of configs.tasks are in bert_jax.tasks now, see CHANGELOG.md"
+        raise UserError(
+            f"the task file {path} fails: {type(error).__name__}: {error}{hint}"
+        ) from error
     task = getattr(module, "TASK", None)
     if not isinstance(task, Task):
         raise UserError(
@@ -85,7 +90,7 @@ def _load(path: Path) -> Task[Any]:
         )
     if task.command not in commands():
         raise UserError(
-            f"the command of the task in {path} is {task.command!r}, by which run_predict.py could "
-            f"not be asked; it must be one of {', '.join(commands())}"
+            f"the command of the task in {path} is {task.command!r}, which run_predict.py does not "
+            f"have; it must be one of {', '.join(commands())}"
         )
     return task

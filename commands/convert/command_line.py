@@ -1,6 +1,7 @@
 """The command line of run_convert.py."""
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -105,7 +106,11 @@ COMMANDS: dict[str, type[Request]] = {
 def from_command_line(command: str, arguments: Sequence[str]) -> Request:
     """Reads and checks the options of a command."""
     if command not in COMMANDS:
-        raise UserError(f"unknown command {command!r}; there are: {', '.join(COMMANDS)}")
+        nearest = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0)[0]
+        raise UserError(
+            f"unknown command {command!r}; did you mean {nearest!r}? There are: "
+            f"{', '.join(COMMANDS)}"
+        )
     request = parse(COMMANDS[command], arguments, program=f"run_convert.py {command}")
     check_output(request.output)
     if isinstance(request, FromHuggingFace) and not request.input.is_dir():

@@ -84,6 +84,17 @@ def test_places_count_for_pretraining_alone(tmp_path):
         check_same_run(tmp_path, old, old | {"dev_fingerprint": "d"}, MAY_DIFFER_IN_FINETUNING)
 
 
+@pytest.mark.parametrize("model", [[1], None, "bert"])
+def test_a_damaged_model_is_another_one(tmp_path, model):
+    (tmp_path / "config.json").write_text(json.dumps({"first_start": 5.0, "model": model}))
+    assert first_start_of(tmp_path, CONFIG) is None
+    (tmp_path / "checkpoints/7").mkdir(parents=True)
+    (tmp_path / "checkpoints/7/_CHECKPOINT_METADATA").touch()
+    run = RECIPES["base"]().resolved()
+    with pytest.raises(OtherRunError, match="model"):
+        check_same_run(tmp_path, earlier_config(tmp_path), run)
+
+
 @pytest.mark.parametrize("text", [None, "{", "{}"])
 def test_no_first_start_where_there_is_no_run(tmp_path, text):
     if text is not None:

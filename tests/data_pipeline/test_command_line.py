@@ -39,7 +39,7 @@ class Outer:
 def test_nothing_near_is_nothing_meant(capsys):
     with pytest.raises(SystemExit):
         parse(Outer, ["--name", "x", "--colour", "red"], program="program")
-    assert capsys.readouterr().err.strip() == "error: Unrecognized options: --colour, red"
+    assert capsys.readouterr().err.strip() == "error: unknown option --colour"
 
 
 def test_values_are_read():
@@ -61,6 +61,7 @@ def test_values_are_read():
         ),
         (["--name", "x", "--kind", "three"], ["'three'", "'one', 'two'"]),
         (["--name"], ["--name"]),
+        (["--nmae", "x"], ["unknown option --nmae", "did you mean --name?"]),
         ([], ["--name"]),
     ],
 )

@@ -329,6 +329,9 @@ def test_tasks_and_data_must_be_named(pretrained, capsys, tmp_path):
     assert f"the task {task}x.py is not a file; give a Python file that" in error(f"{task}x.py")
     task.write_text("1/0")
     assert "ZeroDivisionError" in error(str(task))
+    task = tmp_path / "of_before.py"
+    task.write_text("from configs.tasks.classification import Classification")
+    assert "are in bert_jax.tasks now" in error(str(task))
 
 
 def test_a_task_of_ones_own(data, pretrained, tmp_path):

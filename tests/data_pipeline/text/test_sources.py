@@ -63,9 +63,7 @@ def test_json_lines(tmp_path, suffix):
 
 def test_json_lines_of_several_files_with_a_byte_order_mark_each(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_bytes(
-        b"\xef\xbb\xbf" + b'{"text": "one"}\n' + b"\xef\xbb\xbf" + b'{"text": "two"}\n'
-    )
+    path.write_bytes(b"\n".join(b'\xef\xbb\xbf{"text": "%s"}' % text for text in (b"one", b"two")))
     assert _documents(FileSource(path, "text")) == [["one"], ["two"]]
     assert _check(path)
 
