@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from bert_jax.errors import UserError
@@ -36,26 +37,28 @@ def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.S
         assert config.warmup_proportion is not None
         warmup_steps = round(config.warmup_proportion * total_steps)
 
-    def decay(step: jax.Array) -> jax.Array:
+    def decay(xp: Any, step: Any) -> Any:
         if config.schedule == "constant":
-            return jnp.ones_like(step)
+            return xp.ones_like(step)
         if config.schedule == "inverse_sqrt":
-            return jnp.sqrt(max(warmup_steps, 1) / jnp.maximum(step, max(warmup_steps, 1)))
+            return xp.sqrt(max(warmup_steps, 1) / xp.maximum(step, max(warmup_steps, 1)))
         if config.schedule == "linear":
             progress = step / total_steps
         else:
             progress = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
-        progress = jnp.clip(progress, 0.0, 1.0)
+        progress = xp.clip(progress, 0.0, 1.0)
         if config.schedule == "cosine":
-            remaining = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+            remaining = 0.5 * (1.0 + xp.cos(xp.pi * progress))
         else:
             remaining = (1.0 - progress) ** config.decay_power
         return config.end_proportion + (1.0 - config.end_proportion) * remaining
 
-    def schedule(step: Any) -> jax.Array:
-        step = jnp.asarray(step, jnp.float32)
+    def schedule(step: Any) -> Any:
+        # For a log NumPy is as good, and jax would compile each operation.
+        xp = jnp if isinstance(step, jax.Array) else np
+        step = xp.asarray(step, xp.float32)
         warmup = step / max(warmup_steps, 1)
-        return peak * jnp.where(step < warmup_steps, warmup, decay(step))
+        return peak * xp.where(step < warmup_steps, warmup, decay(xp, step))
 
     return schedule
 

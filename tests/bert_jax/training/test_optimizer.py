@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -106,6 +107,8 @@ def test_schedules(name, warmup):
         PEAK * AFTER_WARMUP[name](t) for t in range(W, T + 1)
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    in_a_step = jax.jit(jax.vmap(schedule))(jnp.arange(T + 1))
+    np.testing.assert_allclose(in_a_step, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["linear", "polynomial", "cosine"])
