@@ -116,6 +116,10 @@ def _run(
         os.dup2(descriptor, stream)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    # As `no_pictures` does. Not at the top: the server imports first and slowly.
+    from bert_jax.monitoring import plots
+
+    plots._save = lambda figure, path: path.touch()
     sys.argv = command
     try:
         runpy.run_path(command[0], run_name="__main__")

@@ -6,8 +6,6 @@ import tensorboardX  # noqa: F401
 
 import commands.finetune.train
 import commands.pretrain.train  # noqa: F401
-from bert_jax.monitoring import plots
 from data_pipeline.tensorflow_setup import import_tensorflow
 
 import_tensorflow()
-plots._save = lambda figure, path: path.touch()  # as `no_pictures` does
