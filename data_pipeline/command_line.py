@@ -43,17 +43,18 @@ def parse(
         if exit_.code in (0, None):
             raise
     message = _one_line(messages.getvalue())
-    help_text = io.StringIO()
-    with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
-        read(args=["--help"])
-    options = list(dict.fromkeys(re.findall(r"--[a-z][\w.-]*", help_text.getvalue())))
-    typed = [word.split("=")[0] for word in arguments if word.startswith("--")]
-    unknown = [word for word in typed if word.replace("_", "-") not in options]
     # Something required is missing, too, where its name is mistyped.
-    if unknown and re.match("Unrecognized options|Missing", message):
-        message = f"unknown option {unknown[0]}"
-        if nearest := _nearest(unknown[0], options):
-            message += f"; did you mean {nearest}?"
+    if re.match("Unrecognized options|Missing", message):
+        help_text = io.StringIO()
+        with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
+            read(args=["--help"])
+        options = list(dict.fromkeys(re.findall(r"--[a-z][\w.-]*", help_text.getvalue())))
+        typed = [word.split("=")[0] for word in arguments if word.startswith("--")]
+        unknown = [word for word in typed if word.replace("_", "-") not in options]
+        if unknown:
+            message = f"unknown option {unknown[0]}"
+            if nearest := _nearest(unknown[0], options):
+                message += f"; did you mean {nearest}?"
     fail(message)
 
 

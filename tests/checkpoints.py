@@ -32,9 +32,16 @@ TINY = BertConfig(
 
 def random_params(config: BertConfig = TINY, seed: int = 0) -> Any:
     """Parameters of BertForPreTraining, none of them zero or one."""
-    shapes = nn.unbox(jax.eval_shape(PretrainingObjective(config).init, jax.random.key(0)))
+    shapes = jax.eval_shape(PretrainingObjective(config).init, jax.random.key(0))
+    return random_arrays(shapes, 0.2, seed)
+
+
+def random_arrays(shapes: Any, deviation: float, seed: int = 0) -> Any:
+    """Normal float32 arrays of these shapes, without compiling a program that draws them."""
     random = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: random.normal(0, 0.2, x.shape).astype(np.float32), shapes)
+    return jax.tree.map(
+        lambda x: random.normal(0, deviation, x.shape).astype(np.float32), nn.unbox(shapes)
+    )
 
 
 def write_tf1(

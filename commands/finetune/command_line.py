@@ -55,10 +55,6 @@ def _check(config: FinetuneConfig) -> None:
                 raise UserError(
                     f"regularization.{name} needs classes, but {task.name} has none; leave it out"
                 )
-    if config.export and config.export[0] not in EXPORTERS:
-        raise UserError(
-            f"--export {config.export[0]} is unknown; there are: {', '.join(EXPORTERS)}"
-        )
     if config.export and exported_seeds(config) != config.seeds:
         _check_export(config, task, *config.export)
 
@@ -74,6 +70,8 @@ def exported_seeds(config: FinetuneConfig) -> tuple[int, ...]:
 
 
 def _check_export(config: FinetuneConfig, task: Task[Any], name: str, folder: Path) -> None:
+    if name not in EXPORTERS:
+        raise UserError(f"--export {name} is unknown; there are: {', '.join(EXPORTERS)}")
     if seeds := exported_seeds(config):
         raise UserError(
             f"--export {name} {folder} holds the best of the seeds "

@@ -1,6 +1,7 @@
 """A tiny model and a batch of the documented contract, shared so that little is compiled twice."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -55,6 +56,11 @@ def shallow() -> PretrainingObjective:
 @pytest.fixture(scope="session")
 def given(params) -> dict[str, np.ndarray]:
     """Parameters for `shallow`, by path: a program that draws them takes long to compile."""
+    return of_one_block(params)
+
+
+def of_one_block(params: Any) -> dict[str, np.ndarray]:
+    """Parameters of a model of TINY's two blocks without those of the second, by path."""
     flat = flatten_dict(params, sep="/")
     return {path: array for path, array in flat.items() if "/layer_1/" not in path}
 

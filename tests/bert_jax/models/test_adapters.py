@@ -31,7 +31,7 @@ from bert_jax.objectives.losses import cross_entropy
 from bert_jax.parallel.sharding import MeshConfig, make_mesh, put_batch
 from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.training.step import init_state, make_train_step
-from tests.bert_jax.conftest import TINY
+from tests.bert_jax.conftest import TINY, of_one_block
 from tests.bert_jax.layers.test_attention import plain
 from tests.bert_jax.models.numpy_bert import encode
 
@@ -204,11 +204,7 @@ def is_trained(name, path):
 def test_only_what_should_be_is_trained(name):
     """One block on two devices that split what can be split, with two micro-batches."""
     objective = objective_of(name, num_hidden_layers=1)
-    given = {
-        path: array
-        for path, array in flatten_dict(init(name), sep="/").items()
-        if "/layer_1/" not in path
-    }
+    given = of_one_block(init(name))
     mesh = make_mesh(MeshConfig(data=1, fsdp=2), devices=jax.devices()[:2])
     config = OptimizerConfig(
         name="adamw",

@@ -219,12 +219,8 @@ def test_hidden_states_at_some_positions_are_those_of_all(config, params, batch,
 
 @pytest.mark.parametrize("remat", ["dots", "block"])
 def test_rematerialisation_changes_no_gradient(with_dropout, params, batch, remat):
-    params = {name: dict(part) for name, part in params.items()}
-    del params["encoder"]["layer_1"]
-
     def gradients(remat):
-        config = dataclasses.replace(with_dropout, num_hidden_layers=1, remat=remat)
-        objective = PretrainingObjective(config)
+        objective = PretrainingObjective(dataclasses.replace(with_dropout, remat=remat))
 
         def loss(params):
             return objective.sums(params, batch, training_keys(jax.random.key(7)))[
@@ -234,6 +230,5 @@ def test_rematerialisation_changes_no_gradient(with_dropout, params, batch, rema
         return loss, jax.jit(jax.value_and_grad(loss))(params)
 
     (_, plain), (function, again) = gradients("none"), gradients(remat)
-    # Gradients are up to 10; another mask of dropout moves them by far more than rounding does.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), again, plain)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), again, plain)
     assert "remat" in str(jax.make_jaxpr(jax.grad(function))(params))

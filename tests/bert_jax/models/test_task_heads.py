@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from bert_jax.models.bert import Encoder
 from bert_jax.models.task_heads import ABSENT, TaskModel
-from tests.checkpoints import TINY
+from tests.checkpoints import TINY, random_arrays
 
 CONFIG = dataclasses.replace(
     TINY, num_hidden_layers=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
@@ -29,10 +29,7 @@ MODELS = {
 
 
 def init(model, batch):
-    """Random parameters; a program that draws the initial ones takes long to compile."""
-    shapes = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), batch))
-    random = np.random.default_rng(0)
-    return jax.tree.map(lambda x: random.normal(0, 0.5, x.shape).astype(np.float32), shapes)
+    return random_arrays(jax.eval_shape(model.init, jax.random.key(0), batch), 0.5)
 
 
 def apply(model, params, batch, key=None):

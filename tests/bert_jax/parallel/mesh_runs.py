@@ -24,6 +24,7 @@ from bert_jax.objectives.pretraining import PretrainingObjective
 from bert_jax.parallel.sharding import MeshConfig, make_mesh, put_batch, replicated
 from bert_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from bert_jax.training.step import abstract_state, init_state, make_train_step
+from tests.checkpoints import random_arrays
 
 MODEL = BertConfig(
     vocab_size=96,
@@ -77,7 +78,8 @@ def train(config: MeshConfig, packed: bool) -> dict[str, np.ndarray]:
     objective = PretrainingObjective(MODEL, None if packed else "next_sentence")
     optimizer = make_optimizer(OPTIMIZER, learning_rate_schedule(OPTIMIZER, 10))
     shapes, _ = abstract_state(objective, optimizer, mesh)
-    state = init_state(objective, optimizer, mesh, 0, random_params(shapes.params))
+    given = flatten_dict(random_arrays(shapes.params, 0.3), sep="/")
+    state = init_state(objective, optimizer, mesh, 0, given)
     step = make_train_step(objective, optimizer, mesh, accumulation=2)
     found: dict[str, np.ndarray] = {}
     losses = []
@@ -89,15 +91,6 @@ def train(config: MeshConfig, packed: bool) -> dict[str, np.ndarray]:
             gradient = jax.tree.map(lambda m: 10 * np.asarray(m), moment)
             found |= _flat("gradient", gradient)
     return found | _flat("params", jax.device_get(state.params)) | {"losses": np.array(losses)}
-
-
-def random_params(shapes: object) -> dict[str, np.ndarray]:
-    """Parameters of these shapes, by path."""
-    random = np.random.default_rng(0)
-    return {
-        path: random.normal(0, 0.3, leaf.shape).astype(np.float32)
-        for path, leaf in flatten_dict(shapes, sep="/").items()
-    }
 
 
 def _flat(name: str, tree: object) -> dict[str, np.ndarray]:
