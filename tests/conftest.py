@@ -58,6 +58,11 @@ def pytest_xdist_auto_num_workers():
     return (yield) + 1
 
 
+def pytest_collection_finish():
+    """What is imported stays, and need not be looked through for garbage again and again."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="module")
 def no_pictures():
     """Runs write empty pictures: each takes a second, and only those who look at one need it."""

@@ -1,4 +1,4 @@
-"""One corpus and one uninterrupted run for all tests of the scripts; a gcloud that only plays."""
+"""A corpus and uninterrupted runs for all tests of the scripts; a gcloud that only plays."""
 
 import random
 import sys
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import run_pretrain
 from tests.made_once import made_once
 from tests.scripts.cloud import write_program
+from tests.scripts.finetuning import finetune_options, write_texts
 from tests.scripts.runs import WORDS, options, prepare_text, run_alone
 
 
@@ -44,6 +46,47 @@ def whole_run(corpus, tmp_path_factory):
 
     folder = made_once(tmp_path_factory, "whole", make)
     return folder / "run", (folder / "printed").read_text()
+
+
+@pytest.fixture(scope="session")
+def pretrained(corpus, tmp_path_factory):
+    """A pre-trained model with weights so large that its few steps do not matter."""
+    changes = {
+        "model.hidden-size": 32,
+        "model.initializer-range": 0.3,
+        "phases.0.steps": 1,
+        "phases.1.steps": 1,
+        "phases.1.sequence-length": 24,  # one shape, one compilation
+        "optimizer.warmup-steps": 1,
+        "evaluation-examples": 0,
+    }
+
+    def make(folder):
+        run_pretrain.main(options(corpus, folder / "run", changes))
+
+    return made_once(tmp_path_factory, "pretrained", make) / "run"
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Tables to fine-tune on."""
+
+    def make(folder):
+        write_texts(folder / "train.tsv", 120, seed=1)
+        write_texts(folder / "dev.tsv", 30, seed=2)
+
+    return made_once(tmp_path_factory, "tables", make)
+
+
+@pytest.fixture(scope="session")
+def finetuned(data, pretrained, tmp_path_factory):
+    """A fine-tuning that was never interrupted, in an interpreter of its own to the end."""
+
+    def make(folder):
+        arguments = finetune_options(data, pretrained, folder / "run")
+        run_alone("run_finetune.py", arguments, devices=4)
+
+    return made_once(tmp_path_factory, "finetuned", make) / "run"
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
-"""Fine-tuning as a user sees it: what it leaves, interruption, mistakes, asking the model."""
+"""Fine-tuning as a user sees it: what it leaves, mistakes, seeds, tasks of one's own."""
 
 import dataclasses
 import json
 import math
-import shutil
-import signal
 
-import jax
 import jax.numpy as jnp
 import pytest
 from rich.console import Console
@@ -14,56 +11,13 @@ from rich.console import Console
 import run_convert
 import run_finetune
 import run_predict
-import run_pretrain
 from bert_jax.monitoring.tracker import read_metrics
 from bert_jax.objectives.finetuning import RegularizationConfig
-from bert_jax.training.checkpoint import save_params
-from bert_jax.training.saved_params import load_params, saved_steps
 from commands.finetune.command_line import from_command_line
 from commands.finetune.run import open_run
-from tests.made_once import made_once
 from tests.processes import ROOT
-from tests.scripts.finetuning import finetune_options, start_finetune, write_texts
-from tests.scripts.runs import assert_same_run, mistake, options, run_alone, wait_for
-
-
-@pytest.fixture(scope="module")
-def pretrained(corpus, tmp_path_factory):
-    """A pre-trained model with weights so large that its few steps do not matter."""
-    changes = {
-        "model.hidden-size": 32,
-        "model.initializer-range": 0.3,
-        "phases.0.steps": 1,
-        "phases.1.steps": 1,
-        "phases.1.sequence-length": 24,  # one shape, one compilation
-        "optimizer.warmup-steps": 1,
-        "evaluation-examples": 0,
-    }
-
-    def make(folder):
-        run_pretrain.main(options(corpus, folder / "run", changes))
-
-    return made_once(tmp_path_factory, "pretrained", make) / "run"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    def make(folder):
-        write_texts(folder / "train.tsv", 120, seed=1)
-        write_texts(folder / "dev.tsv", 30, seed=2)
-
-    return made_once(tmp_path_factory, "tables", make)
-
-
-@pytest.fixture(scope="module")
-def finetuned(data, pretrained, tmp_path_factory):
-    """A fine-tuning that was never interrupted, in an interpreter of its own to the end."""
-
-    def make(folder):
-        arguments = finetune_options(data, pretrained, folder / "run")
-        run_alone("run_finetune.py", arguments, devices=4)
-
-    return made_once(tmp_path_factory, "finetuned", make) / "run"
+from tests.scripts.finetuning import finetune_options
+from tests.scripts.runs import assert_same_run, mistake
 
 
 def test_a_run_learns_and_leaves_what_it_promises(finetuned, capsys):
@@ -95,23 +49,6 @@ def test_a_run_learns_and_leaves_what_it_promises(finetuned, capsys):
     assert f"python run_predict.py classify --checkpoint {finetuned} TEXT" in card
 
 
-def test_the_model_answers_texts_and_files(finetuned, data, tmp_path, capsys):
-    ask = ["classify", "--checkpoint", str(finetuned)]
-    run_predict.main([*ask, "a small cat finds the tree", "the dog likes a house"])
-    typed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["label"] for row in typed] == ["cat", "dog"]
-    assert typed[0]["text"] == "a small cat finds the tree"
-    run_predict.main([*ask, "a cat", "the dog " * 12])
-    assert "1 of 2 are longer than 24 tokens" in capsys.readouterr().err
-    output = tmp_path / "found.jsonl"
-    run_predict.main([*ask, f"--input={data}/dev.tsv", f"--output={output}", "--batch-size=7"])
-    found = [json.loads(line) for line in output.read_text().splitlines()]
-    expected = (finetuned / "predictions.jsonl").read_text().splitlines()
-    for row, other in zip(found, map(json.loads, expected), strict=True):
-        assert row["label"] == other["label"]
-        assert row["probability"] == pytest.approx(other["probability"], abs=1e-5)
-
-
 def test_a_finished_run_converts_to_hugging_face_with_its_labels(finetuned, tmp_path):
     folder = tmp_path / "hf"
     run_convert.main(["to-hf", f"--checkpoint={finetuned}", f"--output={folder}"])
@@ -127,42 +64,6 @@ def test_a_folder_of_transformers_is_converted_on_the_fly(data, pretrained, fine
     run_finetune.main(finetune_options(data, folder, tmp_path / "a", changes=changes))
     run_finetune.main(finetune_options(data, pretrained, tmp_path / "b", changes=changes))
     assert_same_run(tmp_path / "a", tmp_path / "b")
-
-
-def test_a_stopped_run_continues_to_the_same_numbers(data, pretrained, finetuned, tmp_path, capsys):
-    work_dir = tmp_path / "run"
-    arguments = finetune_options(data, pretrained, work_dir)
-    process = start_finetune(arguments)
-    metrics = work_dir / "metrics.jsonl"
-    wait_for(process, lambda: any(row["step"] >= 10 for row in read_metrics(metrics)))
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    stopped = saved_steps(work_dir)[-1]
-    assert 10 <= stopped < 60, output
-    assert "the same command continues" in output
-    run_predict.main(["classify", f"--checkpoint={work_dir}", "a cat"])
-    assert f"{work_dir} has not been trained to the end; this is" in capsys.readouterr().err
-    run_finetune.main(arguments)
-    assert_same_run(work_dir, finetuned)
-    capsys.readouterr()
-    run_predict.main(["classify", f"--checkpoint={work_dir}", "a cat"])
-    assert "to the end" not in capsys.readouterr().err
-
-
-def test_kill_9_after_a_checkpoint_loses_nothing(
-    data, pretrained, finetuned, tmp_path, monkeypatch
-):
-    """Continued where other lengths would be cheaper, it keeps those that it began with."""
-    work_dir = tmp_path / "run"
-    arguments = finetune_options(data, pretrained, work_dir)
-    process = start_finetune(arguments)
-    wait_for(process, lambda: saved_steps(work_dir))
-    process.kill()
-    process.communicate()
-    monkeypatch.setattr("commands.finetune.data._CPU_PRICE", 0)
-    run_finetune.main(arguments)
-    assert_same_run(work_dir, finetuned)
 
 
 def test_a_mesh_that_splits_the_model_trains_the_same(data, pretrained, finetuned, tmp_path):
@@ -375,85 +276,6 @@ def test_another_head_is_refused_and_can_start_fresh(data, finetuned, tmp_path, 
     assert "output layer for sst2 (cat, dog), not for sst2 (dog, feline)" in error
     assert "--fresh-head" in error
     run_finetune.main([*arguments, "--fresh-head"])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["classify", "--checkpoint={run}", "x"], ["was not fine-tuned", "run_finetune.py"]),
-        (["tag", "--checkpoint={tuned}", "x"], ["fine-tuned for sst2", "run_predict.py classify"]),
-        (["classify", "--checkpoint={tuned}"], ["give either TEXT", "--input FILE"]),
-        (["classify", "--checkpoint={tuned}", " "], ["text is empty"]),
-        (["classify", "--checkpoint={tuned}", "--input=/nowhere.tsv"], ["cannot be read"]),
-        (["classify", "--checkpoint=/nowhere", "x"], ["error: /nowhere is not a folder"]),
-    ],
-)
-def test_mistakes_of_asking(pretrained, finetuned, capsys, arguments, words):
-    names = {"{run}": str(pretrained), "{tuned}": str(finetuned)}
-    for name, folder in names.items():
-        arguments = [argument.replace(name, folder) for argument in arguments]
-    error = mistake(capsys, run_predict.main, arguments)
-    assert all(word in error for word in words), error
-
-
-def test_the_same_command_after_the_end_says_so(data, pretrained, finetuned, tmp_path, capsys):
-    shutil.copytree(finetuned, tmp_path / "run")
-    run_finetune.main(finetune_options(data, pretrained, tmp_path / "run"))
-    assert "Scores on the dev set" in capsys.readouterr().out
-    assert_same_run(tmp_path / "run", finetuned)
-
-
-def test_files_may_move_but_not_change(data, pretrained, finetuned, tmp_path, capsys):
-    """A finished run is asked for a test file, from where everything has another place."""
-    start, files, work_dir = (tmp_path / name for name in ("start", "files", "run"))
-    for source, place in ((pretrained, start), (data, files), (finetuned, work_dir)):
-        shutil.copytree(source, place)
-    changes = {"test": files / "dev.tsv"}
-    run_finetune.main(finetune_options(files, start, work_dir, changes=changes))
-    assert_same_run(work_dir, finetuned)
-    scores = json.loads((work_dir / "summary.json").read_text())["scores"]
-    assert scores["test"] == scores["dev"]
-    capsys.readouterr()
-
-    def error(change):
-        arguments = finetune_options(files, start, work_dir, changes=change)
-        return mistake(capsys, run_finetune.main, arguments)
-
-    other = tmp_path / "other.tsv"
-    other.write_text((data / "dev.tsv").read_text().replace("\tcat", "\tdog", 1))
-    assert "another configuration (other dev data);" in error({"dev": other})
-    other.write_text((data / "train.tsv").read_text().replace("\tcat", "\tdog", 1))
-    assert "(other training data)" in error({"train": other})
-    params, saved, step = load_params(start)
-    doubled = jax.tree.map(lambda x: 2 * x, params)
-    save_params(start, doubled, saved, step=step + 1)
-    (start / "summary.json").unlink()
-    run_finetune.main(finetune_options(files, start, work_dir))  # the start is still being trained
-    assert_same_run(work_dir, finetuned)
-    capsys.readouterr()
-    assert "is not finished and will delete the checkpoint" in error({"method.name": "lora"})
-    shutil.rmtree(start / "checkpoints")
-    save_params(start, doubled, saved, step=step)
-    assert "(other parameters in --init-from)" in error({})
-    shutil.rmtree(start / "checkpoints")
-    save_params(start, doubled, saved, step=step + 1)
-    words = f"(other parameters in --init-from; started from step {step}, which no longer exists"
-    assert words in error({})
-
-
-def test_no_seed_is_trained_where_another_cannot_be(data, pretrained, finetuned, tmp_path, capsys):
-    shutil.copytree(finetuned, tmp_path / "run/seed-5")
-    arguments = finetune_options(data, pretrained, tmp_path / "run", changes={"epochs": 1})
-    error = mistake(capsys, run_finetune.main, [*arguments, "--seeds", "3", "5"])
-    assert "seed-5 was made with another configuration (epochs: 4 -> 1" in error
-    assert not (tmp_path / "run/seed-3").exists()
-
-
-def test_several_seeds_do_not_go_into_the_folder_of_one(data, pretrained, finetuned, capsys):
-    arguments = finetune_options(data, pretrained, finetuned)
-    error = mistake(capsys, run_finetune.main, [*arguments, "--seeds", "0", "1"])
-    assert f"{finetuned} cannot be used for several seeds, because it holds README" in error
-    assert not (finetuned / "seed-0").exists()
 
 
 def test_the_folder_of_another_model_is_left_alone(data, pretrained, tmp_path, capsys):

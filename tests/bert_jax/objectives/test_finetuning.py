@@ -1,12 +1,12 @@
 """The fine-tuning objective against formulas written out, and prediction in any order."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from bert_jax.models.bert import BertConfig
 from bert_jax.models.task_heads import TaskModel
@@ -19,6 +19,7 @@ from bert_jax.objectives.finetuning import (
 from bert_jax.objectives.losses import cross_entropy
 from bert_jax.objectives.objective import evaluation_keys, training_keys
 from bert_jax.parallel.sharding import make_mesh
+from tests.checkpoints import random_arrays
 
 CONFIG = BertConfig(
     vocab_size=20,
@@ -57,7 +58,7 @@ def objective(**regularization):
     )
 
 
-PARAMS = nn.unbox(jax.jit(objective().init)(jax.random.key(0)))
+PARAMS = random_arrays(jax.eval_shape(objective().init, jax.random.key(0)), 0.5)
 KEY = jax.random.key(7)
 KEYS = training_keys(KEY)
 
@@ -116,23 +117,26 @@ def test_r_drop_takes_the_divergence_that_is_given():
 
 
 def test_adversarial_adds_the_loss_of_moved_embeddings():
-    @jax.jit
-    def plain(params):
-        return objective().sums(params, BATCH, KEYS)["loss"][0]
+    def loss_and_gradient(of):
+        @jax.jit
+        @jax.value_and_grad
+        def compute(params):
+            return of.sums(params, BATCH, KEYS)["loss"][0]
 
-    gradient = jax.jit(jax.grad(plain))
-    step = gradient(PARAMS)["encoder"]["embeddings"]["word_embeddings"]
-    norm = np.sqrt(np.sum(np.square(step)))
-    moved = jax.tree.map(jnp.copy, PARAMS)
-    moved["encoder"]["embeddings"]["word_embeddings"] += 0.5 * step / norm
-    expected = float(plain(PARAMS) + plain(moved))
-    assert float(plain(moved)) > float(plain(PARAMS)) + 0.01
-    attacked = objective(adversarial=0.5)
-    assert loss_of(attacked) == pytest.approx(expected, rel=1e-5)
+        return lambda params: jax.device_get(compute(params))
+
+    plain = loss_and_gradient(objective())
+    loss, gradient = plain(PARAMS)
+    step = gradient["encoder"]["embeddings"]["word_embeddings"]
+    moved = jax.tree.map(np.copy, PARAMS)
+    moved["encoder"]["embeddings"]["word_embeddings"] += 0.5 * step / np.linalg.norm(step)
+    loss_there, gradient_there = plain(moved)
+    assert loss_there > loss + 0.01
+    found, gradient_found = loss_and_gradient(objective(adversarial=0.5))(PARAMS)
+    assert float(found) == pytest.approx(float(loss + loss_there), rel=1e-5)
     # The step is a constant: the gradient is that of both losses where they are.
-    found = jax.jit(jax.grad(lambda params: attacked.sums(params, BATCH, KEYS)["loss"][0]))(PARAMS)
-    both = jax.tree.map(jnp.add, gradient(PARAMS), gradient(moved))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, both)
+    both = jax.tree.map(np.add, gradient, gradient_there)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), gradient_found, both)
 
 
 def test_predictions_come_back_in_order_and_filled_up_rows_do_not_count():

@@ -63,8 +63,9 @@ def test_what_each_device_holds():
     assert bytes_per_device(arrays, shardings) == 8 * 6 * 4 // 4 + 5 * 2
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("mesh", [name for name in mesh_runs.MESHES if name != "one"])
+@pytest.mark.parametrize(
+    ("mesh", "packed"), [each for each in mesh_runs.TRAININGS if each[0] != "one"]
+)
 def test_every_mesh_equals_one_device(runs, mesh, packed):
     """With dropout and accumulation: losses, every gradient, every parameter after some steps."""
     prefix = f"one/{packed}/"

@@ -21,9 +21,14 @@ from tests.bert_jax.conftest import make_batch
 CONFIG = OptimizerConfig(learning_rate=1e-2, warmup_steps=4)
 
 
-def state_of(objective, config=CONFIG, seed=0, given=None):
+def made(config):
+    """The optimizer and the mesh of a run."""
     optimizer = make_optimizer(config, learning_rate_schedule(config, 20))
-    mesh = make_mesh(devices=jax.devices()[:1])
+    return optimizer, make_mesh(devices=jax.devices()[:1])
+
+
+def state_of(objective, seed=0, given=None):
+    optimizer, mesh = made(CONFIG)
     return init_state(objective, optimizer, mesh, seed, given), optimizer, mesh
 
 
@@ -43,8 +48,7 @@ def test_what_is_there_is_taken_and_the_rest_is_fresh(shallow, given):
 
 def shapes_of(objective, config=CONFIG):
     """Of a fresh state, which is not made."""
-    optimizer = make_optimizer(config, learning_rate_schedule(config, 20))
-    return abstract_state(objective, optimizer, make_mesh(devices=jax.devices()[:1]))[0]
+    return abstract_state(objective, *made(config))[0]
 
 
 def test_another_shape_or_encoder_is_refused(objective, params):
