@@ -54,8 +54,8 @@ install_import_hook([f"bert_jax.{name}" for name in CHECKED], "beartype.beartype
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """Two more than there are cores, as tests wait for other processes and for clocks."""
-    return (yield) + 2
+    """One more than there are cores, as tests wait for other processes and for clocks."""
+    return (yield) + 1
 
 
 def pytest_collection_finish():
