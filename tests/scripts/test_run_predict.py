@@ -26,10 +26,18 @@ def test_fill_mask_prints_pieces_with_probabilities(whole_run, capsys):
         (["fill-mask", "--checkpoint", "{run}", "--step=7", "a [MASK]"], ["no checkpoint of step"]),
         (["fill-mask", "--checkpoint", "{run}", "--top=0", "a [MASK]"], ["top is 0"]),
         (["fil-mask"], ["did you mean 'fill-mask'"]),
+        (["classify", "--checkpoint={run}", "x"], ["was not fine-tuned", "run_finetune.py"]),
+        (["tag", "--checkpoint={tuned}", "x"], ["fine-tuned for sst2", "run_predict.py classify"]),
+        (["classify", "--checkpoint={tuned}"], ["give either TEXT", "--input FILE"]),
+        (["classify", "--checkpoint={tuned}", " "], ["text is empty"]),
+        (["classify", "--checkpoint={tuned}", "--input=/nowhere.tsv"], ["cannot be read"]),
+        (["classify", "--checkpoint=/nowhere", "x"], ["error: /nowhere is not a folder"]),
     ],
 )
-def test_mistakes_of_prediction(whole_run, capsys, arguments, words):
-    arguments = [argument.replace("{run}", str(whole_run[0])) for argument in arguments]
+def test_mistakes_of_prediction(whole_run, finetuned, capsys, arguments, words):
+    names = {"{run}": str(whole_run[0]), "{tuned}": str(finetuned)}
+    for name, folder in names.items():
+        arguments = [argument.replace(name, folder) for argument in arguments]
     error = mistake(capsys, run_predict.main, arguments)
     assert all(word in error for word in words), error
 
@@ -49,22 +57,3 @@ def test_the_model_answers_texts_and_files(finetuned, data, tmp_path, capsys):
     for row, other in zip(found, map(json.loads, expected), strict=True):
         assert row["label"] == other["label"]
         assert row["probability"] == pytest.approx(other["probability"], abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["classify", "--checkpoint={run}", "x"], ["was not fine-tuned", "run_finetune.py"]),
-        (["tag", "--checkpoint={tuned}", "x"], ["fine-tuned for sst2", "run_predict.py classify"]),
-        (["classify", "--checkpoint={tuned}"], ["give either TEXT", "--input FILE"]),
-        (["classify", "--checkpoint={tuned}", " "], ["text is empty"]),
-        (["classify", "--checkpoint={tuned}", "--input=/nowhere.tsv"], ["cannot be read"]),
-        (["classify", "--checkpoint=/nowhere", "x"], ["error: /nowhere is not a folder"]),
-    ],
-)
-def test_mistakes_of_asking_a_fine_tuned_model(pretrained, finetuned, capsys, arguments, words):
-    names = {"{run}": str(pretrained), "{tuned}": str(finetuned)}
-    for name, folder in names.items():
-        arguments = [argument.replace(name, folder) for argument in arguments]
-    error = mistake(capsys, run_predict.main, arguments)
-    assert all(word in error for word in words), error

@@ -118,12 +118,16 @@ def test_r_drop_takes_the_divergence_that_is_given():
 
 def test_adversarial_adds_the_loss_of_moved_embeddings():
     def loss_and_gradient(of):
-        @jax.jit
-        @jax.value_and_grad
-        def compute(params):
-            return of.sums(params, BATCH, KEYS)["loss"][0]
+        compute = jax.jit(
+            jax.value_and_grad(lambda params: of.sums(params, BATCH, KEYS)["loss"], has_aux=True)
+        )
 
-        return lambda params: jax.device_get(compute(params))
+        def at(params):
+            (loss, weight), gradient = jax.device_get(compute(params))
+            assert float(weight) == pytest.approx(3.5)
+            return loss, gradient
+
+        return at
 
     plain = loss_and_gradient(objective())
     loss, gradient = plain(PARAMS)

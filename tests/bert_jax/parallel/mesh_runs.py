@@ -44,7 +44,8 @@ MESHES = {
     "tensor": MeshConfig(4, tensor=2),
     "all": MeshConfig(2, fsdp=2, tensor=2),
 }
-# A mesh and whether rows are packed; packed rows need to be tried with all axes only.
+# A mesh and whether rows are packed. Packing changes what a row holds, not how it is split: one
+# mesh, which has every axis, stands for all.
 TRAININGS = [(name, False) for name in MESHES] + [("one", True), ("all", True)]
 STEPS = 3
 
