@@ -93,8 +93,19 @@ class Checkpoints:
             policies.append(
                 checkpoint_managers.BestN(**best, keep_checkpoints_without_metrics=False)
             )
+        # Devices that hold the same array share the work of copying it, which takes a program for
+        # each slice: hundreds of small arrays are copied sooner whole, while training waits.
+        registry = ocp.type_handlers.create_type_handler_registry(
+            (jax.Array, ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=2**20)),
+            (np.ndarray, ocp.type_handlers.NumpyHandler()),
+        )
         return ocp.CheckpointManager(
             self._folder.absolute(),
+            item_handlers={
+                "state": ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
+                "data": ocp.JsonCheckpointHandler(),
+                "config": ocp.JsonCheckpointHandler(),
+            },
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                 # Without it Orbax does not write the metrics, which a later process compares.
@@ -142,7 +153,7 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state._asdict()),
+                state=ocp.args.PyTreeSave(state._asdict()),
                 data=ocp.args.JsonSave({"cursor": cursor}),
                 config=ocp.args.JsonSave(config),
             ),

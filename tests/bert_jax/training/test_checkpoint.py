@@ -9,10 +9,10 @@ from flax.traverse_util import flatten_dict
 
 from bert_jax.errors import UserError
 from bert_jax.models.bert_architecture import BERT
-from bert_jax.parallel.sharding import make_mesh
+from bert_jax.parallel.sharding import make_mesh, replicated
 from bert_jax.training.checkpoint import Checkpoints, save_params
 from bert_jax.training.optimizer import AdamState, OptimizerConfig, make_optimizer
-from bert_jax.training.saved_params import load_adam, load_params
+from bert_jax.training.saved_params import load_adam, load_params, open_arrays
 from bert_jax.training.step import TrainState, abstract_state, init_state
 from tests.bert_jax.conftest import TINY
 from tests.checkpoints import assert_same
@@ -63,6 +63,22 @@ def test_every_optimizer_comes_back(objective, params, tmp_path, settings):
     assert restored.cursor == [1, 2, 3]
     assert jax.tree.structure(restored.state) == jax.tree.structure(state)
     jax.tree.map(np.testing.assert_array_equal, restored.state, state)
+
+
+def test_devices_share_the_copying_of_large_arrays_only(tmp_path):
+    """And Orbax alone reads what is written."""
+    import orbax.checkpoint as ocp
+
+    arrays = {"small": jnp.arange(8.0), "large": jnp.ones(4 * 2**18)}
+    params = jax.device_put(arrays, replicated(make_mesh()))
+    _saved(tmp_path / "checkpoints", params)
+    found = open_arrays(tmp_path / "checkpoints" / "1")
+    chunks = {name: array.chunk_layout.write_chunk.shape for name, array in found.items()}
+    assert chunks["params.small"] == (8,)
+    assert chunks["params.large"] == (2**18,)
+    with ocp.StandardCheckpointer() as checkpointer:
+        state = checkpointer.restore((tmp_path / "checkpoints" / "1" / "state").absolute())
+    assert_same(state["params"], jax.device_get(params))
 
 
 @pytest.mark.parametrize("adam", [None, AdamState(PARAMS, PARAMS)])

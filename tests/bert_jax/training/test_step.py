@@ -1,6 +1,7 @@
 """The train step: accumulation, the mesh and donation change nothing but speed and memory."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +28,15 @@ def mesh_of(devices: int) -> Mesh:
     return make_mesh(devices=jax.devices()[:devices])
 
 
+@functools.cache
+def step_of(objective, mesh, accumulation=1):
+    """A step that is compiled once."""
+    return make_train_step(objective, OPTIMIZER, mesh, accumulation=accumulation)
+
+
 def train(objective, mesh, given, steps=3, accumulation=1, seed=0):
     state = init_state(objective, OPTIMIZER, mesh, seed, given)
-    step = make_train_step(objective, OPTIMIZER, mesh, accumulation=accumulation)
+    step = step_of(objective, mesh, accumulation)
     losses = []
     for number in range(steps):
         batch = put_batch(make_batch(objective.config, seed=number), mesh)
@@ -63,7 +70,7 @@ def test_a_few_steps_on_one_batch_learn_it(shallow, given):
     """The model has a pulse."""
     mesh = mesh_of(1)
     state = init_state(shallow, OPTIMIZER, mesh, 0, given)
-    step = make_train_step(shallow, OPTIMIZER, mesh)
+    step = step_of(shallow, mesh)
     batch = put_batch(make_batch(shallow.config), mesh)
     losses = []
     for _ in range(40):
@@ -76,7 +83,7 @@ def test_a_few_steps_on_one_batch_learn_it(shallow, given):
 def test_the_given_state_is_donated(shallow, given):
     mesh = mesh_of(1)
     state = init_state(shallow, OPTIMIZER, mesh, 0, given)
-    step = make_train_step(shallow, OPTIMIZER, mesh)
+    step = step_of(shallow, mesh)
     step(state, put_batch(make_batch(shallow.config), mesh), 0)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
 
