@@ -212,14 +212,16 @@ def test_hidden_states_at_some_positions_are_those_of_all(config, params, batch)
         compute = step(remat)
         found = compute(params["encoder"], positions, None)
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected
+            functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5, err_msg=remat),
+            found,
+            expected,
         )
         flops = [
             compute.lower(params["encoder"], *where).cost_analysis()["flops"]
             for where in ((None, positions), (positions, None))
         ]
         of_a_block = flops[0] / config.num_hidden_layers
-        assert flops[1] < flops[0] - of_a_block / 2
+        assert flops[1] < flops[0] - of_a_block / 2, remat
 
 
 def test_rematerialisation_changes_no_gradient(with_dropout, given, batch):
@@ -242,7 +244,9 @@ def test_rematerialisation_changes_no_gradient(with_dropout, given, batch):
     assert "remat" not in program
     for remat in ("dots", "block"):
         program, again = gradients(remat)
-        assert "remat" in program
+        assert "remat" in program, remat
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), again, plain
+            functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6, err_msg=remat),
+            again,
+            plain,
         )
